@@ -1,0 +1,111 @@
+//! The seam of a node: everything that reaches it is an [`Input`], everything that it wants is an [`Output`].
+//!
+//! A node, and the controller of the cluster, are pure state machines. A driver (TCP and files, or the simulation)
+//! delivers inputs, carries out outputs, and calls again with [`Input::Tick`] when `next_deadline()` has come.
+
+use bytes::Bytes;
+use ottla_protocol::TopicId;
+
+/// A broker's id in the cluster, as clients see it.
+pub type NodeId = i32;
+
+/// A client connection of one node; the driver numbers them and never uses a number again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Ties a completion of the disk to its request; numbered by the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DiskToken(pub u64);
+
+/// Something that happened to a node.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A client connected.
+    Connected(ConnectionId),
+    /// A whole request frame of a client, without its four bytes of length.
+    Frame(ConnectionId, Bytes),
+    /// A client's connection ended; nothing can be sent on it any more.
+    Disconnected(ConnectionId),
+    /// The disk finished what [`Output::Disk`] asked for. Requests to one file complete in the order they were made.
+    Disk(DiskToken, DiskResult),
+    /// A message from another node, or from the controller. Messages of one sender arrive in order or not at all.
+    Peer(Sender, PeerMessage),
+    /// A deadline has come.
+    Tick,
+}
+
+/// Something that a node wants from its driver. Outputs are carried out in order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Send a response frame; the segments include the four bytes of length.
+    Reply(ConnectionId, Vec<Bytes>),
+    /// Close a client's connection after what was replied so far.
+    Close(ConnectionId),
+    /// Ask something of the disk.
+    Disk(DiskToken, DiskRequest),
+    /// Send a message to another node, or to the controller.
+    Peer(Recipient, PeerMessage),
+}
+
+/// Who sent a [`PeerMessage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The controller of the cluster.
+    Controller,
+    /// Another node.
+    Node(NodeId),
+}
+
+/// Who shall get a [`PeerMessage`].
+pub type Recipient = Sender;
+
+/// A file of the node. The driver maps it to a name below its data directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileId {
+    /// The log of one replica: record batches back to back, each with its offsets and leader epoch set.
+    Log(TopicId, i32),
+    /// A small file that is replaced as a whole (the node's metadata, the controller's state, producer snapshots).
+    Meta(&'static str),
+    /// A small file that belongs to one replica and is replaced as a whole.
+    ReplicaMeta(TopicId, i32, &'static str),
+}
+
+/// A request to the disk.
+#[derive(Debug, Clone)]
+pub enum DiskRequest {
+    /// Append to the end of a file, creating it.
+    Append(FileId, Bytes),
+    /// Make everything that was appended before survive a crash of the machine.
+    Sync(FileId),
+    /// Read `length` bytes at `position` (fewer at the end of the file).
+    Read {
+        /// The file.
+        file: FileId,
+        /// First byte.
+        position: u64,
+        /// How many bytes.
+        length: u32,
+    },
+    /// Cut the file to `length` bytes.
+    Truncate(FileId, u64),
+    /// Replace a small file as a whole, atomically and durably.
+    Replace(FileId, Bytes),
+    /// Remove a file; not an error when it does not exist.
+    Remove(FileId),
+}
+
+/// The answer to a [`DiskRequest`].
+#[derive(Debug, Clone)]
+pub enum DiskResult {
+    /// Done (everything but `Read`).
+    Done,
+    /// The bytes of a `Read`.
+    Data(Bytes),
+    /// The disk failed; the text names the file and the cause.
+    Failed(String),
+}
+
+/// A message between nodes, or between a node and the controller. Never seen by a client.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum PeerMessage {}

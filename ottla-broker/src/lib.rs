@@ -1,0 +1,3 @@
+//! An embedded Kafka-compatible cluster.
+
+pub mod io;

@@ -1,0 +1,1 @@
+//! The decisions of the Ottla Kafka client, as state machines without I/O: time and randomness come in as arguments.

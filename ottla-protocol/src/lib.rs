@@ -1,0 +1,5 @@
+//! Kafka's wire format: bytes in, values out. No I/O, no clocks, no tasks.
+
+mod topic_id;
+
+pub use topic_id::TopicId;

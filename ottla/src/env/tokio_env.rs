@@ -1,0 +1,89 @@
+//! The default world: tokio and the operating system.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that these calls belong")]
+
+use std::{
+    any::Any,
+    io,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{net::TcpStream, runtime::Handle};
+
+use super::{BoxFuture, Duplex, Env, Work};
+
+/// Tokio's sockets and tasks, the operating system's clocks, names and files.
+#[derive(Debug, Clone)]
+pub struct Tokio {
+    runtime: Handle,
+    started: Instant,
+}
+
+impl Tokio {
+    /// The runtime that the calling task runs on.
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime.
+    pub fn current() -> Result<Self, tokio::runtime::TryCurrentError> {
+        Ok(Self { runtime: Handle::try_current()?, started: Instant::now() })
+    }
+}
+
+impl Env for Tokio {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let (reader, writer) = stream.into_split();
+            Ok(Duplex { reader: Box::new(reader), writer: Box::new(writer) })
+        })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        let task = self.runtime.spawn(future);
+        // A second, tiny task watches the first, so that a panic in it is reported and not only printed.
+        self.runtime.spawn(async move {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                tracing::error!(task = name, "a task of the client panicked; this is a bug in ottla");
+            }
+        });
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    // std's Instant stops during suspend on Linux; until the lease needs more, it is the portable choice.
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        fastrand::u64(..)
+    }
+
+    fn read_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
+        let path = path.to_owned();
+        Box::pin(async move {
+            self.runtime.spawn_blocking(move || std::fs::read(path)).await.map_err(io::Error::other)?
+        })
+    }
+
+    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        Box::pin(async move {
+            match self.runtime.spawn_blocking(work).await {
+                Ok(value) => value,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is shutting down and took the work with it: this future will not be polled again.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
