@@ -94,6 +94,17 @@ pub enum DiskRequest {
     Remove(FileId),
 }
 
+impl DiskRequest {
+    /// The file that it is about.
+    #[must_use]
+    pub fn file(&self) -> &FileId {
+        match self {
+            Self::Append(file, _) | Self::Sync(file) | Self::Read { file, .. } => file,
+            Self::Truncate(file, _) | Self::Replace(file, _) | Self::Remove(file) => file,
+        }
+    }
+}
+
 /// The answer to a [`DiskRequest`].
 #[derive(Debug, Clone)]
 pub enum DiskResult {

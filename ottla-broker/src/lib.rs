@@ -1,3 +1,4 @@
 //! An embedded Kafka-compatible cluster.
 
+pub mod disk;
 pub mod io;

@@ -2,4 +2,4 @@
 
 mod topic_id;
 
-pub use topic_id::TopicId;
+pub use topic_id::{ParseTopicIdError, TopicId};

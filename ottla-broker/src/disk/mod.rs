@@ -1,0 +1,28 @@
+//! Disks: what carries out a [`DiskRequest`].
+//!
+//! [`MemoryDisk`] forgets everything when it is dropped and can lose its unsynced tail on demand; [`FileDisk`] keeps
+//! one file per replica below a [`DataDir`]. Both carry out requests one after the other, in the order given.
+
+mod data_dir;
+mod file;
+mod memory;
+#[cfg(test)]
+mod scratch;
+
+pub use data_dir::DataDir;
+pub use file::FileDisk;
+pub use memory::MemoryDisk;
+
+use crate::io::{DiskRequest, DiskResult, FileId};
+
+/// The disk of one node, or of the controller.
+pub trait Disk: Send {
+    /// Carries out one request. It may block; a failure is a [`DiskResult::Failed`], never a panic.
+    fn execute(&mut self, request: DiskRequest) -> DiskResult;
+
+    /// The log files that exist, in order: what recovery has to read.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed; the error names it.
+    fn logs(&self) -> std::io::Result<Vec<FileId>>;
+}
