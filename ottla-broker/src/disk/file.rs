@@ -136,7 +136,7 @@ impl FileDisk {
 }
 
 impl Disk for FileDisk {
-    fn execute(&mut self, request: DiskRequest) -> DiskResult {
+    fn handle(&mut self, request: DiskRequest) -> DiskResult {
         let id = request.file().clone();
         let result = match request {
             DiskRequest::Append(id, bytes) => self.append(&id, &bytes),
@@ -281,12 +281,12 @@ mod tests {
     }
 
     fn done(disk: &mut FileDisk, request: DiskRequest) {
-        let result = disk.execute(request);
+        let result = disk.handle(request);
         assert!(matches!(result, DiskResult::Done), "{result:?}");
     }
 
     fn failed(disk: &mut FileDisk, request: DiskRequest) -> String {
-        match disk.execute(request) {
+        match disk.handle(request) {
             DiskResult::Failed(text) => text,
             other => panic!("{other:?}"),
         }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn read(disk: &mut FileDisk, id: &FileId, position: u64, length: u32) -> Bytes {
-        match disk.execute(DiskRequest::Read { file: id.clone(), position, length }) {
+        match disk.handle(DiskRequest::Read { file: id.clone(), position, length }) {
             DiskResult::Data(bytes) => bytes,
             other => panic!("{other:?}"),
         }

@@ -5,13 +5,24 @@ use bytes::Bytes;
 use super::Disk;
 use crate::io::{DiskRequest, DiskResult, FileId};
 
-/// A disk in memory, with a sync point per file.
+/// A disk in memory, with a sync point per file: the disk of the simulation and of tests.
 ///
-/// It tells what is only in the operating system's cache from what would survive a loss of power, so that a crash
-/// can take the difference away: see [`lose_unsynced`](Self::lose_unsynced).
+/// It tells what is only in the operating system's cache from what would survive a loss of power, so that a
+/// [`crash`](Self::crash) can take the difference away.
 #[derive(Debug, Default, Clone)]
 pub struct MemoryDisk {
     files: BTreeMap<FileId, MemoryFile>,
+}
+
+/// What becomes of bytes that were written but not synced when the machine crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// They survive: the process crashed, not the machine.
+    Kept,
+    /// They are gone.
+    Lost,
+    /// So many bytes of each file's tail happened to reach the disk: within a batch, it is torn.
+    Torn(usize),
 }
 
 /// Bytes are copied in and out: a slice of a request's frame would keep the whole frame alive.
@@ -28,24 +39,49 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// What a loss of power does: of each file's unsynced tail only a part remains.
-    ///
-    /// `keep` is asked for each file that has such a tail, in the files' order, with the tail's length, and says how
-    /// many bytes of it happened to reach the disk. Zero loses it all; a number within a batch tears that batch.
-    pub fn lose_unsynced(&mut self, mut keep: impl FnMut(&FileId, usize) -> usize) {
-        for (id, file) in &mut self.files {
-            let tail = file.content.len() - file.synced;
-            if tail > 0 {
-                let kept = keep(id, tail).min(tail);
-                file.content.truncate(file.synced + kept);
-                file.synced = file.content.len();
-            }
+    /// The machine crashes: of each file's unsynced tail remains what `tail` says.
+    pub fn crash(&mut self, tail: Tail) {
+        for file in self.files.values_mut() {
+            let unsynced = file.content.len() - file.synced;
+            let kept = match tail {
+                Tail::Kept => unsynced,
+                Tail::Lost => 0,
+                Tail::Torn(bytes) => unsynced.min(bytes),
+            };
+            file.content.truncate(file.synced + kept);
+            file.synced = file.content.len();
         }
+    }
+
+    /// Cuts everything behind the first `length` bytes of a file, synced or not: a disk that lies.
+    pub fn tear(&mut self, id: &FileId, length: usize) {
+        if let Some(file) = self.files.get_mut(id) {
+            file.content.truncate(length);
+            file.synced = file.synced.min(file.content.len());
+        }
+    }
+
+    /// The bytes of a file; none when it does not exist.
+    #[must_use]
+    pub fn contents(&self, id: &FileId) -> Option<&[u8]> {
+        self.files.get(id).map(|file| &file.content[..])
+    }
+
+    /// The files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &FileId> {
+        self.files.keys()
+    }
+
+    fn read(&self, id: &FileId, position: u64, length: u32) -> Bytes {
+        let content = self.contents(id).unwrap_or_default();
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(content.len());
+        let until = from.saturating_add(length as usize).min(content.len());
+        Bytes::copy_from_slice(&content[from..until])
     }
 }
 
 impl Disk for MemoryDisk {
-    fn execute(&mut self, request: DiskRequest) -> DiskResult {
+    fn handle(&mut self, request: DiskRequest) -> DiskResult {
         match request {
             DiskRequest::Append(id, bytes) => {
                 self.files.entry(id).or_default().content.extend_from_slice(&bytes);
@@ -59,10 +95,7 @@ impl Disk for MemoryDisk {
                 return DiskResult::Data(self.read(&file, position, length));
             }
             DiskRequest::Truncate(id, length) => {
-                if let Some(file) = self.files.get_mut(&id) {
-                    file.content.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-                    file.synced = file.synced.min(file.content.len());
-                }
+                self.tear(&id, usize::try_from(length).unwrap_or(usize::MAX));
             }
             DiskRequest::Replace(id, bytes) => {
                 self.files.insert(id, MemoryFile { content: bytes.to_vec(), synced: bytes.len() });
@@ -79,15 +112,6 @@ impl Disk for MemoryDisk {
     }
 }
 
-impl MemoryDisk {
-    fn read(&self, id: &FileId, position: u64, length: u32) -> Bytes {
-        let content = self.files.get(id).map_or(&[][..], |file| &file.content);
-        let from = usize::try_from(position).unwrap_or(usize::MAX).min(content.len());
-        let until = from.saturating_add(length as usize).min(content.len());
-        Bytes::copy_from_slice(&content[from..until])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ottla_protocol::TopicId;
@@ -97,14 +121,11 @@ mod tests {
     const LOG: FileId = FileId::Log(TopicId::ZERO, 3);
 
     fn append(disk: &mut MemoryDisk, bytes: &'static [u8]) {
-        assert!(matches!(
-            disk.execute(DiskRequest::Append(LOG, Bytes::from_static(bytes))),
-            DiskResult::Done
-        ));
+        assert!(matches!(disk.handle(DiskRequest::Append(LOG, Bytes::from_static(bytes))), DiskResult::Done));
     }
 
     fn content(disk: &mut MemoryDisk) -> Bytes {
-        match disk.execute(DiskRequest::Read { file: LOG, position: 0, length: 100 }) {
+        match disk.handle(DiskRequest::Read { file: LOG, position: 0, length: 100 }) {
             DiskResult::Data(bytes) => bytes,
             other => panic!("{other:?}"),
         }
@@ -114,12 +135,9 @@ mod tests {
     fn a_crash_loses_what_was_not_synced() {
         let mut disk = MemoryDisk::new();
         append(&mut disk, b"kept");
-        disk.execute(DiskRequest::Sync(LOG));
+        disk.handle(DiskRequest::Sync(LOG));
         append(&mut disk, b"lost");
-        disk.lose_unsynced(|_, tail| {
-            assert_eq!(tail, 4);
-            0
-        });
+        disk.crash(Tail::Lost);
         assert_eq!(content(&mut disk), "kept");
     }
 
@@ -127,19 +145,20 @@ mod tests {
     fn a_crash_may_tear_the_tail() {
         let mut disk = MemoryDisk::new();
         append(&mut disk, b"abcdef");
-        disk.lose_unsynced(|_, _| 2);
+        disk.crash(Tail::Torn(2));
         assert_eq!(content(&mut disk), "ab");
-        disk.lose_unsynced(|_, _| panic!("what survived one crash survives the next"));
+        disk.crash(Tail::Lost);
+        assert_eq!(content(&mut disk), "ab", "what survived one crash survives the next");
     }
 
     #[test]
     fn a_cut_file_has_nothing_synced_beyond_its_end() {
         let mut disk = MemoryDisk::new();
         append(&mut disk, b"abcdef");
-        disk.execute(DiskRequest::Sync(LOG));
-        disk.execute(DiskRequest::Truncate(LOG, 2));
+        disk.handle(DiskRequest::Sync(LOG));
+        disk.handle(DiskRequest::Truncate(LOG, 2));
         append(&mut disk, b"XYZ");
-        disk.lose_unsynced(|_, _| 0);
+        disk.crash(Tail::Lost);
         assert_eq!(content(&mut disk), "ab");
     }
 
@@ -148,8 +167,8 @@ mod tests {
         let mut disk = MemoryDisk::new();
         append(&mut disk, b"abc");
         let read = DiskRequest::Read { file: LOG, position: 2, length: u32::MAX };
-        assert!(matches!(disk.execute(read), DiskResult::Data(bytes) if bytes == "c"));
+        assert!(matches!(disk.handle(read), DiskResult::Data(bytes) if bytes == "c"));
         let read = DiskRequest::Read { file: LOG, position: u64::MAX, length: 1 };
-        assert!(matches!(disk.execute(read), DiskResult::Data(bytes) if bytes.is_empty()));
+        assert!(matches!(disk.handle(read), DiskResult::Data(bytes) if bytes.is_empty()));
     }
 }

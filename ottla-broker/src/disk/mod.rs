@@ -11,14 +11,14 @@ mod scratch;
 
 pub use data_dir::DataDir;
 pub use file::FileDisk;
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, Tail};
 
 use crate::io::{DiskRequest, DiskResult, FileId};
 
 /// The disk of one node, or of the controller.
 pub trait Disk: Send {
     /// Carries out one request. It may block; a failure is a [`DiskResult::Failed`], never a panic.
-    fn execute(&mut self, request: DiskRequest) -> DiskResult;
+    fn handle(&mut self, request: DiskRequest) -> DiskResult;
 
     /// The log files that exist, in order: what recovery has to read.
     ///
