@@ -1,5 +1,5 @@
 //! The `ottla` command.
-#![expect(dead_code, reason = "the commands that use these follow as the client lands")]
+#![allow(dead_code, reason = "the commands that use these follow as the client lands")]
 
 mod text;
 

@@ -18,8 +18,11 @@ pub(crate) struct Line {
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) headers: Vec<OwnedHeader>,
 }
+
+/// A header's name and value.
+pub(crate) type OwnedHeader = (String, Option<Vec<u8>>);
 
 /// Bytes in standard base64.
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -87,7 +90,7 @@ fn bytes_from_json(name: &str, value: Value) -> Result<Option<Vec<u8>>, String> 
     }
 }
 
-fn headers_from_json(value: Value) -> Result<Vec<(String, Option<Vec<u8>>)>, String> {
+fn headers_from_json(value: Value) -> Result<Vec<OwnedHeader>, String> {
     let wrong = || "headers must be a list of [name, value] pairs".to_string();
     let Value::Array(pairs) = value else { return Err(wrong()) };
     pairs
