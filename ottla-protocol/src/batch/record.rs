@@ -1,0 +1,243 @@
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::error::{BatchError, RecordError};
+use super::header::{BatchHeader, TimestampType};
+use super::varint::{take_varint, take_varlong};
+
+/// The smallest record: length, attributes, two deltas, null key, null value, no headers.
+pub(super) const MIN_RECORD_LEN: usize = 7;
+/// The smallest header: empty key, null value.
+const MIN_HEADER_LEN: usize = 2;
+
+/// One header of a record. A record may have several of one key, and their order means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordHeader<'a> {
+    /// The key; may be empty, cannot be null.
+    pub key: &'a str,
+    /// The value; null is not the same as empty.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> RecordHeader<'a> {
+    /// A header of this key and value.
+    #[must_use]
+    pub fn new(key: &'a str, value: Option<&'a [u8]>) -> Self {
+        Self { key, value }
+    }
+}
+
+/// One record of a batch, borrowed from the bytes it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Milliseconds since 1970: the producer's time, or the broker's in a batch of [`TimestampType::LogAppendTime`].
+    pub timestamp: i64,
+    /// The key; null is not the same as empty.
+    pub key: Option<&'a [u8]>,
+    /// The value; null is a tombstone and not the same as empty.
+    pub value: Option<&'a [u8]>,
+    headers: Headers<'a>,
+}
+
+impl<'a> RecordView<'a> {
+    /// The headers in the order they were written, duplicates included. They are parsed while iterating.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        self.headers
+    }
+}
+
+/// Iterator over the headers of one record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Headers<'a> {
+    /// The headers without their count; checked when the record was read.
+    raw: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = RecordHeader<'a>;
+
+    fn next(&mut self) -> Option<RecordHeader<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        // Never an error: `Headers::parse` has walked the same bytes.
+        take_header(&mut self.raw).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Headers<'_> {}
+
+impl<'a> Headers<'a> {
+    /// Takes the header section, the last of a record. A record without headers, nearly all of them, costs a byte.
+    #[inline]
+    fn parse(mut section: &'a [u8]) -> Result<Self, RecordError> {
+        let count = take_varint(&mut section)?;
+        if count == 0 && section.is_empty() {
+            return Ok(Self::default());
+        }
+        Self::check(section, count)
+    }
+
+    #[cold]
+    fn check(section: &'a [u8], count: i32) -> Result<Self, RecordError> {
+        let left = u32::try_from(count).map_err(|_| RecordError::HeaderCount)?;
+        if (left as usize).saturating_mul(MIN_HEADER_LEN) > section.len() {
+            return Err(RecordError::HeaderCount);
+        }
+        let mut rest = section;
+        for _ in 0..left {
+            take_header(&mut rest)?;
+        }
+        if rest.is_empty() { Ok(Self { raw: section, left }) } else { Err(RecordError::TrailingBytes) }
+    }
+}
+
+fn take_header<'a>(input: &mut &'a [u8]) -> Result<RecordHeader<'a>, RecordError> {
+    let key = take_nullable_bytes(input)?.ok_or(RecordError::HeaderKey)?;
+    let key = std::str::from_utf8(key).map_err(|_| RecordError::HeaderKey)?;
+    Ok(RecordHeader { key, value: take_nullable_bytes(input)? })
+}
+
+#[inline]
+fn take_nullable_bytes<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, RecordError> {
+    let len = take_varint(input)?;
+    let Ok(len) = usize::try_from(len) else {
+        return if len == -1 { Ok(None) } else { Err(RecordError::Length) };
+    };
+    let (bytes, rest) = input.split_at_checked(len).ok_or(RecordError::Length)?;
+    *input = rest;
+    Ok(Some(bytes))
+}
+
+/// Iterator over the records of one batch. After an error it is at its end.
+///
+/// It allocates nothing, and gives at most as many records as the header says.
+#[derive(Debug, Clone)]
+pub struct RecordIter<'a> {
+    rest: &'a [u8],
+    left: u32,
+    index: u32,
+    last_delta: i32,
+    previous_delta: i32,
+    base_offset: i64,
+    base_timestamp: i64,
+    append_time: Option<i64>,
+}
+
+impl<'a> RecordIter<'a> {
+    /// The records of `payload`, which is what the batch of `header` holds once decompressed.
+    pub(super) fn new(header: &BatchHeader, payload: &'a [u8]) -> Result<Self, BatchError> {
+        let left = u32::try_from(header.count).ok().filter(|count| {
+            let room = payload.len().checked_div(MIN_RECORD_LEN).unwrap_or(0);
+            *count as usize <= room && (*count > 0 || payload.is_empty())
+        });
+        let Some(left) = left else {
+            return Err(BatchError::InvalidHeader { base_offset: header.base_offset, field: "record count" });
+        };
+        let append_time =
+            (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
+        Ok(Self {
+            rest: payload,
+            left,
+            index: 0,
+            last_delta: header.last_offset_delta,
+            previous_delta: -1,
+            base_offset: header.base_offset,
+            base_timestamp: header.base_timestamp,
+            append_time,
+        })
+    }
+
+    /// An iterator at its end.
+    pub(super) fn empty() -> Self {
+        Self {
+            rest: &[],
+            left: 0,
+            index: 0,
+            last_delta: -1,
+            previous_delta: -1,
+            base_offset: 0,
+            base_timestamp: 0,
+            append_time: None,
+        }
+    }
+
+    /// Where the iterator stands: bytes not read yet, records given, and the last offset delta.
+    pub(super) fn state(&self) -> (usize, u32, i32) {
+        (self.rest.len(), self.index, self.previous_delta)
+    }
+
+    /// Goes to where another iterator over the same payload stood.
+    pub(super) fn restore(&mut self, rest_len: usize, index: u32, previous_delta: i32) {
+        let skip = self.rest.len().saturating_sub(rest_len);
+        self.rest = self.rest.get(skip..).unwrap_or_default();
+        self.left = self.left.saturating_sub(index);
+        self.index = index;
+        self.previous_delta = previous_delta;
+    }
+
+    #[inline]
+    fn take_record(&mut self) -> Result<RecordView<'a>, RecordError> {
+        let len = take_varint(&mut self.rest)?;
+        let len = usize::try_from(len).map_err(|_| RecordError::Length)?;
+        let (mut body, rest) = self.rest.split_at_checked(len).ok_or(RecordError::Truncated)?;
+        // The attributes of a record have no meaning yet.
+        body = body.get(1..).ok_or(RecordError::Truncated)?;
+        let timestamp_delta = take_varlong(&mut body)?;
+        let offset_delta = take_varint(&mut body)?;
+        if offset_delta <= self.previous_delta || offset_delta > self.last_delta {
+            return Err(RecordError::OffsetDelta);
+        }
+        let key = take_nullable_bytes(&mut body)?;
+        let value = take_nullable_bytes(&mut body)?;
+        let headers = Headers::parse(body)?;
+        self.rest = rest;
+        self.previous_delta = offset_delta;
+        Ok(RecordView {
+            // In range, since base + last delta is: see `BatchHeader::parse`.
+            offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
+            // Wrapping undoes what a writer's subtraction did, for any pair of timestamps.
+            timestamp: match self.append_time {
+                Some(time) => time,
+                None => self.base_timestamp.wrapping_add(timestamp_delta),
+            },
+            key,
+            value,
+            headers,
+        })
+    }
+
+    #[cold]
+    fn fail(&mut self, error: RecordError) -> BatchError {
+        self.left = 0;
+        BatchError::Record { index: self.index, error }
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<RecordView<'a>, BatchError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        match self.take_record() {
+            Ok(_) if self.left == 0 && !self.rest.is_empty() => {
+                Some(Err(self.fail(RecordError::TrailingBytes)))
+            }
+            Ok(record) => {
+                self.index = self.index.wrapping_add(1);
+                Some(Ok(record))
+            }
+            Err(error) => Some(Err(self.fail(error))),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left as usize))
+    }
+}
