@@ -1,0 +1,146 @@
+//! The path of packets from one host to another.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+
+use crate::world::HostId;
+
+/// TCP's first retransmission comes after this long, each next one after twice as long.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
+
+/// How packets travel on a link, in one direction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conditions {
+    /// How long a packet travels; drawn anew for each.
+    pub latency: RangeInclusive<Duration>,
+    /// Bytes per second; `None`: as many as there are.
+    pub bandwidth: Option<u64>,
+    /// The probability that a packet is lost. TCP sends it again, so that loss is delay: 200 ms, then twice that.
+    pub loss: f64,
+    /// The probability that a packet breaks its connection, at a random byte of it.
+    pub reset: f64,
+    /// The probability that a read or a write moves fewer bytes than it could.
+    pub short: f64,
+    /// How many bytes may be under way and unread.
+    pub window: usize,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_micros(200)..=Duration::from_millis(3),
+            bandwidth: None,
+            loss: 0.0,
+            reset: 0.0,
+            short: 0.1,
+            window: 128 * 1024,
+        }
+    }
+}
+
+/// One direction between two hosts.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Packets vanish.
+    pub(super) blocked: bool,
+    /// When the last byte that was sent has left.
+    busy_until: Duration,
+    /// Its own conditions, if any.
+    conditions: Option<Conditions>,
+}
+
+/// All links.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    everywhere: Conditions,
+    links: BTreeMap<(HostId, HostId), Link>,
+}
+
+impl Links {
+    pub(super) fn set_everywhere(&mut self, conditions: Conditions) {
+        self.everywhere = conditions;
+    }
+
+    pub(super) fn set(&mut self, from: HostId, to: HostId, conditions: Option<Conditions>) {
+        self.links.entry((from, to)).or_default().conditions = conditions;
+    }
+
+    pub(super) fn conditions(&self, from: HostId, to: HostId) -> &Conditions {
+        let own = self.links.get(&(from, to)).and_then(|link| link.conditions.as_ref());
+        own.unwrap_or(&self.everywhere)
+    }
+
+    pub(super) fn is_blocked(&self, from: HostId, to: HostId) -> bool {
+        self.links.get(&(from, to)).is_some_and(|link| link.blocked)
+    }
+
+    /// Returns whether that changed anything.
+    pub(super) fn set_blocked(&mut self, from: HostId, to: HostId, blocked: bool) -> bool {
+        let link = self.links.entry((from, to)).or_default();
+        std::mem::replace(&mut link.blocked, blocked) != blocked
+    }
+
+    /// When `length` bytes that are sent now arrive.
+    pub(super) fn arrival(
+        &mut self,
+        random: &mut fastrand::Rng,
+        now: Duration,
+        (from, to): (HostId, HostId),
+        length: usize,
+    ) -> Duration {
+        let conditions = self.conditions(from, to).clone();
+        let link = self.links.entry((from, to)).or_default();
+        let mut leaves = now.max(link.busy_until);
+        if let Some(bandwidth) = conditions.bandwidth {
+            leaves += Duration::from_nanos((length as u64).saturating_mul(1_000_000_000) / bandwidth.max(1));
+            link.busy_until = leaves;
+        }
+        let (least, most) = (conditions.latency.start().as_nanos(), conditions.latency.end().as_nanos());
+        let travels = Duration::from_nanos(random.u64(least as u64..=(most.max(least)) as u64));
+        let mut lost = Duration::ZERO;
+        let mut wait = RETRANSMISSION;
+        while conditions.loss > 0.0 && random.f64() < conditions.loss && lost < Duration::from_secs(60) {
+            lost += wait;
+            wait *= 2;
+        }
+        leaves + travels + lost
+    }
+}
+
+/// When a packet that was first lost at `lost_at` is sent again for the first time after `healed`.
+pub(super) fn retransmitted(lost_at: Duration, healed: Duration) -> Duration {
+    let mut at = lost_at;
+    let mut wait = RETRANSMISSION;
+    while at < healed {
+        at += wait;
+        // Linux caps the interval at two minutes.
+        wait = (wait * 2).min(Duration::from_secs(120));
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: HostId = HostId(1);
+    const B: HostId = HostId(2);
+
+    #[test]
+    fn a_link_sends_one_byte_after_the_other() {
+        let mut links = Links::default();
+        let ms = Duration::from_millis(1);
+        let conditions = Conditions { latency: ms..=ms, bandwidth: Some(1000), ..Conditions::default() };
+        links.set(A, B, Some(conditions));
+        let mut random = fastrand::Rng::with_seed(1);
+        assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(1001));
+        assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(2001));
+    }
+
+    #[test]
+    fn what_was_lost_is_sent_again_at_the_next_retransmission_after_healing() {
+        let ms = Duration::from_millis;
+        assert_eq!(retransmitted(ms(1000), ms(1100)), ms(1200));
+        assert_eq!(retransmitted(ms(1000), ms(1300)), ms(1600));
+        assert_eq!(retransmitted(ms(1000), ms(1601)), ms(2400));
+    }
+}
