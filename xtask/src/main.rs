@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask help` lists them.
 
 mod jars;
+mod kafka;
 mod protocol;
 mod workspace;
 
@@ -20,12 +21,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start and stop a real Apache Kafka, or run a command while one is up
+    Kafka(kafka::Arguments),
     /// Generate the messages of ottla-protocol from the definitions inside the kafka-clients jar
     Protocol(protocol::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Protocol(arguments) => protocol::run(&arguments),
     };
     match result {
