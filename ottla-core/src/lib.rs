@@ -1,1 +1,4 @@
 //! The decisions of the Ottla Kafka client, as state machines without I/O: time and randomness come in as arguments.
+
+pub mod backoff;
+pub mod produce;
