@@ -1,4 +1,5 @@
 //! The decisions of the Ottla Kafka client, as state machines without I/O: time and randomness come in as arguments.
 
 pub mod backoff;
+pub mod fetch;
 pub mod produce;

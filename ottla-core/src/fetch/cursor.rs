@@ -1,0 +1,441 @@
+//! One partition: where it stands, and why.
+//!
+//! ```text
+//!            seek(Earliest, Latest, Timestamp)            seek(At)
+//!                      │                                    │
+//!                      ▼        offset known                ▼
+//!   ┌─────────────▶ Resolving ─────────────────────────▶ Fetching ◀────────────── log intact,
+//!   │                  ▲                                 │  │  │                  or cut in front of us
+//!   │ reset policy     │ reset policy        new leader  │  │  └─────▶ Validating ──────┤
+//!   │                  │                     epoch       │  │                           │ cut behind us, policy: back to
+//!   │                  │                                 │  │                           │ where the log differs
+//!   │                Draining ◀──────────────────────────┘  │                           │
+//!   │  trouble while   │  no policy helps                   │ corrupt twice             │ cut behind us, no policy
+//!   │  records wait    ▼                                    ▼                           ▼
+//!   └──────────────── Held ◀────────────────────────────────┴───────────────────────────┘
+//!        seek          told to the user once
+//! ```
+//!
+//! Two positions: `position` is the next record to hand out, `fetch` the next to ask a broker for. What lies between
+//! them waits in the queue. The *generation* grows when either of them moves otherwise than forward record by record (seek,
+//! reset, truncation, a second try at a corrupt batch): what was asked for, fetched or unpacked under an older
+//! generation is dropped wherever it turns up. A new leader and a pause change no byte of the log: they keep what is
+//! buffered, and nothing is fetched twice.
+
+use std::time::{Instant, SystemTime};
+
+use ottla_protocol::{ErrorCode, Str, TopicId, batch::BatchError};
+
+use super::{
+    EpochEnd, OffsetSpec, Pause, Position, Query, Reset, Tick, Trouble, Verdict,
+    budget::Account,
+    buffer::RangeQueue,
+    judge,
+    trouble::{Remedy, remedy},
+};
+use crate::backoff::BackoffPolicy;
+
+/// One assigned partition.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub(super) topic: Str,
+    pub(super) partition: i32,
+    pub(super) topic_id: TopicId,
+    pub(super) leader: Option<i32>,
+    pub(super) leader_epoch: i32,
+    pub(super) known: bool,
+    pub(super) generation: u64,
+    pub(super) phase: Phase,
+    /// The next record to hand out; `None` until it is known.
+    pub(super) position: Option<Position>,
+    /// The next record to fetch; meaningful once `position` is known.
+    pub(super) fetch: Position,
+    pub(super) queue: RangeQueue,
+    /// A range is being unpacked by somebody's `poll`: order demands that nobody takes the next one meanwhile.
+    pub(super) lent: bool,
+    /// It stands in line for `poll`.
+    pub(super) listed: bool,
+    pub(super) account: Account,
+    pub(super) log: LogMarks,
+    pub(super) pauses: Vec<Paused>,
+    pub(super) retry: Retry,
+    /// Where the bytes were found corrupt once.
+    corrupt: Option<i64>,
+    /// How often the part of an answer was doubled because no batch fitted into it.
+    pub(super) stretch: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The offset of the position is asked for.
+    Resolving { target: Target, reset: Option<ResetNote> },
+    /// The leader is asked whether its log is still the one that was read.
+    Validating,
+    /// All is well.
+    Fetching,
+    /// Something is wrong at `fetch`; what was buffered in front of it is handed out first.
+    Draining { trouble: Trouble },
+    /// The user decides.
+    Held { trouble: Trouble, told: bool },
+}
+
+/// What a position is resolved from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Spec(OffsetSpec),
+    /// A duration counts from the moment of asking.
+    Policy(Reset),
+}
+
+const LATEST: Target = Target::Spec(OffsetSpec::Latest);
+
+/// Why a position is being reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ResetNote {
+    pub(super) from: Option<i64>,
+    pub(super) reason: &'static str,
+}
+
+/// What the leader said about its log; -1 for what it did not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogMarks {
+    /// The oldest offset.
+    pub start: i64,
+    /// Behind the newest record that every replica has: as far as anybody may read.
+    pub high_watermark: i64,
+    /// Behind the newest record of which it is decided whether it is committed.
+    pub last_stable: i64,
+}
+
+impl Default for LogMarks {
+    fn default() -> Self {
+        Self { start: -1, high_watermark: -1, last_stable: -1 }
+    }
+}
+
+/// One pause of several that may hold at once.
+#[derive(Debug)]
+pub(super) struct Paused {
+    pub(super) id: u64,
+    pub(super) pause: Pause,
+    pub(super) since: Instant,
+}
+
+/// When to try again after errors.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    pub(super) at: Option<Instant>,
+    failures: u32,
+    pub(super) last: Option<ErrorCode>,
+}
+
+impl Retry {
+    fn after(&mut self, code: Option<ErrorCode>, tick: Tick, policy: &BackoffPolicy) {
+        self.failures = self.failures.saturating_add(1);
+        self.at = Some(tick.now + policy.delay(self.failures, tick.random));
+        self.last = code;
+    }
+
+    /// Whether it is too early; then until when.
+    pub(super) fn blocked(&self, now: Instant) -> Option<Instant> {
+        self.at.filter(|at| *at > now)
+    }
+}
+
+/// What the cluster says about a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaderNews {
+    /// Nothing: there is no such topic or partition, or it is not known yet.
+    Unknown,
+    /// It exists.
+    Known {
+        /// The topic's id; zero on clusters without topic ids.
+        topic_id: TopicId,
+        /// Who leads it, if anybody does.
+        leader: Option<i32>,
+        /// Under which epoch; -1 if unknown.
+        epoch: i32,
+    },
+}
+
+impl Cursor {
+    pub(super) fn new(topic: Str, partition: i32, spec: OffsetSpec) -> Self {
+        let mut cursor = Self {
+            topic,
+            partition,
+            topic_id: TopicId::ZERO,
+            leader: None,
+            leader_epoch: -1,
+            known: false,
+            generation: 0,
+            phase: Phase::Fetching,
+            position: None,
+            fetch: Position::at(0),
+            queue: RangeQueue::default(),
+            lent: false,
+            listed: false,
+            account: Account::default(),
+            log: LogMarks::default(),
+            pauses: Vec::new(),
+            retry: Retry::default(),
+            corrupt: None,
+            stretch: 0,
+        };
+        cursor.go_to(Target::Spec(spec), None);
+        cursor
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        !self.pauses.is_empty()
+    }
+
+    /// The user wants to go on somewhere else. It also ends a hold.
+    pub(super) fn seek(&mut self, spec: OffsetSpec) {
+        self.corrupt = None;
+        self.go_to(Target::Spec(spec), None);
+    }
+
+    fn go_to(&mut self, target: Target, reset: Option<ResetNote>) {
+        self.invalidate();
+        match target {
+            Target::Spec(OffsetSpec::At(offset)) => self.place(Position::at(offset)),
+            target => {
+                self.position = None;
+                self.phase = Phase::Resolving { target, reset };
+            }
+        }
+    }
+
+    fn place(&mut self, position: Position) {
+        self.position = Some(position);
+        self.fetch = position;
+        self.phase = Phase::Fetching;
+    }
+
+    /// From here on, nothing that was asked for, fetched or taken before counts.
+    fn invalidate(&mut self) {
+        self.generation += 1;
+        self.queue.clear();
+        self.lent = false;
+        self.stretch = 0;
+        self.retry = Retry::default();
+    }
+
+    /// The cluster's newest word. An answer that is older than what is known changes nothing.
+    pub(super) fn on_leader(&mut self, news: LeaderNews) {
+        let LeaderNews::Known { topic_id, leader, epoch } = news else {
+            // A topic that is gone may come back, and a broker that starts knows no topics: see C15.
+            self.known = false;
+            return;
+        };
+        self.known = true;
+        let recreated = !topic_id.is_zero() && !self.topic_id.is_zero() && topic_id != self.topic_id;
+        let stale = !recreated && epoch >= 0 && epoch < self.leader_epoch;
+        if stale {
+            return;
+        }
+        if !topic_id.is_zero() {
+            self.topic_id = topic_id;
+        }
+        let (was, was_epoch) = (self.leader, self.leader_epoch);
+        self.leader = leader;
+        self.leader_epoch = epoch;
+        if recreated {
+            self.on_recreated();
+        } else if (leader, epoch) != (was, was_epoch) {
+            self.retry = Retry::default();
+            let unread = self.fetch.epoch < 0;
+            if matches!(self.phase, Phase::Fetching) && epoch > was_epoch && !unread {
+                self.phase = Phase::Validating;
+            }
+        }
+    }
+
+    fn on_recreated(&mut self) {
+        self.retry = Retry::default();
+        self.log = LogMarks::default();
+        if matches!(self.phase, Phase::Fetching | Phase::Validating) {
+            let offset = self.fetch.offset;
+            self.phase = Phase::Draining { trouble: Trouble::Recreated { offset } };
+        }
+    }
+
+    /// The leader said where the wanted place is. `None`: there is no record of that time or later.
+    /// Gives the reset that is done with it, if it was one.
+    pub(super) fn on_resolved(
+        &mut self,
+        found: Option<Position>,
+        tick: Tick,
+        backoff: &BackoffPolicy,
+    ) -> Option<(ResetNote, i64)> {
+        let Phase::Resolving { target, reset } = &mut self.phase else { return None };
+        let Some(position) = found else {
+            // The end of the log is always somewhere: a leader that does not know where is asked again.
+            if *target == LATEST {
+                self.retry.after(None, tick, backoff);
+            }
+            *target = LATEST;
+            return None;
+        };
+        let note = reset.take().map(|note| (note, position.offset));
+        self.retry = Retry::default();
+        self.place(position);
+        note
+    }
+
+    /// The leader said where the epoch of `fetch` ends in its log, or a fetch came back with that in place of records.
+    /// Gives the reset that follows from it, if one does.
+    pub(super) fn on_epoch_end(&mut self, end: EpochEnd, policy: Reset) -> Option<(ResetNote, i64)> {
+        let position = self.position?;
+        self.retry = Retry::default();
+        match judge(self.fetch, end) {
+            Verdict::Intact => {
+                self.phase = Phase::Fetching;
+                None
+            }
+            Verdict::Diverged(cut) if cut.offset >= position.offset => {
+                // Only what nobody has seen yet is different: fetched again, it is the new log's.
+                self.invalidate();
+                self.place(position);
+                None
+            }
+            Verdict::Diverged(cut) if policy != Reset::Error => {
+                let from = Some(position.offset);
+                self.invalidate();
+                self.place(cut);
+                Some((ResetNote { from, reason: "log truncated" }, cut.offset))
+            }
+            Verdict::Diverged(cut) => {
+                self.lose(
+                    Trouble::Truncated { offset: position.offset, divergent: Some(cut.offset) },
+                    policy,
+                );
+                None
+            }
+            Verdict::Unknown => {
+                self.lose(Trouble::Truncated { offset: position.offset, divergent: None }, policy);
+                None
+            }
+        }
+    }
+
+    /// The leader cannot be asked (an old broker): the position counts as good, as it did before KIP-320.
+    pub(super) fn skip_validation(&mut self) {
+        if matches!(self.phase, Phase::Validating) {
+            self.phase = Phase::Fetching;
+        }
+    }
+
+    /// A broker refused to fetch at `fetch`. Says whether the cluster has to be asked who leads the partition.
+    pub(super) fn on_fetch_error(&mut self, code: ErrorCode, tick: Tick, backoff: &BackoffPolicy) -> bool {
+        let remedy = remedy(code);
+        match remedy {
+            Remedy::Reset => {
+                self.phase = Phase::Draining { trouble: Trouble::OutOfRange { offset: self.fetch.offset } };
+            }
+            Remedy::Refetch => {
+                self.retry.after(Some(code), tick, backoff);
+                self.on_corrupt_at_fetch(None);
+            }
+            Remedy::Hold => self.phase = Phase::Draining { trouble: Trouble::Refused { code } },
+            Remedy::Reroute | Remedy::Retry => self.retry.after(Some(code), tick, backoff),
+        }
+        remedy == Remedy::Reroute
+    }
+
+    /// A broker refused to say where an offset or an epoch is. Says whether the cluster has to be asked who leads the
+    /// partition.
+    pub(super) fn on_look_up_error(&mut self, code: ErrorCode, tick: Tick, backoff: &BackoffPolicy) -> bool {
+        let remedy = remedy(code);
+        if remedy == Remedy::Hold {
+            self.phase = Phase::Draining { trouble: Trouble::Refused { code } };
+        } else {
+            self.retry.after(Some(code), tick, backoff);
+        }
+        remedy == Remedy::Reroute
+    }
+
+    /// An answer brought bytes of which nothing is of use; asking again at once would go on for ever.
+    pub(super) fn on_useless_answer(&mut self, tick: Tick, backoff: &BackoffPolicy) {
+        self.retry.after(None, tick, backoff);
+    }
+
+    /// An answer was good.
+    pub(super) fn on_success(&mut self) {
+        self.retry = Retry::default();
+    }
+
+    /// What was fetched at `fetch` does not begin with a batch.
+    pub(super) fn on_corrupt_at_fetch(&mut self, cause: Option<BatchError>) {
+        let offset = self.fetch.offset;
+        if self.corrupt == Some(offset) {
+            self.phase = Phase::Draining { trouble: Trouble::Corrupt { offset, cause } };
+        }
+        self.corrupt = Some(offset);
+    }
+
+    /// A range was unpacked: the records up to `next` are handed out.
+    pub(super) fn on_handed_out(&mut self, next: Position) {
+        self.lent = false;
+        self.position = Some(next);
+        // The second try was good.
+        if self.corrupt.is_some_and(|offset| offset < next.offset) {
+            self.corrupt = None;
+        }
+    }
+
+    /// The batch at the position cannot be read: it is fetched once more, then the partition is held.
+    pub(super) fn on_corrupt_at_position(&mut self, cause: BatchError) {
+        let Some(position) = self.position else { return };
+        let again = self.corrupt == Some(position.offset);
+        self.invalidate();
+        self.place(position);
+        self.corrupt = Some(position.offset);
+        if again {
+            let (offset, cause) = (position.offset, Some(cause));
+            self.phase = Phase::Held { trouble: Trouble::Corrupt { offset, cause }, told: false };
+        }
+    }
+
+    /// What is wrong at `fetch` is dealt with once everything in front of it is handed out.
+    pub(super) fn settle(&mut self, policy: Reset) {
+        if let Phase::Draining { trouble } = &self.phase
+            && self.queue.is_empty()
+            && !self.lent
+        {
+            let trouble = trouble.clone();
+            self.lose(trouble, policy);
+        }
+    }
+
+    fn lose(&mut self, trouble: Trouble, policy: Reset) {
+        if policy != Reset::Error && trouble.is_lost_position() {
+            let from = self.position.map(|position| position.offset);
+            self.go_to(Target::Policy(policy), Some(ResetNote { from, reason: trouble.reason() }));
+        } else {
+            self.invalidate();
+            self.phase = Phase::Held { trouble, told: false };
+        }
+    }
+
+    /// The offset or the timestamp to ask the leader for, while the position is being resolved.
+    pub(super) fn query(&self, wall: SystemTime) -> Option<Query> {
+        let Phase::Resolving { target, .. } = &self.phase else { return None };
+        match target {
+            Target::Spec(spec) => Some(spec.to_query()),
+            // A policy that names no place is never a target: see `lose`.
+            Target::Policy(policy) => policy.spec(wall).map(OffsetSpec::to_query),
+        }
+    }
+
+    /// Whether `poll` has something to do here.
+    pub(super) fn is_ready(&self) -> bool {
+        if self.lent {
+            return false;
+        }
+        match &self.phase {
+            Phase::Held { told, .. } => !told,
+            _ => !self.queue.is_empty() && !self.is_paused(),
+        }
+    }
+}

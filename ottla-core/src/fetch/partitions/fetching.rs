@@ -1,0 +1,349 @@
+//! What to ask a broker for, and what its answer means.
+
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use ottla_protocol::{
+    ErrorCode, Str, TopicId,
+    messages::{
+        fetch_request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic},
+        fetch_response::{FetchResponse, NodeEndpoint, PartitionData},
+    },
+};
+
+use super::{
+    super::{
+        AbortedTransactions, Asked, EpochEnd, IsolationLevel, Lease, LogMarks, Range, SessionRequest, Tick,
+        TopicRef, Trouble,
+        budget::Charge,
+        buffer::scan,
+        cursor::{Cursor, Phase},
+    },
+    FetchSettings, Partitions, PositionReset, enlist,
+};
+
+/// Fetch names topics by id from this version on (KIP-516).
+const FIRST_VERSION_WITH_IDS: i16 = 13;
+/// With sessions, leader epochs and zstd; every broker since Kafka 2.1 has it.
+const FIRST_VERSION: i16 = 10;
+/// How long a broker may wait while one of its partitions is left out for want of memory: nobody could tell it to stop
+/// waiting when there is memory again.
+const MAX_WAIT_WHILE_STARVED: Duration = Duration::from_millis(20);
+/// A part of an answer into which no batch fitted is doubled up to this.
+const MAX_STRETCHED_BYTES: i32 = 64 << 20;
+
+/// What to do about a broker.
+#[derive(Debug)]
+pub enum FetchPlan {
+    /// Send this. Its answer goes to [`Partitions::on_fetch`]; until then there must be no other.
+    Send(FetchAsk),
+    /// There is nothing to ask until something changes, or until this moment.
+    Wait(Option<Instant>),
+}
+
+/// A fetch request.
+#[derive(Debug)]
+pub struct FetchAsk {
+    /// The request.
+    pub request: FetchRequest,
+    /// The versions that can say it.
+    pub versions: RangeInclusive<i16>,
+}
+
+/// What an answer asks of the surroundings.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Somebody else leads a partition: ask who.
+    pub refresh_metadata: bool,
+    /// A broker said who (KIP-951).
+    pub hints: Vec<LeaderHint>,
+    /// Positions that moved by themselves.
+    pub resets: Vec<PositionReset>,
+    /// How many partitions have something new for `poll`.
+    pub ready: usize,
+    /// How many bytes of records came.
+    pub bytes: usize,
+    /// The request as a whole was refused; the next one says everything from the start.
+    pub refused: Option<ErrorCode>,
+}
+
+/// Who leads a partition, as a broker that does not lead it says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaderHint {
+    /// The partition's topic.
+    pub topic: Str,
+    /// The partition's number.
+    pub partition: i32,
+    /// The new leader.
+    pub leader: i32,
+    /// Its epoch.
+    pub epoch: i32,
+    /// Where it is.
+    pub endpoint: Option<NodeEndpoint>,
+}
+
+impl Partitions {
+    /// What to ask `node` next. `with_ids`: the connection has a version of Fetch that names topics by id.
+    pub fn plan_fetch(&mut self, node: i32, with_ids: bool, tick: Tick) -> FetchPlan {
+        let share = self.share();
+        let (mut wanted, mut starved, mut earliest) = (Vec::new(), false, None::<Instant>);
+        for (id, cursor) in &self.cursors {
+            if cursor.leader != Some(node) || cursor.is_paused() || !matches!(cursor.phase, Phase::Fetching) {
+                continue;
+            }
+            if let Some(at) = cursor.retry.blocked(tick.now) {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            } else if self.budget.admits(&cursor.account, share) {
+                wanted.push((*id, cursor));
+            } else {
+                starved = true;
+            }
+        }
+        if wanted.is_empty() {
+            return FetchPlan::Wait(earliest);
+        }
+        let by_id = with_ids && wanted.iter().all(|(_, cursor)| !cursor.topic_id.is_zero());
+        // A full answer is filled in the order of the request: everybody begins once.
+        self.rotation = self.rotation.wrapping_add(1);
+        let turn = self.rotation % wanted.len();
+        wanted.rotate_left(turn);
+        let wanted =
+            wanted.into_iter().map(|(id, cursor)| ask_of(id, cursor, by_id, &self.settings)).collect();
+
+        let asked = self.sessions.entry(node).or_default().request(wanted);
+        let until_retry = earliest.map_or(Duration::MAX, |at| at.saturating_duration_since(tick.now));
+        let patience = if starved { MAX_WAIT_WHILE_STARVED } else { Duration::MAX };
+        let max_wait = self.settings.max_wait.min(until_retry).min(patience);
+        let request = self.to_request(asked, max_wait);
+        let versions = if by_id {
+            FIRST_VERSION_WITH_IDS..=i16::MAX
+        } else {
+            FIRST_VERSION..=FIRST_VERSION_WITH_IDS - 1
+        };
+        FetchPlan::Send(FetchAsk { request, versions })
+    }
+
+    /// The answer of `node` to what [`Self::plan_fetch`] said last.
+    pub fn on_fetch(&mut self, node: i32, response: FetchResponse, tick: Tick) -> Effects {
+        let mut effects = Effects::default();
+        let Some(session) = self.sessions.get_mut(&node) else { return effects };
+        // The errors of a session are cured by a full request; others are the broker's and concern all partitions.
+        if !session.on_answer(response.error_code, response.session_id) {
+            effects.refused = Some(response.error_code);
+            return effects;
+        }
+        let parts = || response.responses.iter().flat_map(|topic| &topic.partitions);
+        effects.bytes = parts().filter_map(|part| part.records.as_ref()).map(Bytes::len).sum();
+        let charge = self.budget.charge(effects.bytes);
+        for topic in response.responses {
+            for part in topic.partitions {
+                let Some((id, asked)) = self.asked(node, &topic.topic, topic.topic_id, part.partition_index)
+                else {
+                    continue;
+                };
+                let answer = Answer { node, asked, part, endpoints: &response.node_endpoints };
+                self.on_part(id, answer, &charge, tick, &mut effects);
+            }
+        }
+        effects
+    }
+
+    /// The answer of `node` will not come.
+    pub fn on_fetch_lost(&mut self, node: i32) {
+        if let Some(session) = self.sessions.get_mut(&node) {
+            session.on_lost();
+        }
+    }
+
+    /// The request that ends the session with `node`, if there is one.
+    pub fn close_session(&mut self, node: i32) -> Option<FetchAsk> {
+        let asked = self.sessions.get_mut(&node)?.close()?;
+        let request = self.to_request(asked, Duration::ZERO);
+        Some(FetchAsk { request, versions: FIRST_VERSION..=i16::MAX })
+    }
+
+    /// How many bytes each partition may hold when all want as much as they can get.
+    pub(super) fn share(&self) -> usize {
+        (self.budget.limit() / self.cursors.len().max(1)).max(1)
+    }
+
+    fn asked(&self, node: i32, name: &Str, topic_id: TopicId, partition: i32) -> Option<(u64, Asked)> {
+        let topic = if topic_id.is_zero() { TopicRef::Name(name.clone()) } else { TopicRef::Id(topic_id) };
+        let asked = self.sessions.get(&node)?.asked(&topic, partition)?;
+        Some((asked.id, asked))
+    }
+
+    fn on_part(
+        &mut self,
+        id: u64,
+        answer: Answer<'_>,
+        charge: &Arc<Charge>,
+        tick: Tick,
+        effects: &mut Effects,
+    ) {
+        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        // Nobody else may have moved it meanwhile: a seek changes the generation, another broker's answer the offset.
+        let current = cursor.generation == answer.asked.generation
+            && cursor.fetch.offset == answer.asked.offset
+            && matches!(cursor.phase, Phase::Fetching);
+        if !current {
+            return;
+        }
+        if answer.part.error_code.is_ok() {
+            cursor.on_answer(answer, charge, &self.settings, tick, effects);
+        } else if cursor.leader == Some(answer.node) && cursor.leader_epoch == answer.asked.leader_epoch {
+            effects.hints.extend(answer.hint(cursor));
+            let code = answer.part.error_code;
+            effects.refresh_metadata |= cursor.on_fetch_error(code, tick, &self.settings.backoff);
+        }
+        cursor.settle(self.settings.on_out_of_range);
+        let waiting = self.ready.len();
+        enlist(&mut self.ready, id, cursor);
+        effects.ready += self.ready.len() - waiting;
+    }
+
+    fn to_request(&self, asked: SessionRequest, max_wait: Duration) -> FetchRequest {
+        let settings = &self.settings;
+        let room = self.budget.limit().saturating_sub(self.budget.used());
+        let room = i32::try_from(room).unwrap_or(i32::MAX).max(settings.max_partition_bytes);
+        let mut request = FetchRequest {
+            max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: settings.min_bytes,
+            max_bytes: settings.max_bytes.min(room),
+            isolation_level: settings.isolation.to_wire(),
+            session_id: asked.session_id,
+            session_epoch: asked.session_epoch,
+            rack_id: settings.rack.clone(),
+            ..FetchRequest::default()
+        };
+        for (topic, partition, asked) in asked.partitions {
+            let (topic, topic_id) = named(topic);
+            let known =
+                request.topics.iter_mut().rfind(|known| known.topic_id == topic_id && known.topic == topic);
+            let part = FetchPartition {
+                partition,
+                current_leader_epoch: asked.leader_epoch,
+                fetch_offset: asked.offset,
+                partition_max_bytes: asked.max_bytes,
+                ..FetchPartition::default()
+            };
+            match known {
+                Some(known) => known.partitions.push(part),
+                None => request.topics.push(FetchTopic { topic, topic_id, partitions: vec![part] }),
+            }
+        }
+        for (topic, partition) in asked.forgotten {
+            let (topic, topic_id) = named(topic);
+            request.forgotten_topics_data.push(ForgottenTopic {
+                topic,
+                topic_id,
+                partitions: vec![partition],
+            });
+        }
+        request
+    }
+}
+
+fn named(topic: TopicRef) -> (Str, TopicId) {
+    match topic {
+        TopicRef::Name(name) => (name, TopicId::ZERO),
+        TopicRef::Id(id) => (Str::EMPTY, id),
+    }
+}
+
+fn ask_of(id: u64, cursor: &Cursor, by_id: bool, settings: &FetchSettings) -> (TopicRef, i32, Asked) {
+    let topic = if by_id { TopicRef::Id(cursor.topic_id) } else { TopicRef::Name(cursor.topic.clone()) };
+    let asked = Asked {
+        id,
+        generation: cursor.generation,
+        offset: cursor.fetch.offset,
+        leader_epoch: cursor.leader_epoch,
+        max_bytes: cursor.ask_bytes(settings),
+    };
+    (topic, cursor.partition, asked)
+}
+
+/// A broker's answer for one partition, with what it was asked.
+struct Answer<'a> {
+    node: i32,
+    asked: Asked,
+    part: PartitionData,
+    endpoints: &'a [NodeEndpoint],
+}
+
+impl Answer<'_> {
+    /// Who leads the partition, if the broker knows better than we do.
+    fn hint(&self, cursor: &Cursor) -> Option<LeaderHint> {
+        let said = &self.part.current_leader;
+        let newer = said.leader_id >= 0 && said.leader_epoch > cursor.leader_epoch;
+        newer.then(|| LeaderHint {
+            topic: cursor.topic.clone(),
+            partition: cursor.partition,
+            leader: said.leader_id,
+            epoch: said.leader_epoch,
+            endpoint: self.endpoints.iter().find(|node| node.node_id == said.leader_id).cloned(),
+        })
+    }
+}
+
+impl Cursor {
+    fn ask_bytes(&self, settings: &FetchSettings) -> i32 {
+        let stretched =
+            settings.max_partition_bytes.saturating_mul(1_i32.checked_shl(self.stretch).unwrap_or(i32::MAX));
+        stretched.min(MAX_STRETCHED_BYTES.max(settings.max_partition_bytes))
+    }
+
+    fn on_answer(
+        &mut self,
+        answer: Answer<'_>,
+        charge: &Arc<Charge>,
+        settings: &FetchSettings,
+        tick: Tick,
+        effects: &mut Effects,
+    ) {
+        let Answer { asked, part, .. } = answer;
+        self.log = LogMarks {
+            start: part.log_start_offset,
+            high_watermark: part.high_watermark,
+            last_stable: part.last_stable_offset,
+        };
+        if part.diverging_epoch.epoch >= 0 || part.diverging_epoch.end_offset >= 0 {
+            let end =
+                EpochEnd { epoch: part.diverging_epoch.epoch, end_offset: part.diverging_epoch.end_offset };
+            let reset = self.on_epoch_end(end, settings.on_out_of_range);
+            effects.resets.extend(reset.map(|(note, to)| self.position_reset(note, to)));
+            return;
+        }
+        let Some(bytes) = part.records.filter(|bytes| !bytes.is_empty()) else { return self.on_success() };
+        let aborted = part.aborted_transactions.unwrap_or_default();
+        let aborted = match settings.isolation {
+            IsolationLevel::ReadCommitted => AbortedTransactions::new(
+                aborted.iter().map(|aborted| (aborted.producer_id, aborted.first_offset)),
+            ),
+            IsolationLevel::ReadUncommitted => AbortedTransactions::default(),
+        };
+        let scan = scan(&bytes, self.fetch);
+        if scan.end.offset > self.fetch.offset {
+            let lease = Lease::new(scan.whole, &self.account, charge);
+            let (from, end) = (self.fetch, scan.end);
+            self.queue.push(Range { bytes: bytes.slice(..scan.whole), from, end, aborted, lease });
+            self.fetch = end;
+            self.stretch = 0;
+            self.on_success();
+        } else if let Some(error) = scan.error {
+            self.on_corrupt_at_fetch(Some(error));
+        } else if scan.cut == 0 {
+            self.on_useless_answer(tick, &settings.backoff);
+        } else if asked.max_bytes < MAX_STRETCHED_BYTES {
+            // Brokers give one whole batch whatever its size (KIP-74), but not for every partition of an answer.
+            self.stretch += 1;
+        } else {
+            let (offset, limit) = (self.fetch.offset, asked.max_bytes);
+            self.phase = Phase::Draining { trouble: Trouble::TooLarge { offset, limit } };
+        }
+    }
+}

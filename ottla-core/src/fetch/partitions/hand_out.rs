@@ -1,0 +1,100 @@
+//! What `poll` gets.
+
+use ottla_protocol::{Str, batch::BatchError};
+
+use super::{
+    super::{Position, Range, Trouble, cursor::Phase},
+    Partitions, enlist,
+};
+
+/// Which assignment of a partition, in which generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) id: u64,
+    pub(super) generation: u64,
+}
+
+/// Something for the user.
+#[derive(Debug)]
+pub enum Handout {
+    /// Raw bytes to unpack. [`Partitions::finish`] must follow: until then the partition hands out nothing else.
+    Range {
+        /// The partition's topic.
+        topic: Str,
+        /// The partition's number.
+        partition: i32,
+        /// To be given back.
+        ticket: Ticket,
+        /// What to unpack.
+        range: Range,
+    },
+    /// The partition is held until the user seeks. Told once.
+    Trouble {
+        /// The partition's topic.
+        topic: Str,
+        /// The partition's number.
+        partition: i32,
+        /// Why.
+        trouble: Trouble,
+    },
+}
+
+/// What unpacking a range came to: all of [`super::super::Unpacked`] but the records.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The position behind what was unpacked.
+    pub next: Position,
+    /// What was not unpacked yet.
+    pub rest: Option<Range>,
+    /// Why the batch at `next` cannot be read.
+    pub corrupt: Option<BatchError>,
+}
+
+impl Partitions {
+    /// The next thing for the user, of the partition whose turn it is.
+    pub fn take(&mut self) -> Option<Handout> {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(cursor) = self.cursors.get_mut(&id) else { continue };
+            cursor.listed = false;
+            if !cursor.is_ready() {
+                continue;
+            }
+            let (topic, partition) = (cursor.topic.clone(), cursor.partition);
+            if let Phase::Held { trouble, told } = &mut cursor.phase {
+                *told = true;
+                let trouble = trouble.clone();
+                return Some(Handout::Trouble { topic, partition, trouble });
+            }
+            let Some(range) = cursor.queue.pop() else { continue };
+            cursor.lent = true;
+            let ticket = Ticket { id, generation: cursor.generation };
+            return Some(Handout::Range { topic, partition, ticket, range });
+        }
+        None
+    }
+
+    /// Whether somebody else who polls would get something.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A range was unpacked. `false`: it is out of date (a seek came between) and nothing of it may be handed out.
+    pub fn finish(&mut self, ticket: Ticket, outcome: Outcome) -> bool {
+        let policy = self.settings.on_out_of_range;
+        let Some(cursor) = self.cursors.get_mut(&ticket.id) else { return false };
+        if cursor.generation != ticket.generation {
+            return false;
+        }
+        cursor.on_handed_out(outcome.next);
+        if let Some(rest) = outcome.rest {
+            cursor.queue.put_back(rest);
+        }
+        if let Some(cause) = outcome.corrupt {
+            cursor.on_corrupt_at_position(cause);
+        }
+        cursor.settle(policy);
+        enlist(&mut self.ready, ticket.id, cursor);
+        true
+    }
+}
