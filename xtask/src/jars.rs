@@ -32,8 +32,12 @@ impl<'a> Artifact<'a> {
 /// When Maven fails.
 pub(crate) fn kafka_clients() -> Result<PathBuf> {
     let clients = format!("org.apache.kafka:kafka-clients:{KAFKA_CLIENTS}");
-    let artifacts =
-        [Artifact::new(&clients), Artifact::new("com.fasterxml.jackson.core:jackson-databind:2.19.0")];
+    let artifacts = [
+        Artifact::new(&clients),
+        Artifact::new("com.fasterxml.jackson.core:jackson-databind:2.19.0"),
+        // Else SLF4J complains that it has no logger.
+        Artifact::new("org.slf4j:slf4j-nop:1.7.36"),
+    ];
     resolve(&format!("clients-{KAFKA_CLIENTS}"), &artifacts)
 }
 
@@ -64,7 +68,6 @@ pub(crate) fn resolve(name: &str, artifacts: &[Artifact<'_>]) -> Result<PathBuf>
 }
 
 /// What goes behind `java -cp` to have all jars of a folder.
-#[allow(dead_code, reason = "for the commands that start Java")]
 pub(crate) fn class_path(folder: &Path) -> String {
     folder.join("*").to_string_lossy().into_owned()
 }

@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask help` lists them.
 
+mod golden;
 mod jars;
 mod kafka;
 mod protocol;
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write the golden vectors of ottla-protocol: what Kafka's own code makes of every message
+    Golden(golden::Arguments),
     /// Start and stop a real Apache Kafka, or run a command while one is up
     Kafka(kafka::Arguments),
     /// Generate the messages of ottla-protocol from the definitions inside the kafka-clients jar
@@ -29,6 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Golden(arguments) => golden::run(&arguments),
         Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Protocol(arguments) => protocol::run(&arguments),
     };

@@ -77,7 +77,7 @@ impl Message for AddPartitionsToTxnResponse {
             error_code: if version >= 4 {
                 input.get_error_code("AddPartitionsToTxnResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             results_by_transaction: if version >= 4 {
                 input.get_array(version, flexible, "AddPartitionsToTxnResponse.results_by_transaction")?

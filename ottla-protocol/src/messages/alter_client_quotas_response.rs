@@ -70,7 +70,7 @@ pub struct EntryData {
 
 impl Default for EntryData {
     fn default() -> Self {
-        Self { error_code: ErrorCode(0), error_message: Some(Str::EMPTY), entity: Vec::new() }
+        Self { error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY), entity: Vec::new() }
     }
 }
 

@@ -29,7 +29,7 @@ impl Default for AlterPartitionReassignmentsResponse {
         Self {
             throttle_time_ms: 0,
             allow_replication_factor_change: true,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             responses: Vec::new(),
         }
@@ -145,7 +145,7 @@ pub struct ReassignablePartitionResponse {
 
 impl Default for ReassignablePartitionResponse {
     fn default() -> Self {
-        Self { partition_index: 0, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { partition_index: 0, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

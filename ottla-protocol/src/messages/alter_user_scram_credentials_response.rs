@@ -64,7 +64,7 @@ pub struct AlterUserScramCredentialsResult {
 
 impl Default for AlterUserScramCredentialsResult {
     fn default() -> Self {
-        Self { user: Str::EMPTY, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { user: Str::EMPTY, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

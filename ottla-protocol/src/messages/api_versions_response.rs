@@ -31,7 +31,7 @@ pub struct ApiVersionsResponse {
 impl Default for ApiVersionsResponse {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             api_keys: Vec::new(),
             throttle_time_ms: 0,
             supported_features: Vec::new(),

@@ -68,7 +68,7 @@ pub struct AclCreationResult {
 
 impl Default for AclCreationResult {
     fn default() -> Self {
-        Self { error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

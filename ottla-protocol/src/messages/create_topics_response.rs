@@ -83,9 +83,9 @@ impl Default for CreatableTopicResult {
         Self {
             name: Str::EMPTY,
             topic_id: TopicId::ZERO,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
-            topic_config_error_code: ErrorCode(0),
+            topic_config_error_code: ErrorCode::NONE,
             num_partitions: -1,
             replication_factor: -1,
             configs: Some(Vec::new()),
@@ -128,7 +128,7 @@ impl WriteElement for CreatableTopicResult {
             )?;
         }
         if flexible {
-            let present = [self.topic_config_error_code != ErrorCode(0)];
+            let present = [!self.topic_config_error_code.is_ok()];
             out.put_tag_count(&present);
             if present[0] {
                 let start = out.begin_tagged(0);
@@ -153,7 +153,7 @@ impl Element for CreatableTopicResult {
             },
             error_code: input.get_error_code("CreatableTopicResult.error_code")?,
             error_message: input.get_nullable_string(flexible, true, "CreatableTopicResult.error_message")?,
-            topic_config_error_code: ErrorCode(0),
+            topic_config_error_code: ErrorCode::NONE,
             num_partitions: if version >= 5 {
                 input.get_i32("CreatableTopicResult.num_partitions")?
             } else {

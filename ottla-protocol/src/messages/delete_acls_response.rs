@@ -70,7 +70,7 @@ pub struct DeleteAclsFilterResult {
 
 impl Default for DeleteAclsFilterResult {
     fn default() -> Self {
-        Self { error_code: ErrorCode(0), error_message: Some(Str::EMPTY), matching_acls: Vec::new() }
+        Self { error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY), matching_acls: Vec::new() }
     }
 }
 
@@ -143,7 +143,7 @@ pub struct DeleteAclsMatchingAcl {
 impl Default for DeleteAclsMatchingAcl {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             resource_type: 0,
             resource_name: Str::EMPTY,

@@ -75,7 +75,7 @@ impl Default for DeletableTopicResult {
         Self {
             name: Some(Str::EMPTY),
             topic_id: TopicId::ZERO,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: None,
         }
     }

@@ -26,7 +26,7 @@ impl Default for DescribeClientQuotasResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             entries: Some(Vec::new()),
         }

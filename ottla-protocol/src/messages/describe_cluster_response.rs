@@ -34,7 +34,7 @@ impl Default for DescribeClusterResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: None,
             endpoint_type: 1,
             cluster_id: Str::EMPTY,

@@ -75,7 +75,7 @@ pub struct DescribeConfigsResult {
 impl Default for DescribeConfigsResult {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             resource_type: 0,
             resource_name: Str::EMPTY,

@@ -89,7 +89,7 @@ pub struct DescribedGroup {
 impl Default for DescribedGroup {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: None,
             group_id: Str::EMPTY,
             group_state: Str::EMPTY,

@@ -50,7 +50,7 @@ impl Message for DescribeLogDirsResponse {
             error_code: if version >= 3 {
                 input.get_error_code("DescribeLogDirsResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             results: input.get_array(version, flexible, "DescribeLogDirsResponse.results")?,
         };
@@ -87,7 +87,7 @@ pub struct DescribeLogDirsResult {
 impl Default for DescribeLogDirsResult {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             log_dir: Str::EMPTY,
             topics: Vec::new(),
             total_bytes: -1,

@@ -25,7 +25,7 @@ pub struct DescribeQuorumResponse {
 impl Default for DescribeQuorumResponse {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             topics: Vec::new(),
             nodes: Vec::new(),
@@ -156,7 +156,7 @@ impl Default for PartitionData {
     fn default() -> Self {
         Self {
             partition_index: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             leader_id: 0,
             leader_epoch: 0,

@@ -184,7 +184,7 @@ impl Default for DescribeShareGroupOffsetsResponsePartition {
             start_offset: 0,
             leader_epoch: 0,
             lag: -1,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: None,
         }
     }

@@ -82,7 +82,7 @@ pub struct DescribeTopicPartitionsResponseTopic {
 impl Default for DescribeTopicPartitionsResponseTopic {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             name: Some(Str::EMPTY),
             topic_id: TopicId::ZERO,
             is_internal: false,
@@ -165,7 +165,7 @@ pub struct DescribeTopicPartitionsResponsePartition {
 impl Default for DescribeTopicPartitionsResponsePartition {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             partition_index: 0,
             leader_id: 0,
             leader_epoch: -1,

@@ -32,7 +32,7 @@ impl Message for ElectLeadersResponse {
         out.put_i32(self.throttle_time_ms);
         if version >= 1 {
             out.put_error_code(self.error_code);
-        } else if self.error_code != ErrorCode(0) {
+        } else if !self.error_code.is_ok() {
             return Err(EncodeError::Unsupported { field: "ElectLeadersResponse.error_code", version });
         }
         out.put_array(
@@ -57,7 +57,7 @@ impl Message for ElectLeadersResponse {
             error_code: if version >= 1 {
                 input.get_error_code("ElectLeadersResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             replica_election_results: input.get_array(
                 version,
@@ -132,7 +132,7 @@ pub struct PartitionResult {
 
 impl Default for PartitionResult {
     fn default() -> Self {
-        Self { partition_id: 0, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { partition_id: 0, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

@@ -71,7 +71,7 @@ impl Message for FetchRequest {
         } else if self.replica_id != -1 {
             return Err(EncodeError::Unsupported { field: "FetchRequest.replica_id", version });
         }
-        if version < 15 && self.replica_state != ReplicaState::default() {
+        if version < 15 && self.replica_state != Default::default() {
             return Err(EncodeError::Unsupported { field: "FetchRequest.replica_state", version });
         }
         out.put_i32(self.max_wait_ms);
@@ -100,7 +100,7 @@ impl Message for FetchRequest {
         }
         if flexible {
             let present =
-                [self.cluster_id.is_some(), version >= 15 && self.replica_state != ReplicaState::default()];
+                [self.cluster_id.is_some(), version >= 15 && self.replica_state != Default::default()];
             out.put_tag_count(&present);
             if present[0] {
                 let start = out.begin_tagged(0);

@@ -70,7 +70,7 @@ impl Message for FetchResponse {
             error_code: if version >= 7 {
                 input.get_error_code("FetchResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             session_id: if version >= 7 { input.get_i32("FetchResponse.session_id")? } else { 0 },
             responses: input.get_array(version, flexible, "FetchResponse.responses")?,
@@ -186,7 +186,7 @@ impl Default for PartitionData {
     fn default() -> Self {
         Self {
             partition_index: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             high_watermark: 0,
             last_stable_offset: -1,
             log_start_offset: -1,
@@ -215,13 +215,13 @@ impl WriteElement for PartitionData {
         if version >= 5 {
             out.put_i64(self.log_start_offset);
         }
-        if version < 12 && self.diverging_epoch != EpochEndOffset::default() {
+        if version < 12 && self.diverging_epoch != Default::default() {
             return Err(EncodeError::Unsupported { field: "PartitionData.diverging_epoch", version });
         }
-        if version < 12 && self.current_leader != LeaderIdAndEpoch::default() {
+        if version < 12 && self.current_leader != Default::default() {
             return Err(EncodeError::Unsupported { field: "PartitionData.current_leader", version });
         }
-        if version < 12 && self.snapshot_id != SnapshotId::default() {
+        if version < 12 && self.snapshot_id != Default::default() {
             return Err(EncodeError::Unsupported { field: "PartitionData.snapshot_id", version });
         }
         out.put_nullable_array(
@@ -239,9 +239,9 @@ impl WriteElement for PartitionData {
         out.put_records(flexible, true, self.records.as_ref(), "PartitionData.records")?;
         if flexible {
             let present = [
-                self.diverging_epoch != EpochEndOffset::default(),
-                self.current_leader != LeaderIdAndEpoch::default(),
-                self.snapshot_id != SnapshotId::default(),
+                self.diverging_epoch != Default::default(),
+                self.current_leader != Default::default(),
+                self.snapshot_id != Default::default(),
             ];
             out.put_tag_count(&present);
             if present[0] {

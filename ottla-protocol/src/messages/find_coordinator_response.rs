@@ -32,7 +32,7 @@ impl Default for FindCoordinatorResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             node_id: 0,
             host: Str::EMPTY,
@@ -56,7 +56,7 @@ impl Message for FindCoordinatorResponse {
         }
         if version <= 3 {
             out.put_error_code(self.error_code);
-        } else if self.error_code != ErrorCode(0) {
+        } else if !self.error_code.is_ok() {
             return Err(EncodeError::Unsupported { field: "FindCoordinatorResponse.error_code", version });
         }
         if (1..=3).contains(&version) {
@@ -107,7 +107,7 @@ impl Message for FindCoordinatorResponse {
             error_code: if version <= 3 {
                 input.get_error_code("FindCoordinatorResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             error_message: if (1..=3).contains(&version) {
                 input.get_nullable_string(flexible, true, "FindCoordinatorResponse.error_message")?
@@ -164,7 +164,7 @@ impl Default for Coordinator {
             node_id: 0,
             host: Str::EMPTY,
             port: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
         }
     }

@@ -28,7 +28,7 @@ impl Default for InitProducerIdResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             producer_id: -1,
             producer_epoch: 0,
             ongoing_txn_producer_id: -1,

@@ -38,7 +38,7 @@ impl Default for JoinGroupResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             generation_id: -1,
             protocol_type: None,
             protocol_name: Some(Str::EMPTY),

@@ -88,7 +88,7 @@ pub struct MemberResponse {
 
 impl Default for MemberResponse {
     fn default() -> Self {
-        Self { member_id: Str::EMPTY, group_instance_id: Some(Str::EMPTY), error_code: ErrorCode(0) }
+        Self { member_id: Str::EMPTY, group_instance_id: Some(Str::EMPTY), error_code: ErrorCode::NONE }
     }
 }
 

@@ -121,7 +121,7 @@ pub struct ListOffsetsPartitionResponse {
 
 impl Default for ListOffsetsPartitionResponse {
     fn default() -> Self {
-        Self { partition_index: 0, error_code: ErrorCode(0), timestamp: -1, offset: -1, leader_epoch: -1 }
+        Self { partition_index: 0, error_code: ErrorCode::NONE, timestamp: -1, offset: -1, leader_epoch: -1 }
     }
 }
 

@@ -37,7 +37,7 @@ impl Default for MetadataResponse {
             controller_id: -1,
             topics: Vec::new(),
             cluster_authorized_operations: i32::MIN,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Message for MetadataResponse {
             error_code: if version >= 13 {
                 input.get_error_code("MetadataResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
         };
         if flexible {
@@ -202,7 +202,7 @@ pub struct MetadataResponseTopic {
 impl Default for MetadataResponseTopic {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             name: Some(Str::EMPTY),
             topic_id: TopicId::ZERO,
             is_internal: false,
@@ -297,7 +297,7 @@ pub struct MetadataResponsePartition {
 impl Default for MetadataResponsePartition {
     fn default() -> Self {
         Self {
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             partition_index: 0,
             leader_id: 0,
             leader_epoch: -1,

@@ -72,7 +72,7 @@ impl Message for OffsetFetchResponse {
             error_code: if (2..=7).contains(&version) {
                 input.get_error_code("OffsetFetchResponse.error_code")?
             } else {
-                ErrorCode(0)
+                ErrorCode::NONE
             },
             groups: if version >= 8 {
                 input.get_array(version, flexible, "OffsetFetchResponse.groups")?
@@ -156,7 +156,7 @@ impl Default for OffsetFetchResponsePartition {
             committed_offset: 0,
             committed_leader_epoch: -1,
             metadata: Some(Str::EMPTY),
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
         }
     }
 }
@@ -334,7 +334,7 @@ impl Default for OffsetFetchResponsePartitions {
             committed_offset: 0,
             committed_leader_epoch: -1,
             metadata: Some(Str::EMPTY),
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
         }
     }
 }

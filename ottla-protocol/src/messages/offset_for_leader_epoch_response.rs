@@ -113,7 +113,7 @@ pub struct EpochEndOffset {
 
 impl Default for EpochEndOffset {
     fn default() -> Self {
-        Self { error_code: ErrorCode(0), partition: 0, leader_epoch: -1, end_offset: -1 }
+        Self { error_code: ErrorCode::NONE, partition: 0, leader_epoch: -1, end_offset: -1 }
     }
 }
 

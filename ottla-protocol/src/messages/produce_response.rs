@@ -169,7 +169,7 @@ impl Default for PartitionProduceResponse {
     fn default() -> Self {
         Self {
             index: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             base_offset: 0,
             log_append_time_ms: -1,
             log_start_offset: -1,
@@ -206,14 +206,14 @@ impl WriteElement for PartitionProduceResponse {
                 "PartitionProduceResponse.error_message",
             )?;
         }
-        if version < 10 && self.current_leader != LeaderIdAndEpoch::default() {
+        if version < 10 && self.current_leader != Default::default() {
             return Err(EncodeError::Unsupported {
                 field: "PartitionProduceResponse.current_leader",
                 version,
             });
         }
         if flexible {
-            let present = [version >= 10 && self.current_leader != LeaderIdAndEpoch::default()];
+            let present = [version >= 10 && self.current_leader != Default::default()];
             out.put_tag_count(&present);
             if present[0] {
                 let start = out.begin_tagged(0);

@@ -20,7 +20,7 @@ pub struct RemoveRaftVoterResponse {
 
 impl Default for RemoveRaftVoterResponse {
     fn default() -> Self {
-        Self { throttle_time_ms: 0, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { throttle_time_ms: 0, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

@@ -50,7 +50,7 @@ impl Default for StreamsGroupHeartbeatResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: None,
             member_id: Str::EMPTY,
             member_epoch: 0,

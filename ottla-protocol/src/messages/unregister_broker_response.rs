@@ -20,7 +20,7 @@ pub struct UnregisterBrokerResponse {
 
 impl Default for UnregisterBrokerResponse {
     fn default() -> Self {
-        Self { throttle_time_ms: 0, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { throttle_time_ms: 0, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

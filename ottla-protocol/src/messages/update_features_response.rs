@@ -26,7 +26,7 @@ impl Default for UpdateFeaturesResponse {
     fn default() -> Self {
         Self {
             throttle_time_ms: 0,
-            error_code: ErrorCode(0),
+            error_code: ErrorCode::NONE,
             error_message: Some(Str::EMPTY),
             results: Vec::new(),
         }
@@ -94,7 +94,7 @@ pub struct UpdatableFeatureResult {
 
 impl Default for UpdatableFeatureResult {
     fn default() -> Self {
-        Self { feature: Str::EMPTY, error_code: ErrorCode(0), error_message: Some(Str::EMPTY) }
+        Self { feature: Str::EMPTY, error_code: ErrorCode::NONE, error_message: Some(Str::EMPTY) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask protocol`: Kafka's message definitions become Rust.
 
 mod emit;
+mod emit_json;
 mod names;
 mod schema;
 
@@ -42,8 +43,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let messages: Vec<(String, String)> = std::iter::once(("mod".to_owned(), emit::index(&wanted, &all)))
         .chain(wanted.iter().map(|message| (names::snake(&message.name), emit::message(message, &all))))
         .collect();
-    let committed = workspace::root().join("ottla-protocol/src/messages");
-    write_formatted("messages", &messages, &committed, arguments.check)
+    let protocol = workspace::root().join("ottla-protocol");
+    write_formatted("messages", &messages, &protocol.join("src/messages"), arguments.check)?;
+    let tests = [("mod".to_owned(), emit_json::module(&wanted))];
+    write_formatted("tests", &tests, &protocol.join("tests/golden/generated"), arguments.check)
+}
+
+/// The names of the messages that are generated.
+///
+/// # Errors
+///
+/// When the definitions cannot be had or understood.
+pub(crate) fn message_names() -> Result<Vec<String>> {
+    let all = schema::read_folder(&definitions()?)?;
+    Ok(select(&all).into_iter().map(|message| message.name.clone()).collect())
 }
 
 fn write_formatted(name: &str, files: &[(String, String)], committed: &Path, check: bool) -> Result<()> {
