@@ -1,3 +1,31 @@
 //! A Kafka client in which reliable consumption is part of the client.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "producer and consumer, which use the rest, are about to arrive"
+)]
+
+mod client;
+pub mod config;
 pub mod env;
+mod error;
+pub mod event;
+mod metadata;
+mod net;
+mod topic_partition;
+
+pub use ottla_protocol::{ErrorCode, TopicId};
+
+pub use self::{
+    client::{Client, ClientBuilder},
+    config::{ClientConfig, ConfigProblem, Properties},
+    error::{Error, ErrorKind, Result},
+    event::{Event, Events},
+    topic_partition::TopicPartition,
+};
+
+/// 1,024 bytes.
+pub const KIB: usize = 1_024;
+/// 1,024 [`KIB`].
+pub const MIB: usize = 1_024 * KIB;

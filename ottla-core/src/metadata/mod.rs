@@ -1,0 +1,11 @@
+//! What is known of the cluster: who leads which partition, and when to ask again.
+
+mod cache;
+mod refresh;
+mod snapshot;
+
+pub use self::{
+    cache::{Applied, LeaderHint, Lookup, MetadataCache, Useless},
+    refresh::Refresh,
+    snapshot::{BrokerAddress, ClusterSnapshot, PartitionMetadata, TopicMetadata},
+};

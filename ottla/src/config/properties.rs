@@ -1,0 +1,265 @@
+//! Settings by name: properties files, the environment, pairs.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::{Origin, Setting, keys, masked};
+use crate::{Error, Result};
+
+/// Settings by Java's or librdkafka's names, unchanged: what a `client.properties` file holds.
+///
+/// Names that nobody knows are no error, since one file serves many programs; see [`Properties::warnings`].
+#[derive(Clone, Default)]
+pub struct Properties {
+    entries: Vec<(String, Setting)>,
+    warnings: Vec<Warning>,
+}
+
+/// A name in [`Properties`] that has no effect.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Warning {
+    key: String,
+    origin: Origin,
+    reason: String,
+}
+
+impl Warning {
+    /// The name as it was written.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where it was written.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.reason)
+    }
+}
+
+impl fmt::Debug for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Properties {
+    /// Reads a file in the format of Java's `Properties`: `key=value`, `key: value` or `key value`, `#` and `!` for
+    /// comments, `\` to go on in the next line, and Java's escapes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the file cannot be read, and
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when it is not UTF-8 or has a broken escape.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let name: Arc<str> = path.as_ref().display().to_string().into();
+        let bytes = std::fs::read(&path).map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| Error::config_text(format!("{name} is not UTF-8")))?;
+        Self::parse(&text, &name)
+    }
+
+    /// Reads environment variables: `KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers` under the prefix `KAFKA_`.
+    #[must_use]
+    pub fn from_env(prefix: &str) -> Self {
+        let mut variables: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(prefix))
+            .collect();
+        variables.sort();
+        let mut properties = Self::default();
+        for (name, value) in variables {
+            let key = name[prefix.len()..].to_ascii_lowercase().replace('_', ".");
+            properties.add(key, value, Origin::Environment(name.into()));
+        }
+        properties
+    }
+
+    /// What has no effect, and why: misspelt names, and settings that this version does not read.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The settings that somebody reads, by canonical name; the last one wins.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&'static str, Setting)> {
+        self.entries.iter().filter_map(|(name, setting)| {
+            let key = keys::find(name).filter(|key| key.read)?;
+            Some((key.name, setting.clone()))
+        })
+    }
+
+    fn add(&mut self, key: String, value: String, origin: Origin) {
+        let reason = match keys::find(&key) {
+            Some(known) if known.read => None,
+            Some(_) => Some(format!("{key} has no effect in this version")),
+            None if keys::is_foreign(&key) => None,
+            None => Some(match keys::similar(&key) {
+                Some(name) => format!("unknown key {key}; did you mean {name}?"),
+                None => format!("unknown key {key}"),
+            }),
+        };
+        if let Some(reason) = reason {
+            self.warnings.push(Warning { key: key.clone(), origin: origin.clone(), reason });
+        }
+        self.entries.push((key, Setting { value, origin }));
+    }
+
+    fn parse(text: &str, file: &Arc<str>) -> Result<Self> {
+        let mut properties = Self::default();
+        let mut lines = text.lines().enumerate();
+        while let Some((at, first)) = lines.next() {
+            let first = first.trim_start();
+            if first.is_empty() || first.starts_with(['#', '!']) {
+                continue;
+            }
+            let mut logical = first.to_owned();
+            while goes_on(&logical) {
+                logical.pop();
+                let Some((_, next)) = lines.next() else { break };
+                logical.push_str(next.trim_start());
+            }
+            let (key, value) = split(&logical);
+            let escaped = |part: &str| {
+                unescape(part).map_err(|reason| Error::config_text(format!("{file}:{}: {reason}", at + 1)))
+            };
+            properties.add(escaped(key)?, escaped(value)?, Origin::File { path: file.clone(), line: at + 1 });
+        }
+        Ok(properties)
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Properties {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut properties = Self::default();
+        for (key, value) in pairs {
+            properties.add(key.into(), value.into(), Origin::Pair);
+        }
+        properties
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries.iter().map(|(key, set)| (key, masked(key, &set.value)))).finish()
+    }
+}
+
+/// A line goes on in the next one if it ends in an odd number of backslashes.
+fn goes_on(line: &str) -> bool {
+    line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
+/// Splits at the first `=`, `:` or white space that is not escaped.
+fn split(line: &str) -> (&str, &str) {
+    let mut escaped = false;
+    let end = line.char_indices().find(|(_, c)| {
+        let ends = !escaped && matches!(c, '=' | ':' | ' ' | '\t' | '\x0c');
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    let Some((end, _)) = end else { return (line, "") };
+    let (key, rest) = line.split_at(end);
+    let rest = rest.trim_start();
+    (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start())
+}
+
+fn unescape(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('t') => out.push('\t'),
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('f') => out.push('\x0c'),
+            Some('u') => {
+                let digits: String = chars.by_ref().take(4).collect();
+                let c = u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .filter(|_| digits.len() == 4)
+                    .and_then(char::from_u32);
+                out.push(
+                    c.ok_or_else(|| format!("\\u{digits} is no character; write four hexadecimal digits"))?,
+                );
+            }
+            Some(other) => out.push(other),
+            None => {}
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Properties {
+        Properties::parse(text, &"client.properties".into()).unwrap()
+    }
+
+    fn pairs(text: &str) -> Vec<(String, String)> {
+        parse(text).entries.into_iter().map(|(key, setting)| (key, setting.value)).collect()
+    }
+
+    #[test]
+    fn reads_javas_format() {
+        let text = "# comment\n! another\n\n linger.ms = 20\nacks: all\nbatch.size 1000\nclient.id=a=b\\\n   c\n\
+                    client.rack=eu\\u002dwest\\t1\ndebug";
+        let expected = [
+            ("linger.ms", "20"),
+            ("acks", "all"),
+            ("batch.size", "1000"),
+            ("client.id", "a=bc"),
+            ("client.rack", "eu-west\t1"),
+            ("debug", ""),
+        ];
+        assert_eq!(pairs(text), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn dollar_signs_survive() {
+        assert_eq!(pairs("client.id=$ConnectionString")[0].1, "$ConnectionString");
+    }
+
+    #[test]
+    fn broken_escapes_name_the_line() {
+        let error = Properties::parse("a=1\nb=\\u12", &"x.properties".into()).unwrap_err();
+        assert!(error.to_string().contains("x.properties:2"), "{error}");
+    }
+
+    #[test]
+    fn warns_of_what_has_no_effect_and_of_nothing_else() {
+        let properties =
+            parse("linger.ms=5\nlinger.mss=5\nschema.registry.url=http://x\nkey.serializer=x\nwhat=1");
+        let warnings: Vec<_> = properties.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "client.properties:2: unknown key linger.mss; did you mean linger.ms?",
+                "client.properties:4: key.serializer has no effect in this version",
+                "client.properties:5: unknown key what",
+            ]
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let properties = Properties::from_iter([("sasl.password", "hunter2"), ("client.id", "me")]);
+        assert_eq!(format!("{properties:?}"), r#"{"sasl.password": "***", "client.id": "me"}"#);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Properties::load("/no/such/file.properties").unwrap_err();
+        assert!(format!("{error:#}").contains("/no/such/file.properties"), "{error:#}");
+    }
+}

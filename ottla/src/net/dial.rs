@@ -1,0 +1,192 @@
+//! From an address to a connection: resolve, connect, agree on versions, all within one deadline.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ottla_core::connection::{Handshake, HandshakeMemory, HandshakeStep};
+use ottla_core::versions::Versions;
+use ottla_protocol::frame::encode_request;
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    Connection, Context,
+    broker::Lane,
+    connection::Peer,
+    frame_reader::{FrameError, FrameReader},
+};
+use crate::{Error, ErrorKind, Result, config::HostPort, env::Duplex};
+
+/// No broker's list of versions is anywhere near this long.
+const FIRST_ANSWER: usize = 1 << 20;
+
+/// Who is dialled, and for what.
+pub(super) struct Dial<'a> {
+    pub(super) context: &'a Arc<Context>,
+    pub(super) node: i32,
+    pub(super) address: &'a HostPort,
+    pub(super) lane: Lane,
+}
+
+impl Dial<'_> {
+    /// Connects to the first address of the name that works. The name is resolved anew each time.
+    ///
+    /// # Errors
+    /// What the last address said, within `socket.connection.setup.timeout.ms`.
+    pub(super) async fn run(&self, memory: &mut HandshakeMemory) -> Result<Connection> {
+        let deadline = Instant::now() + self.context.config.connection_setup_timeout;
+        let addresses = self.resolve().await?;
+        let mut failed = None;
+        for (at, address) in addresses.iter().enumerate() {
+            // A black hole among the addresses must not use up the time of the others.
+            let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            match self.connect(*address, share, memory).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| {
+            Error::io(format!("{} has no address", self.address.host), io::ErrorKind::NotFound.into())
+        }))
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>> {
+        let HostPort { host, port } = self.address;
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, *port)]);
+        }
+        // Half of the time at most: there must be some left for connecting.
+        let wait = self.context.config.connection_setup_timeout / 2;
+        match timeout(wait, self.context.env.resolve(host, *port)).await {
+            Ok(Ok(mut addresses)) => {
+                let mut seen = Vec::new();
+                addresses.retain(|address| {
+                    !seen.contains(address) && {
+                        seen.push(*address);
+                        true
+                    }
+                });
+                Ok(addresses)
+            }
+            Ok(Err(error)) => Err(Error::io(format!("cannot resolve the name {host}"), error)),
+            Err(_) => Err(Error::timeout(format!("the name {host} was not resolved within {wait:?}"))),
+        }
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        share: Duration,
+        memory: &mut HandshakeMemory,
+    ) -> Result<Connection> {
+        let deadline = Instant::now() + share;
+        loop {
+            let duplex = match timeout_at(deadline, self.context.env.connect(address)).await {
+                Ok(Ok(duplex)) => duplex,
+                Ok(Err(error)) => return Err(Error::io(format!("cannot connect to {address}"), error)),
+                Err(_) => {
+                    return Err(Error::timeout(format!("cannot connect to {address} within {share:?}")));
+                }
+            };
+            let handshake = self.handshake(duplex, Handshake::new(*memory));
+            match timeout_at(deadline, handshake).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(HandshakeFailed::Unanswered(error))) => {
+                    // Azure Event Hubs and others cut the connection where Kafka answers UNSUPPORTED_VERSION.
+                    if memory.on_closed_unanswered().is_none() {
+                        let what =
+                            format!("{address} closes the connection at once; does it expect TLS or SASL?");
+                        return Err(Error::io(what, error));
+                    }
+                }
+                Ok(Err(HandshakeFailed::Other(error))) => return Err(error),
+                Err(_) => {
+                    let what = format!("{address} accepts connections, but did not answer within {share:?}");
+                    return Err(Error::timeout(what));
+                }
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        duplex: Duplex,
+        mut handshake: Handshake,
+    ) -> Result<Connection, HandshakeFailed> {
+        let Duplex { reader, mut writer } = duplex;
+        let mut frames = FrameReader::new(reader, FIRST_ANSWER);
+        let versions = self.agree(&mut frames, &mut writer, &mut handshake).await?;
+        frames.set_max_length(self.context.config.max_response_bytes);
+        let peer =
+            Peer { node: self.node, address: self.address.to_string().into(), lane: self.lane, versions };
+        Ok(Connection::start(self.context, peer, frames, writer))
+    }
+
+    async fn agree<R: AsyncRead + Unpin>(
+        &self,
+        frames: &mut FrameReader<R>,
+        writer: &mut (impl AsyncWriteExt + Unpin),
+        handshake: &mut Handshake,
+    ) -> Result<Versions, HandshakeFailed> {
+        for correlation_id in 0.. {
+            let unanswered = |error| match correlation_id {
+                0 => HandshakeFailed::Unanswered(error),
+                _ => Error::io(format!("lost {} during the handshake", self.address), error).into(),
+            };
+            for segment in self.question(handshake, correlation_id)? {
+                writer.write_all(&segment).await.map_err(unanswered)?;
+            }
+            writer.flush().await.map_err(unanswered)?;
+            let frame = match frames.next().await {
+                Ok(frame) => frame,
+                Err(FrameError::Io(error)) => return Err(unanswered(error)),
+                Err(closed @ (FrameError::Closed | FrameError::Truncated)) => {
+                    return Err(unanswered(io::Error::new(io::ErrorKind::UnexpectedEof, closed)));
+                }
+                Err(wrong @ FrameError::BadLength(_)) => return Err(self.no_broker(wrong).into()),
+            };
+            match handshake.on_answer(correlation_id, frame).map_err(|error| self.no_broker(error))? {
+                HandshakeStep::AskAgain => {}
+                HandshakeStep::Ready(versions) => return Ok(versions),
+            }
+        }
+        // The handshake goes strictly downwards through a handful of versions.
+        unreachable!("the handshake ends before the numbers do")
+    }
+
+    fn question(&self, handshake: &Handshake, correlation_id: i32) -> Result<Vec<Bytes>> {
+        let request = handshake.request(env!("CARGO_PKG_VERSION"));
+        let client_id = self.context.config.client_id.as_deref();
+        encode_request(handshake.version(), correlation_id, client_id, &request)
+            .map_err(|error| Error::misuse("ApiVersions cannot be encoded").with_source(error))
+    }
+
+    fn no_broker(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::peer(format!("{} does not answer as a Kafka broker", self.address)).with_source(error)
+    }
+}
+
+enum HandshakeFailed {
+    /// The peer closed the connection without a word.
+    Unanswered(io::Error),
+    Other(Error),
+}
+
+impl From<Error> for HandshakeFailed {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Whether the peer could not even be reached, so that it may be something else when it comes back.
+pub(super) fn was_unreachable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Timeout)
+}
