@@ -3,7 +3,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.InputStream;
-import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
@@ -17,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.message.RequestHeaderData;
 import org.apache.kafka.common.message.ResponseHeaderData;
@@ -29,7 +29,7 @@ import org.apache.kafka.common.record.internal.MemoryRecords;
 
 /**
  * Writes what Kafka's own code makes of its messages: for every message, version and variant one line of
- * {@code version TAB variant TAB bytes in hex TAB JSON}.
+ * {@code version TAB variant TAB bytes in hex TAB JSON}; and one for the newest version written in that version.
  *
  * <p>Arguments: the folder to write to, then the names of the messages.
  */
@@ -61,6 +61,7 @@ public final class Golden {
                 }
                 lines.append(vector(definition, version, variant)).append('\n');
             }
+            lines.append(downgrade(definition, versions.high, version)).append('\n');
         }
         return lines.toString();
     }
@@ -70,6 +71,18 @@ public final class Golden {
         String hex = HexFormat.of().formatHex(bytes(message, version));
         String json = json(message, version);
         return version + "\t" + variant.name().toLowerCase() + "\t" + hex + "\t" + json;
+    }
+
+    /** The newest version's FILLED, written in an older version: "-" if that would lose what may not be lost. */
+    private static String downgrade(JsonNode definition, short newest, short version) throws Exception {
+        Message message = new Filler(definition, newest, Variant.FILLED).message();
+        String hex;
+        try {
+            hex = HexFormat.of().formatHex(bytes(message, version));
+        } catch (UnsupportedVersionException refused) {
+            hex = "-";
+        }
+        return version + "\tdowngrade\t" + hex + "\tnull";
     }
 
     private static byte[] bytes(Message message, short version) {

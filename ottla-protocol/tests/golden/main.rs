@@ -5,13 +5,14 @@
 mod any;
 mod generated;
 mod hostile;
+mod memory;
 mod vectors;
 
 use bytes::Bytes;
 use ottla_protocol::{DecodeError, ErrorCode, decode_request_header};
 
 use generated::{APIS, MESSAGES};
-use vectors::{table, unhex, vectors};
+use vectors::{downgrades, table, unhex, vectors};
 
 #[test]
 fn messages_are_read_and_written_as_kafka_does() {
@@ -37,6 +38,24 @@ fn defaults_are_kafkas() {
             assert_eq!(encoded.to_bytes(), vector.bytes, "{} v{}", entry.name, vector.version);
         }
     }
+}
+
+#[test]
+fn fields_that_a_version_lacks_are_left_out_or_refused_as_kafka_does() {
+    let mut refused = 0;
+    for entry in MESSAGES {
+        let is_newest = |version: i16| version == *entry.versions.end();
+        let vectors = vectors(entry);
+        let newest = vectors.iter().find(|vector| is_newest(vector.version) && vector.variant == "filled");
+        let newest = newest.expect(entry.name);
+        let message = entry.decode(newest.version, newest.bytes.clone()).expect(entry.name);
+        for (version, kafkas) in downgrades(entry) {
+            let ours = message.encode(version).ok().map(|out| out.to_bytes());
+            assert_eq!(ours, kafkas, "{} v{} as v{version}", entry.name, newest.version);
+            refused += usize::from(kafkas.is_none());
+        }
+    }
+    assert!(refused > 50, "only {refused} were refused");
 }
 
 #[test]

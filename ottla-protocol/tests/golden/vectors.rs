@@ -26,13 +26,19 @@ impl Vector {
     }
 }
 
+/// What Kafka writes for the newest version's `filled` in each version; `None` where it refuses.
+pub(crate) fn downgrades(entry: &Entry) -> Vec<(i16, Option<Bytes>)> {
+    let lines = table(entry.name).into_iter().filter(|line| line[1] == "downgrade");
+    lines.map(|line| (line[0].parse().unwrap(), (line[2] != "-").then(|| unhex(&line[2])))).collect()
+}
+
 /// The vectors of a message.
 pub(crate) fn vectors(entry: &Entry) -> Vec<Vector> {
     let parse = |line: Vec<String>| {
         let [version, variant, hex, json] = line.try_into().unwrap();
         Vector { version: version.parse().unwrap(), variant, bytes: unhex(&hex), json }
     };
-    table(entry.name).into_iter().map(parse).collect()
+    table(entry.name).into_iter().filter(|line| line[1] != "downgrade").map(parse).collect()
 }
 
 /// The lines of a file, split at tabs.
