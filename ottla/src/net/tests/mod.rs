@@ -1,1 +1,7 @@
-//! tests
+//! The drivers against scripted brokers, in memory and on a paused clock.
+
+mod brokers;
+mod client;
+mod connection;
+mod metadata;
+mod world;

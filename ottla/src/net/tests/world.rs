@@ -1,0 +1,370 @@
+//! An [`Env`] of in-memory streams, and brokers that do what a test tells them.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use ottla_protocol::{
+    ApiKey, ErrorCode, Request, RequestFrame,
+    frame::{decode_request_header, encode_response},
+    messages::{
+        ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
+        api_versions_response::ApiVersion,
+        metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::Instant,
+};
+
+use crate::{
+    Client, ClientBuilder,
+    env::{BoxFuture, Duplex, Env, Work},
+    net::lock,
+};
+
+/// What a scripted broker does with a request.
+pub(super) enum Reply {
+    Answer(Vec<Bytes>),
+    /// The bytes in pieces, a second apart.
+    Slowly(Vec<u8>),
+    Raw(Vec<u8>),
+    Nothing,
+    Close,
+}
+
+pub(super) type Script = Arc<dyn Fn(&mut RequestFrame) -> Reply + Send + Sync>;
+
+/// What happens at an address.
+#[derive(Clone)]
+pub(super) enum Listener {
+    Refuse,
+    /// SYNs are lost.
+    BlackHole,
+    Serve(Script),
+}
+
+/// The world of one test.
+#[derive(Default)]
+pub(super) struct World {
+    listeners: Mutex<BTreeMap<SocketAddr, Listener>>,
+    names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
+    dials: Mutex<Vec<(Instant, SocketAddr)>>,
+    random: AtomicU64,
+    /// Streams that the client holds open.
+    open: Arc<()>,
+    buffer: usize,
+}
+
+pub(super) fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], port))
+}
+
+impl World {
+    pub(super) fn new() -> Arc<Self> {
+        Self::with_buffer(64 * 1024)
+    }
+
+    /// Sockets that take `buffer` bytes before they are full.
+    pub(super) fn with_buffer(buffer: usize) -> Arc<Self> {
+        Arc::new(Self { buffer, ..Self::default() })
+    }
+
+    pub(super) fn listen(&self, port: u16, listener: Listener) {
+        lock(&self.listeners).insert(address(port), listener);
+    }
+
+    pub(super) fn serve(
+        &self,
+        port: u16,
+        script: impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static,
+    ) {
+        self.listen(port, Listener::Serve(Arc::new(script)));
+    }
+
+    /// Names resolve to what is said here, and to nothing else.
+    pub(super) fn name(&self, name: &str, addresses: Vec<SocketAddr>) {
+        lock(&self.names).insert(name.to_owned(), addresses);
+    }
+
+    pub(super) fn dials(&self) -> Vec<(Instant, SocketAddr)> {
+        lock(&self.dials).clone()
+    }
+
+    pub(super) fn dials_to(&self, port: u16) -> usize {
+        self.dials().iter().filter(|(_, to)| *to == address(port)).count()
+    }
+
+    pub(super) fn open_streams(&self) -> usize {
+        // Each stream has two halves.
+        (Arc::strong_count(&self.open) - 1) / 2
+    }
+
+    pub(super) fn builder(self: &Arc<Self>, servers: &[&str]) -> ClientBuilder {
+        Client::builder().bootstrap_servers(servers.iter().copied()).client_id("test").env(self.clone())
+    }
+
+    pub(super) fn client(self: &Arc<Self>, servers: &[&str]) -> Client {
+        self.builder(servers).build().unwrap()
+    }
+}
+
+/// A half of a stream that counts as open while it exists.
+struct Counted<T>(T, #[expect(dead_code, reason = "it counts")] Arc<()>);
+
+impl<T: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<T: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Counted<T> {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<io::Result<usize>> {
+        std::pin::Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> std::task::Poll<io::Result<usize>> {
+        std::pin::Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}
+
+impl Env for World {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
+        lock(&self.dials).push((Instant::now(), address));
+        let listener = lock(&self.listeners).get(&address).cloned().unwrap_or(Listener::Refuse);
+        Box::pin(async move {
+            match listener {
+                Listener::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
+                Listener::BlackHole => std::future::pending().await,
+                Listener::Serve(script) => {
+                    let (ours, theirs) = tokio::io::duplex(self.buffer);
+                    self.spawn("scripted broker", Box::pin(serve(theirs, script)));
+                    let (reader, writer) = tokio::io::split(ours);
+                    Ok(Duplex {
+                        reader: Box::new(Counted(reader, self.open.clone())),
+                        writer: Box::new(Counted(writer, self.open.clone())),
+                    })
+                }
+            }
+        })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let addresses = lock(&self.names).get(host).cloned();
+        Box::pin(async move {
+            match addresses {
+                Some(addresses) if addresses.is_empty() => std::future::pending().await,
+                Some(addresses) => Ok(addresses),
+                None => Err(io::Error::new(io::ErrorKind::NotFound, "NXDOMAIN")),
+            }
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the world of a test")]
+    fn spawn(&self, _: &'static str, future: BoxFuture<'static, ()>) {
+        tokio::spawn(future);
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn random(&self) -> u64 {
+        // A step of the golden ratio: evenly spread and the same in every run.
+        self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
+    }
+
+    fn read_file<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+
+    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        Box::pin(async move { work() })
+    }
+}
+
+async fn serve(mut stream: DuplexStream, script: Script) {
+    let mut bytes = BytesMut::new();
+    loop {
+        while let Some(prefix) = bytes.first_chunk::<4>() {
+            let length = u32::from_be_bytes(*prefix) as usize;
+            if bytes.len() < 4 + length {
+                break;
+            }
+            bytes.advance(4);
+            let mut request = decode_request_header(bytes.split_to(length).freeze()).unwrap();
+            let raw = match script(&mut request) {
+                Reply::Answer(segments) => segments.concat(),
+                Reply::Raw(raw) => raw,
+                Reply::Nothing => continue,
+                Reply::Close => return,
+                Reply::Slowly(raw) => {
+                    for byte in raw {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        if stream.write_all(&[byte]).await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+            };
+            if stream.write_all(&raw).await.is_err() {
+                return;
+            }
+        }
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+pub(super) fn answer<R: Request>(request: &RequestFrame, response: &R::Response) -> Reply {
+    Reply::Answer(encode_response::<R>(request.api_version, request.correlation_id, response).unwrap())
+}
+
+/// The answer of a current broker to ApiVersions, and of an older one to a version it does not know.
+pub(super) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
+    let apis = [
+        (ApiKey::PRODUCE, 12),
+        (ApiKey::FETCH, 17),
+        (ApiKey::METADATA, 12),
+        (ApiKey::API_VERSIONS, newest),
+        (ApiKey::CREATE_TOPICS, 7),
+        (ApiKey::DELETE_TOPICS, 6),
+    ];
+    let api_keys = apis.map(|(api, max_version)| ApiVersion { api_key: api.0, min_version: 0, max_version });
+    let mut response = ApiVersionsResponse { api_keys: api_keys.to_vec(), ..Default::default() };
+    let mut version = request.api_version;
+    if request.api_version > newest {
+        response.error_code = ErrorCode::UNSUPPORTED_VERSION;
+        version = 0;
+    }
+    Reply::Answer(encode_response::<ApiVersionsRequest>(version, request.correlation_id, &response).unwrap())
+}
+
+/// A cluster as scripted brokers tell of it.
+#[derive(Clone, Default)]
+pub(super) struct Cluster {
+    /// Ports of the brokers; ids count from 0.
+    pub(super) brokers: Vec<u16>,
+    /// Topics with the leaders of their partitions.
+    pub(super) topics: BTreeMap<String, Vec<i32>>,
+}
+
+impl Cluster {
+    pub(super) fn new(brokers: &[u16]) -> Self {
+        Self { brokers: brokers.to_vec(), topics: BTreeMap::new() }
+    }
+
+    pub(super) fn topic(mut self, name: &str, leaders: &[i32]) -> Self {
+        self.topics.insert(name.to_owned(), leaders.to_vec());
+        self
+    }
+
+    pub(super) fn metadata(&self, request: &mut RequestFrame) -> Reply {
+        let asked = MetadataRequest::decode_body(request);
+        let broker = |(id, port): (i32, &u16)| MetadataResponseBroker {
+            node_id: id,
+            host: address(0).ip().to_string().into(),
+            port: i32::from(*port),
+            ..Default::default()
+        };
+        let topic = |name: &str| match self.topics.get(name) {
+            Some(leaders) => MetadataResponseTopic {
+                name: Some(name.into()),
+                partitions: (0..)
+                    .zip(leaders)
+                    .map(|(partition_index, leader_id)| MetadataResponsePartition {
+                        partition_index,
+                        leader_id: *leader_id,
+                        leader_epoch: 0,
+                        ..Default::default()
+                    })
+                    .collect(),
+                ..Default::default()
+            },
+            None => MetadataResponseTopic {
+                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                name: Some(name.into()),
+                ..Default::default()
+            },
+        };
+        let names: Vec<String> = match asked.topics {
+            Some(topics) => {
+                topics.iter().filter_map(|topic| Some(topic.name.as_deref()?.to_owned())).collect()
+            }
+            None => self.topics.keys().cloned().collect(),
+        };
+        let response = MetadataResponse {
+            brokers: (0..).zip(&self.brokers).map(broker).collect(),
+            controller_id: 0,
+            topics: names.iter().map(|name| topic(name)).collect(),
+            ..Default::default()
+        };
+        answer::<MetadataRequest>(request, &response)
+    }
+
+    /// A script of a broker that tells of this cluster.
+    pub(super) fn script(self) -> impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static {
+        move |request| match request.api_key {
+            ApiKey::API_VERSIONS => api_versions(request, 4),
+            ApiKey::METADATA => self.metadata(request),
+            _ => Reply::Close,
+        }
+    }
+}
+
+/// Decoding the body of a request that the script expects.
+pub(super) trait DecodeBody: Request {
+    fn decode_body(request: &mut RequestFrame) -> Self {
+        Self::decode(request.api_version, &mut request.body).unwrap()
+    }
+}
+
+impl<R: Request> DecodeBody for R {}
