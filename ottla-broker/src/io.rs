@@ -3,8 +3,13 @@
 //! A node, and the controller of the cluster, are pure state machines. A driver (TCP and files, or the simulation)
 //! delivers inputs, carries out outputs, and calls again with [`Input::Tick`] when `next_deadline()` has come.
 
+use std::fmt;
+use std::time::Instant;
+
 use bytes::Bytes;
 use ottla_protocol::TopicId;
+
+pub use crate::peer::PeerMessage;
 
 /// A broker's id in the cluster, as clients see it.
 pub type NodeId = i32;
@@ -16,6 +21,15 @@ pub struct ConnectionId(pub u64);
 /// Ties a completion of the disk to its request; numbered by the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DiskToken(pub u64);
+
+/// The time at which an input is handled: the broker has no clock of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Drives every deadline.
+    pub monotonic: Instant,
+    /// Milliseconds since 1970, for the timestamps of records (`message.timestamp.type=LogAppendTime`).
+    pub wall_ms: i64,
+}
 
 /// Something that happened to a node.
 #[derive(Debug, Clone)]
@@ -30,7 +44,7 @@ pub enum Input {
     Disk(DiskToken, DiskResult),
     /// A message from another node, or from the controller. Messages of one sender arrive in order or not at all.
     Peer(Sender, PeerMessage),
-    /// A deadline has come.
+    /// A deadline has come. The first one starts the node.
     Tick,
 }
 
@@ -40,11 +54,52 @@ pub enum Output {
     /// Send a response frame; the segments include the four bytes of length.
     Reply(ConnectionId, Vec<Bytes>),
     /// Close a client's connection after what was replied so far.
-    Close(ConnectionId),
+    Close(ConnectionId, CloseReason),
     /// Ask something of the disk.
     Disk(DiskToken, DiskRequest),
     /// Send a message to another node, or to the controller.
     Peer(Recipient, PeerMessage),
+    /// The node cannot go on (its disk failed, or its data belongs to another cluster). It handles nothing any more:
+    /// the driver treats it as crashed and shows the text.
+    Halt(String),
+}
+
+/// Why a node closed a client's connection: where Kafka would close it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The frame is no request, or its body is not what its header promised.
+    Malformed(String),
+    /// The API is unknown, or not served in that version. (ApiVersions is answered instead, KIP-511.)
+    Unsupported {
+        /// The number of the API.
+        api_key: i16,
+        /// The version of the request.
+        api_version: i16,
+    },
+    /// The frame is larger than `ClusterConfig::max_request_bytes`.
+    FrameTooLarge(usize),
+    /// More requests wait on the connection than `ClusterConfig::max_queued_bytes` allows.
+    QueueFull,
+    /// A produce request with `acks=0` failed, and closing is the only way to say so.
+    UnacknowledgedFailure(String),
+    /// The answer could not be encoded in the version of the request: a defect of the broker.
+    Unencodable(String),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "malformed request: {what}"),
+            Self::Unsupported { api_key, api_version } => {
+                write!(f, "version {api_version} of API {api_key} is not served")
+            }
+            Self::FrameTooLarge(size) => write!(f, "request of {size} bytes is too large"),
+            Self::QueueFull => f.write_str("too many bytes of requests are waiting"),
+            Self::UnacknowledgedFailure(what) => write!(f, "produce with acks=0 failed: {what}"),
+            Self::Unencodable(what) => write!(f, "the response cannot be encoded: {what}"),
+        }
+    }
 }
 
 /// Who sent a [`PeerMessage`].
@@ -115,8 +170,3 @@ pub enum DiskResult {
     /// The disk failed; the text names the file and the cause.
     Failed(String),
 }
-
-/// A message between nodes, or between a node and the controller. Never seen by a client.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum PeerMessage {}

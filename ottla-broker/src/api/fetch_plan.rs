@@ -1,0 +1,119 @@
+//! What a fetch can give right now: for each partition, which bytes of which file, or why not.
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::fetch_response::{EpochEndOffset, LeaderIdAndEpoch, PartitionData};
+
+use super::fetch_sessions::Wanted;
+use super::{leader_hint, led};
+use crate::log::{EpochEnd, Slice};
+use crate::node::Node;
+use crate::replica::{Replica, ReplicaKey};
+
+/// `isolation.level=read_committed`
+const READ_COMMITTED: i8 = 1;
+
+/// What a fetch can give right now.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) parts: Vec<Part>,
+    /// The bytes of all parts.
+    pub(super) bytes: u64,
+    /// Something is to be told at once, however few bytes there are.
+    pub(super) urgent: bool,
+}
+
+/// What a fetch can give of one partition: all but the records, and where they are.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) data: PartitionData,
+    pub(super) records: Option<(ReplicaKey, Slice)>,
+}
+
+/// The bounds of a fetch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) max_bytes: u32,
+    pub(super) isolation: i8,
+}
+
+/// Looks at each partition in order. The first that has anything gives at least one batch, however large (KIP-74).
+pub(super) fn plan(node: &Node, wanted: &[Wanted], bounds: Bounds) -> Plan {
+    let mut plan = Plan { parts: Vec::with_capacity(wanted.len()), bytes: 0, urgent: wanted.is_empty() };
+    for wanted in wanted {
+        let taken = u32::try_from(plan.bytes).unwrap_or(u32::MAX);
+        let room = bounds.max_bytes.saturating_sub(taken);
+        let part = part(node, wanted, bounds.isolation, room, taken == 0);
+        plan.bytes += part.records.as_ref().map_or(0, |(_, slice)| u64::from(slice.size));
+        plan.urgent |= !part.data.error_code.is_ok() || part.data.diverging_epoch.end_offset >= 0;
+        plan.parts.push(part);
+    }
+    plan
+}
+
+fn part(node: &Node, wanted: &Wanted, isolation: i8, room: u32, first: bool) -> Part {
+    let request = &wanted.request;
+    let topic = wanted.topic.find(&node.image);
+    let key = topic.map(|topic| (topic.id, request.partition));
+    let result = key.and_then(|key| {
+        let replica = led(node, key, request.current_leader_epoch)?;
+        readable(replica, wanted, room, first).map(|found| (key, replica, found))
+    });
+    let mut data = PartitionData {
+        partition_index: request.partition,
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        aborted_transactions: (isolation == READ_COMMITTED).then(Vec::new),
+        records: Some(bytes::Bytes::new()),
+        ..PartitionData::default()
+    };
+    match result {
+        Ok((key, replica, found)) => {
+            data.high_watermark = replica.high_watermark();
+            // Nothing here belongs to a transaction that is open.
+            data.last_stable_offset = replica.high_watermark();
+            data.log_start_offset = replica.log.start_offset();
+            let records = match found {
+                Readable::Records(slice) => slice.map(|slice| (key, slice)),
+                Readable::Diverging(end) => {
+                    data.diverging_epoch = EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset };
+                    None
+                }
+            };
+            Part { data, records }
+        }
+        Err(error) => {
+            data.error_code = error;
+            let hint = key.ok().and_then(|key| leader_hint(&node.image, key, error));
+            if let Some((leader_id, leader_epoch)) = hint {
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+            Part { data, records: None }
+        }
+    }
+}
+
+enum Readable {
+    Records(Option<Slice>),
+    /// The client's last record is of an epoch that ends earlier here: its log and this one differ.
+    Diverging(EpochEnd),
+}
+
+fn readable(replica: &Replica, wanted: &Wanted, room: u32, first: bool) -> Result<Readable, ErrorCode> {
+    let request = &wanted.request;
+    let log = &replica.log;
+    if request.last_fetched_epoch >= 0 {
+        let end = log.epoch_end(request.last_fetched_epoch);
+        if end == EpochEnd::UNKNOWN {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if end.epoch < request.last_fetched_epoch || end.end_offset < request.fetch_offset {
+            return Ok(Readable::Diverging(end));
+        }
+    }
+    if request.fetch_offset < log.start_offset() || request.fetch_offset > log.end_offset() {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    let own = u32::try_from(request.partition_max_bytes).unwrap_or(0);
+    Ok(Readable::Records(log.slice(request.fetch_offset, replica.high_watermark(), room.min(own), first)))
+}

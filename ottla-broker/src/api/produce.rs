@@ -1,0 +1,275 @@
+//! `Produce`.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ottla_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use ottla_protocol::messages::{ProduceRequest, ProduceResponse};
+use ottla_protocol::{ErrorCode, Str};
+
+use super::records::{self, Refusal, Rules};
+use super::{TopicRef, hinted, leader_hint, led, text};
+use crate::image::Topic;
+use crate::io::{CloseReason, NodeId, Now};
+use crate::log::producers::Verdict;
+use crate::node::{Exchange, Node, Outcome, Waiting};
+use crate::replica::{Replica, ReplicaKey};
+
+/// `acks=all`
+const ALL: i16 = -1;
+
+/// A produce request whose batches are appended and not yet acknowledged.
+#[derive(Debug)]
+pub(crate) struct ProduceWait {
+    pub(crate) deadline: Instant,
+    acks: i16,
+    response: ProduceResponse,
+    /// The leaders that the response hints at.
+    leaders: BTreeSet<NodeId>,
+    pending: Vec<Pending>,
+}
+
+/// An append that is to be acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// Its place in the response.
+    topic: usize,
+    partition: usize,
+    key: ReplicaKey,
+    /// The end of what was appended.
+    end: i64,
+}
+
+/// What became of one partition's records.
+struct Appended {
+    base_offset: i64,
+    end: i64,
+    log_append_time: Option<i64>,
+}
+
+pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: ProduceRequest) -> Outcome {
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut wait = ProduceWait {
+        deadline: now.monotonic + timeout,
+        acks: request.acks,
+        response: ProduceResponse {
+            throttle_time_ms: exchange.throttle_time_ms,
+            ..ProduceResponse::default()
+        },
+        leaders: BTreeSet::new(),
+        pending: Vec::new(),
+    };
+    for topic in request.topic_data {
+        let named = TopicRef::new(exchange.version >= 13, &topic.name, topic.topic_id);
+        let mut answer = TopicProduceResponse {
+            name: named.name(),
+            topic_id: named.id(),
+            ..TopicProduceResponse::default()
+        };
+        for partition in topic.partition_data {
+            let place = (wait.response.responses.len(), answer.partition_responses.len());
+            let index = partition.index;
+            let records = partition.records.as_ref();
+            let result = wait.append(node, now, exchange, (&named, index), records, place);
+            answer.partition_responses.push(result);
+        }
+        wait.response.responses.push(answer);
+    }
+    if request.acks == 0 { wait.unacknowledged() } else { Outcome::Wait(Waiting::Produce(wait)) }
+}
+
+impl ProduceWait {
+    pub(crate) fn watched(&self) -> Vec<ReplicaKey> {
+        self.pending.iter().map(|pending| pending.key).collect()
+    }
+
+    /// Answers when every append is acknowledged or has failed.
+    pub(crate) fn look(&mut self, node: &Node, now: Now, exchange: &Exchange) -> Option<Outcome> {
+        let late = now.monotonic >= self.deadline;
+        for pending in std::mem::take(&mut self.pending) {
+            match settled(node, self.acks, &pending) {
+                Some(ErrorCode::NONE) => {}
+                Some(error) => self.fail(node, &pending, error),
+                None if late => self.fail(node, &pending, ErrorCode::REQUEST_TIMED_OUT),
+                None => self.pending.push(pending),
+            }
+        }
+        self.pending.is_empty().then(|| {
+            self.response.node_endpoints = endpoints(node, &self.leaders);
+            exchange.reply::<ProduceRequest>(&self.response)
+        })
+    }
+
+    /// Appends one partition's records, if nothing speaks against it.
+    fn append(
+        &mut self,
+        node: &mut Node,
+        now: Now,
+        exchange: &Exchange,
+        (topic, index): (&TopicRef, i32),
+        records: Option<&Bytes>,
+        (topic_at, partition_at): (usize, usize),
+    ) -> PartitionProduceResponse {
+        let mut response =
+            PartitionProduceResponse { index, base_offset: -1, log_append_time_ms: -1, ..Default::default() };
+        let found = topic.find(&node.image).cloned();
+        let key = found.as_ref().map(|topic| (topic.id, index)).map_err(|error| *error);
+        let appended = found.map_err(|error| refused(error, "")).and_then(|topic| {
+            check_acks(self.acks)?;
+            append(node, now, exchange.version, (&topic, index), records, self.acks == ALL)
+        });
+        match (appended, key) {
+            (Ok(appended), Ok(key)) => {
+                response.base_offset = appended.base_offset;
+                response.log_append_time_ms = appended.log_append_time.unwrap_or(-1);
+                response.log_start_offset =
+                    node.replicas.get(&key).map_or(-1, |replica| replica.log.start_offset());
+                self.pending.push(Pending {
+                    topic: topic_at,
+                    partition: partition_at,
+                    key,
+                    end: appended.end,
+                });
+            }
+            (Err(refusal), key) => {
+                response.error_message =
+                    Some(refusal.message).filter(|message| !message.is_empty()).map(Str::from);
+                response.log_start_offset = -1;
+                self.set_error(node, key.ok(), &mut response, refusal.error);
+            }
+            // There is no appending to what was not found.
+            (Ok(_), Err(error)) => response.error_code = error,
+        }
+        response
+    }
+
+    fn fail(&mut self, node: &Node, pending: &Pending, error: ErrorCode) {
+        let topic = self.response.responses.get_mut(pending.topic);
+        let partition = topic.and_then(|topic| topic.partition_responses.get_mut(pending.partition));
+        let Some(mut response) = partition.map(std::mem::take) else { return };
+        response.base_offset = -1;
+        response.log_append_time_ms = -1;
+        response.log_start_offset = -1;
+        self.set_error(node, Some(pending.key), &mut response, error);
+        let topic = self.response.responses.get_mut(pending.topic);
+        if let Some(place) = topic.and_then(|topic| topic.partition_responses.get_mut(pending.partition)) {
+            *place = response;
+        }
+    }
+
+    /// Sets the error, and where a client that asked the wrong node finds the leader (KIP-951).
+    fn set_error(
+        &mut self,
+        node: &Node,
+        key: Option<ReplicaKey>,
+        response: &mut PartitionProduceResponse,
+        error: ErrorCode,
+    ) {
+        response.error_code = error;
+        if let Some((leader_id, leader_epoch)) = key.and_then(|key| leader_hint(&node.image, key, error)) {
+            response.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            self.leaders.insert(leader_id);
+        }
+    }
+
+    /// With `acks=0` there is no answer; a failure is told by closing the connection, as Kafka does it.
+    fn unacknowledged(&self) -> Outcome {
+        let mut all = self.response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        match all.find(|partition| !partition.error_code.is_ok()) {
+            Some(failed) => Outcome::Close(CloseReason::UnacknowledgedFailure(failed.error_code.to_string())),
+            None => Outcome::Silence,
+        }
+    }
+}
+
+fn append(
+    node: &mut Node,
+    now: Now,
+    version: i16,
+    (topic, index): (&Topic, i32),
+    records: Option<&Bytes>,
+    all: bool,
+) -> Result<Appended, Refusal> {
+    let key = (topic.id, index);
+    let replica = led(node, key, -1).map_err(|error| refused(error, ""))?;
+    let min_isr = min_isr(node, topic);
+    if all && isr(replica) < min_isr {
+        let message = format!(
+            "The size of the current ISR : {} is insufficient to satisfy the min.isr requirement of {min_isr} for \
+             partition {}-{index}",
+            isr(replica),
+            topic.name
+        );
+        return Err(refused(ErrorCode::NOT_ENOUGH_REPLICAS, &message));
+    }
+    let rules = Rules::of(&node.config, topic, version, now.wall_ms);
+    let meta = records::check(records, &rules)?;
+    let verdict = replica.log.verify_producer(&meta);
+    match verdict.map_err(|error| refused(error, ""))? {
+        Verdict::Duplicate { base_offset, last_offset } => {
+            Ok(Appended { base_offset, end: last_offset + 1, log_append_time: rules.log_append_time })
+        }
+        Verdict::Append => {
+            let data = records.cloned().unwrap_or_default();
+            let time = rules.log_append_time;
+            let appended = node.with_replica(key, |replica, effects| {
+                let base_offset = replica.lead_append(now, &data, time, effects);
+                Appended { base_offset, end: replica.log.end_offset(), log_append_time: time }
+            });
+            appended.ok_or_else(|| refused(ErrorCode::NOT_LEADER_OR_FOLLOWER, ""))
+        }
+    }
+}
+
+/// What is known of an append: nothing while it is on its way.
+fn settled(node: &Node, acks: i16, pending: &Pending) -> Option<ErrorCode> {
+    let replica = match led(node, pending.key, -1) {
+        Ok(replica) => replica,
+        Err(error) => return Some(error),
+    };
+    if acks != ALL {
+        return (replica.written_offset() >= pending.end).then_some(ErrorCode::NONE);
+    }
+    if replica.high_watermark() < pending.end {
+        return None;
+    }
+    let topic = node.image.topic_by_id(pending.key.0)?;
+    let enough = isr(replica) >= min_isr(node, topic);
+    Some(if enough { ErrorCode::NONE } else { ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND })
+}
+
+fn isr(replica: &Replica) -> usize {
+    replica.leader().map_or(0, |leader| leader.isr().len())
+}
+
+/// `min.insync.replicas`, of which a partition needs no more than it has replicas (KIP-966).
+fn min_isr(node: &Node, topic: &Topic) -> usize {
+    let wanted = topic.number("min.insync.replicas").unwrap_or(node.config.min_insync_replicas);
+    let replicas = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+    usize::try_from(wanted).unwrap_or(1).min(replicas)
+}
+
+fn check_acks(acks: i16) -> Result<(), Refusal> {
+    match acks {
+        -1..=1 => Ok(()),
+        _ => Err(refused(ErrorCode::INVALID_REQUIRED_ACKS, "")),
+    }
+}
+
+fn refused(error: ErrorCode, message: &str) -> Refusal {
+    Refusal { error, message: message.to_owned() }
+}
+
+fn endpoints(node: &Node, leaders: &BTreeSet<NodeId>) -> Vec<NodeEndpoint> {
+    let hinted = hinted(&node.image, leaders).into_iter();
+    let endpoint = |(node_id, broker): (NodeId, crate::image::Broker)| NodeEndpoint {
+        node_id,
+        host: text(&broker.host),
+        port: i32::from(broker.port),
+        rack: broker.rack.as_deref().map(text),
+    };
+    hinted.map(endpoint).collect()
+}

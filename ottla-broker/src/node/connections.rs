@@ -1,0 +1,183 @@
+//! Client connections: requests in the order in which they came, one at a time.
+//!
+//! ```text
+//!                    frame
+//!   idle ───────────────────────► answering ── throttled reply ──► muted
+//!    ▲                                │                              │
+//!    └──────────── reply ─────────────┘                              │
+//!    └──────────────────────── throttle time is over ────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ottla_protocol::{ApiKey, Request, frame};
+
+use super::{Node, RequestId, Timer, Waiting, Work};
+use crate::api;
+use crate::io::{CloseReason, ConnectionId, Now, Output};
+
+/// A request and where its answer goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) connection: ConnectionId,
+    pub(crate) api_key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    /// What the response says of throttling.
+    pub(crate) throttle_time_ms: i32,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Reply(Vec<Bytes>),
+    /// The request wants no answer (`acks=0`).
+    Silence,
+    Close(CloseReason),
+    Wait(Waiting),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Connections(BTreeMap<ConnectionId, Connection>);
+
+#[derive(Debug, Default)]
+struct Connection {
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    answering: Option<RequestId>,
+    muted_until: Option<Instant>,
+}
+
+impl Exchange {
+    /// The answer, in the version of the request.
+    pub(crate) fn reply<R: Request>(&self, response: &R::Response) -> Outcome {
+        self.reply_as::<R>(self.version, response)
+    }
+
+    /// The answer, in another version.
+    pub(crate) fn reply_as<R: Request>(&self, version: i16, response: &R::Response) -> Outcome {
+        match frame::encode_response::<R>(version, self.correlation_id, response) {
+            Ok(segments) => Outcome::Reply(segments),
+            Err(error) => Outcome::Close(CloseReason::Unencodable(error.to_string())),
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn open(&mut self, connection: ConnectionId) {
+        self.0.insert(connection, Connection::default());
+    }
+
+    pub(super) fn unmute(&mut self, now: Now, connection: ConnectionId) {
+        if let Some(connection) = self.0.get_mut(&connection) {
+            connection.muted_until.take_if(|until| *until <= now.monotonic);
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+        self.0.keys().copied().collect()
+    }
+}
+
+impl Node {
+    pub(super) fn frame(&mut self, id: ConnectionId, frame: Bytes) {
+        let Some(connection) = self.connections.0.get_mut(&id) else { return };
+        connection.queued_bytes += frame.len();
+        if frame.len() > self.config.max_request_bytes {
+            self.close(id, CloseReason::FrameTooLarge(frame.len()));
+        } else if connection.queued_bytes > self.config.max_queued_bytes.max(self.config.max_request_bytes) {
+            self.close(id, CloseReason::QueueFull);
+        } else {
+            connection.queue.push_back(frame);
+            self.work.push_back(Work::Connection(id));
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, id: ConnectionId) {
+        if let Some(request) = self.connections.0.remove(&id).and_then(|connection| connection.answering) {
+            self.forget(request);
+        }
+    }
+
+    /// Answers requests of a connection until one has to wait.
+    pub(super) fn next_request(&mut self, now: Now, id: ConnectionId) {
+        while self.image.version > 0 {
+            let Some(connection) = self.connections.0.get_mut(&id) else { return };
+            if connection.answering.is_some() || connection.muted_until.is_some() {
+                return;
+            }
+            let Some(frame) = connection.queue.pop_front() else { return };
+            connection.queued_bytes -= frame.len();
+            match self.exchange(id, frame) {
+                Ok((exchange, body)) => {
+                    let outcome = api::serve(self, now, &exchange, body);
+                    self.conclude(now, &exchange, outcome);
+                }
+                Err(reason) => self.close(id, reason),
+            }
+        }
+    }
+
+    /// Carries out what became of a request.
+    pub(super) fn conclude(&mut self, now: Now, exchange: &Exchange, outcome: Outcome) {
+        let id = exchange.connection;
+        match outcome {
+            Outcome::Reply(segments) => {
+                self.out.push(Output::Reply(id, segments));
+                self.mute(now, exchange);
+            }
+            Outcome::Silence => {}
+            Outcome::Close(reason) => self.close(id, reason),
+            Outcome::Wait(waiting) => {
+                let request = self.wait(*exchange, waiting);
+                if let Some(connection) = self.connections.0.get_mut(&id) {
+                    connection.answering = Some(request);
+                }
+            }
+        }
+    }
+
+    /// The request that was being answered is.
+    pub(super) fn answered(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.0.get_mut(&id) {
+            connection.answering = None;
+            self.work.push_back(Work::Connection(id));
+        }
+    }
+
+    fn exchange(
+        &self,
+        connection: ConnectionId,
+        frame: Bytes,
+    ) -> Result<(Exchange, ottla_protocol::Decoder), CloseReason> {
+        let request =
+            frame::decode_request_header(frame).map_err(|error| CloseReason::Malformed(error.to_string()))?;
+        let throttle = self.throttles.get(&request.api_key).copied().unwrap_or_default();
+        let exchange = Exchange {
+            connection,
+            api_key: request.api_key,
+            version: request.api_version,
+            correlation_id: request.correlation_id,
+            throttle_time_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
+        };
+        Ok((exchange, request.body))
+    }
+
+    /// A client that was told to slow down is not listened to for that long (KIP-219).
+    fn mute(&mut self, now: Now, exchange: &Exchange) {
+        let time = Duration::from_millis(u64::try_from(exchange.throttle_time_ms).unwrap_or(0));
+        let Some(connection) = self.connections.0.get_mut(&exchange.connection) else { return };
+        if !time.is_zero() {
+            let until = now.monotonic + time;
+            connection.muted_until = Some(until);
+            self.timers.insert((until, Timer::Unmute(exchange.connection)));
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        self.disconnected(id);
+        self.out.push(Output::Close(id, reason));
+    }
+}

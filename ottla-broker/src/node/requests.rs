@@ -1,0 +1,161 @@
+//! Requests that wait: for replication, for data, for the disk, for the controller.
+//!
+//! ```text
+//!              ┌── something it watches has moved, or its time is up ──┐
+//!              ▼                                                       │
+//!   Wait ──► look ── not yet ──────────────────────────────────────────┘
+//!              └── Reply / Close / Silence
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{CallId, Exchange, Node, Outcome, Timer, Work};
+use crate::api::{FetchWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait};
+use crate::io::Now;
+use crate::peer::TopicResult;
+use crate::replica::ReplicaKey;
+
+/// A request that waits; numbered in the order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RequestId(u64);
+
+/// What a request waits for, by API.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Produce(ProduceWait),
+    Fetch(FetchWait),
+    ListOffsets(ListOffsetsWait),
+    Topics(TopicsWait),
+    ProducerId(ProducerIdWait),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    next: u64,
+    waiting: BTreeMap<RequestId, (Exchange, Waiting)>,
+    watchers: BTreeMap<ReplicaKey, BTreeSet<RequestId>>,
+}
+
+impl Waiting {
+    /// The replicas whose progress matters to it.
+    fn watched(&self) -> Vec<ReplicaKey> {
+        match self {
+            Self::Produce(wait) => wait.watched(),
+            Self::Fetch(wait) => wait.watched(),
+            Self::ListOffsets(_) | Self::Topics(_) | Self::ProducerId(_) => Vec::new(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Produce(wait) => Some(wait.deadline),
+            Self::Fetch(wait) => Some(wait.deadline),
+            Self::Topics(wait) => Some(wait.deadline),
+            Self::ProducerId(wait) => Some(wait.deadline),
+            Self::ListOffsets(_) => None,
+        }
+    }
+
+    /// What has become of the request; `None` while it has to wait on.
+    fn look(&mut self, node: &mut Node, now: Now, id: RequestId, exchange: &Exchange) -> Option<Outcome> {
+        match self {
+            Self::Produce(wait) => wait.look(node, now, exchange),
+            Self::Fetch(wait) => wait.look(node, now, id, exchange),
+            Self::ListOffsets(wait) => wait.look(node, id, exchange),
+            Self::Topics(wait) => wait.look(now, exchange),
+            Self::ProducerId(wait) => wait.look(node, now, exchange),
+        }
+    }
+}
+
+impl Node {
+    /// Keeps a request until it can be answered, which may be at once.
+    pub(super) fn wait(&mut self, exchange: Exchange, waiting: Waiting) -> RequestId {
+        let id = RequestId(self.requests.next);
+        self.requests.next += 1;
+        for key in waiting.watched() {
+            self.requests.watchers.entry(key).or_default().insert(id);
+        }
+        if let Some(deadline) = waiting.deadline() {
+            self.timers.insert((deadline, Timer::Request(id)));
+        }
+        self.requests.waiting.insert(id, (exchange, waiting));
+        self.work.push_back(Work::Request(id));
+        id
+    }
+
+    /// Its connection has gone.
+    pub(super) fn forget(&mut self, id: RequestId) {
+        if let Some((_, waiting)) = self.requests.waiting.remove(&id) {
+            self.unwatch(id, &waiting);
+        }
+    }
+
+    /// Looks whether a request can be answered.
+    pub(super) fn look_again(&mut self, now: Now, id: RequestId) {
+        // It is taken out, so that it can look at the node; nothing that it does can reach itself.
+        let Some((exchange, mut waiting)) = self.requests.waiting.remove(&id) else { return };
+        match waiting.look(self, now, id, &exchange) {
+            Some(outcome) => {
+                self.unwatch(id, &waiting);
+                self.conclude(now, &exchange, outcome);
+                self.answered(exchange.connection);
+            }
+            None => {
+                self.requests.waiting.insert(id, (exchange, waiting));
+            }
+        }
+    }
+
+    /// A replica has moved: whoever watches it looks again.
+    pub(super) fn wake_watchers(&mut self, key: ReplicaKey) {
+        let watchers = self.requests.watchers.get(&key).into_iter().flatten();
+        self.work.extend(watchers.map(|id| Work::Request(*id)));
+    }
+
+    /// Whoever waits for producer ids looks again.
+    pub(super) fn wake_producers(&mut self) {
+        let waits = |waiting: &Waiting| matches!(waiting, Waiting::ProducerId(_));
+        let waiting = self.requests.waiting.iter().filter(|(_, (_, waiting))| waits(waiting));
+        self.work.extend(waiting.map(|(id, _)| Work::Request(*id)));
+    }
+
+    /// The disk has read something for a request.
+    pub(super) fn deliver_read(&mut self, id: RequestId, slot: usize, data: Bytes) {
+        match self.requests.waiting.get_mut(&id) {
+            Some((_, Waiting::Fetch(wait))) => wait.deliver(slot, data),
+            Some((_, Waiting::ListOffsets(wait))) => wait.deliver(slot, data),
+            _ => return,
+        }
+        self.work.push_back(Work::Request(id));
+    }
+
+    /// The controller has answered a call.
+    pub(super) fn deliver_results(&mut self, call: CallId, results: &[TopicResult]) {
+        for (id, (_, waiting)) in &mut self.requests.waiting {
+            if let Waiting::Topics(wait) = waiting
+                && wait.call() == call
+            {
+                wait.deliver(results.to_vec());
+                self.work.push_back(Work::Request(*id));
+            }
+        }
+    }
+
+    fn unwatch(&mut self, id: RequestId, waiting: &Waiting) {
+        if let Some(deadline) = waiting.deadline() {
+            self.timers.remove(&(deadline, Timer::Request(id)));
+        }
+        for key in waiting.watched() {
+            if let Some(watchers) = self.requests.watchers.get_mut(&key) {
+                watchers.remove(&id);
+                if watchers.is_empty() {
+                    self.requests.watchers.remove(&key);
+                }
+            }
+        }
+    }
+}
