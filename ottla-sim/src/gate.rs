@@ -41,7 +41,7 @@ use crate::{
 const POLLS_PER_TURN: usize = 8;
 
 /// Polls at one instant of virtual time after which the run counts as stuck.
-const POLLS_PER_INSTANT: u64 = 2_000_000;
+const POLLS_PER_INSTANT: u64 = 500_000;
 
 /// One poll in this many is given to a task other than the one that waits longest.
 const PERTURBED: u64 = 5;

@@ -1,17 +1,86 @@
-//! The deterministic world: virtual time, virtual network, the real client and the embedded broker inside it.
+//! The deterministic world in which the real client runs against the embedded broker: virtual time, a virtual network,
+//! faults on demand, one thread. A seed and a commit reproduce a run byte for byte.
+//!
+//! ```ignore
+//! use ottla::{Consumer, OffsetSpec, Producer, Record, TopicPartition};
+//! use ottla_sim::Sim;
+//! use std::time::Duration;
+//!
+//! // Four worlds, each run twice to prove that it is repeatable. Some simulated minutes, well below a second.
+//! Sim::seeds(0..4).run(async |world| {
+//!     let cluster = world.cluster(3).await;
+//!     cluster.topic("orders", 1).await;
+//!     let client = cluster.client();
+//!     let producer = Producer::builder(&client).build()?;
+//!     producer.send("orders", Record::new("before")).await?;
+//!
+//!     let leader = cluster.leader("orders", 0).expect("a leader");
+//!     leader.freeze(); // SIGSTOP: connections stay up, nothing is answered
+//!     producer.send("orders", Record::new("meanwhile")).await?; // another broker takes over
+//!     leader.thaw();
+//!
+//!     let consumer = Consumer::builder(&client).build()?;
+//!     consumer.assign([(TopicPartition::new("orders", 0), OffsetSpec::Earliest)])?;
+//!     for expected in ["before", "meanwhile"] {
+//!         let record = consumer.recv().await?.expect("the consumer is open");
+//!         assert_eq!(record.view().value(), Some(expected.as_bytes()));
+//!     }
+//!     Ok::<_, ottla::Error>(())
+//! });
+//! ```
+//!
+//! # What is real and what is not
+//!
+//! Real: the whole client, from its public API down to the bytes that it reads and writes; the broker's state machines,
+//! its log format, its recovery. Virtual: the clock (tokio's, paused: it jumps to the next timer whenever nothing can
+//! run), sockets, names, disks, processes. A run of minutes takes milliseconds.
+//!
+//! # Hosts
+//!
+//! A [`World`] has hosts, each with one process. Everything that a client does on a host, it does through the
+//! [`SimEnv`] of that host, so that the host can be
+//!
+//! | fault | call | what others see |
+//! |---|---|---|
+//! | stopped (SIGSTOP) | [`Host::freeze`], [`Host::thaw`] | connections stay up and are even accepted; silence |
+//! | killed (`kill -9`) | [`Host::crash`], [`Host::start`] | end of stream or reset; then connections are refused |
+//! | without power | [`Host::lose_power`] | silence; after the restart, a reset on the next write |
+//! | cut off | [`Network::block`] | silence, in one direction or both; after healing, TCP's retransmissions |
+//!
+//! and links can be slow, lossy, narrow, or break at random bytes ([`Conditions`]). The brokers of a [`Cluster`] are
+//! hosts; the test itself runs on host `test`, which never fails.
+//!
+//! # Failed runs
+//!
+//! A run fails when the scenario panics or returns an error; when a task of any host panics; when what
+//! [`World::until`] waits for does not come true within its bound of virtual time; when time stands still; when the
+//! second run of a seed is not the same as the first. The [`Report`](kit::Report) says what was expected, what happened,
+//! the last events before that, and the command that replays the seed.
+//!
+//! # What makes a run unrepeatable
+//!
+//! Randomness that does not come from [`Env::random`](ottla::env::Env::random), iteration over std's `HashMap`, threads,
+//! an unbiased `tokio::select!` (write `biased;`), a `tokio::sync::watch` with many receivers, the system's clock. This
+//! concerns the code under test as well; ottla keeps to it.
 
-#![expect(dead_code, reason = "the driver of the broker, which posts parcels and has disks, follows")]
-
+mod broker;
+mod cluster;
 mod env;
 mod failure;
 mod gate;
+pub mod history;
 pub mod kit;
 mod names;
 pub mod net;
+mod operator;
 mod trace;
 mod world;
 
 pub use self::{
+    cluster::{Broker, Cluster, Logged},
     env::SimEnv,
+    kit::Sim,
+    net::Conditions,
+    operator::Wire,
     world::{Host, Network, Running, World},
 };

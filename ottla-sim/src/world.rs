@@ -474,6 +474,12 @@ impl Host {
         self.world.shared.with_net(|net, _, _| net.sockets(self.id))
     }
 
+    /// How many connections this host has begun to open, since the world began.
+    #[must_use]
+    pub fn dials(&self) -> u64 {
+        self.world.shared.with_net(|net, _, _| net.dials(self.id))
+    }
+
     pub(crate) fn generation(&self) -> u32 {
         self.world.shared.lock().hosts[self.id.0 as usize].generation
     }

@@ -109,6 +109,8 @@ pub(crate) struct Net {
     listeners: BTreeMap<(HostId, u16), Listening>,
     connections: BTreeMap<u64, Connection>,
     inboxes: BTreeMap<HostId, Inbox>,
+    /// By the host that dialled.
+    dials: BTreeMap<HostId, u64>,
     last_parcel: BTreeMap<(HostId, HostId), Duration>,
     agenda: BinaryHeap<Reverse<Entry>>,
     scheduled: u64,
@@ -141,6 +143,7 @@ impl Net {
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             inboxes: BTreeMap::new(),
+            dials: BTreeMap::new(),
             last_parcel: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             scheduled: 0,
@@ -197,6 +200,7 @@ impl Net {
     pub(crate) fn open(&mut self, now: Duration, from: HostId, to: SocketAddr, trace: &mut Trace) -> u64 {
         self.next_connection += 1;
         let number = self.next_connection;
+        *self.dials.entry(from).or_default() += 1;
         // An address that belongs to nobody is a host without power.
         let host = host_at(to.ip()).unwrap_or(HostId(u32::MAX));
         if host.0 == u32::MAX {
@@ -660,6 +664,11 @@ impl Net {
         if self.without_power.remove(&host) {
             self.retransmit(now, |(_, to)| to == host);
         }
+    }
+
+    /// How many connections a host has begun to open.
+    pub(crate) fn dials(&self, host: HostId) -> u64 {
+        self.dials.get(&host).copied().unwrap_or_default()
     }
 
     /// How many sockets a host has.

@@ -1,0 +1,353 @@
+//! Drives one of the broker's state machines, a node or the controller, on a host of the world.
+//!
+//! ```text
+//!   streams ──frames──► ┌─────────┐ ──Disk──► queue, delay, MemoryDisk ──► completion
+//!   parcels ──────────► │ Machine │ ──Peer──► parcel
+//!   deadline ─────────► └─────────┘ ──Reply─► stream
+//! ```
+//!
+//! Every arrow is carried by a task of the host: a frozen host handles nothing, a crashed one has nothing left but its
+//! disk.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    future::poll_fn,
+    io,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use ottla::env::Duplex;
+use ottla_broker::{
+    Controller, Node,
+    controller::{ControllerInput, ControllerOutput},
+    disk::{Disk, MemoryDisk},
+    io::{ConnectionId, DiskRequest, DiskToken, Input, NodeId, Now, Output, PeerMessage, Recipient, Sender},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
+
+use crate::{
+    env::wall_clock,
+    net::{Listener, Parcel},
+    trace::{Event, hash_bytes},
+    world::{Host, HostId, Shared},
+};
+
+/// The largest part of disk requests takes no time worth mentioning, as with a page cache.
+const SLOW_REQUESTS: f64 = 0.2;
+
+/// How long the others take, at most: an append or a read.
+const SLOW: Duration = Duration::from_millis(5);
+
+/// How long a sync takes, at most.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
+
+/// A node or the controller.
+pub(crate) enum Machine {
+    Node(Box<Node>),
+    Controller(Box<Controller>),
+}
+
+impl Machine {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let controller = match self {
+            Self::Node(node) => return node.handle(now, input, out),
+            Self::Controller(controller) => controller,
+        };
+        let input = match input {
+            Input::Peer(Sender::Node(node), message) => ControllerInput::Peer(node, message),
+            Input::Disk(token, result) => ControllerInput::Disk(token, result),
+            Input::Tick => ControllerInput::Tick,
+            // It has no clients, and it does not write to itself.
+            _ => return,
+        };
+        let mut wanted = Vec::new();
+        controller.handle(now, input, &mut wanted);
+        out.extend(wanted.into_iter().map(|output| match output {
+            ControllerOutput::Peer(node, message) => Output::Peer(Recipient::Node(node), message),
+            ControllerOutput::Disk(token, request) => Output::Disk(token, request),
+            ControllerOutput::Halt(reason) => Output::Halt(reason),
+        }));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Node(node) => node.next_deadline(),
+            Self::Controller(controller) => controller.next_deadline(),
+        }
+    }
+}
+
+/// Which host is which machine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Directory {
+    pub(crate) controller: Option<HostId>,
+    pub(crate) nodes: BTreeMap<NodeId, HostId>,
+}
+
+impl Directory {
+    fn host(&self, of: Recipient) -> Option<HostId> {
+        match of {
+            Recipient::Controller => self.controller,
+            Recipient::Node(id) => self.nodes.get(&id).copied(),
+        }
+    }
+
+    fn sender(&self, host: HostId) -> Option<Sender> {
+        if self.controller == Some(host) {
+            return Some(Sender::Controller);
+        }
+        self.nodes.iter().find(|(_, of)| **of == host).map(|(id, _)| Sender::Node(*id))
+    }
+}
+
+/// The replies of one connection that are not written yet.
+#[derive(Default)]
+struct Outbox {
+    replies: RefCell<VecDeque<Bytes>>,
+    closed: RefCell<bool>,
+    changed: Notify,
+}
+
+struct State {
+    machine: Machine,
+    outboxes: BTreeMap<ConnectionId, Rc<Outbox>>,
+    disk_queue: VecDeque<(DiskToken, DiskRequest)>,
+}
+
+/// One machine on one host, for one incarnation of it.
+pub(crate) struct Driver {
+    host: Host,
+    shared: Arc<Shared>,
+    directory: Rc<Directory>,
+    state: RefCell<State>,
+    /// Survives the incarnation.
+    disk: Rc<RefCell<MemoryDisk>>,
+    disk_work: Notify,
+    handled: Notify,
+}
+
+/// Starts a machine on its host: nothing of it is left when the host crashes, except the disk.
+///
+/// # Errors
+/// When the port is taken.
+pub(crate) fn start(
+    host: &Host,
+    shared: &Arc<Shared>,
+    directory: Rc<Directory>,
+    machine: Machine,
+    disk: Rc<RefCell<MemoryDisk>>,
+    port: Option<u16>,
+) -> io::Result<Rc<Driver>> {
+    let listener = port.map(|port| host.listen(port)).transpose()?;
+    let state = State { machine, outboxes: BTreeMap::new(), disk_queue: VecDeque::new() };
+    let driver = Rc::new(Driver {
+        host: host.clone(),
+        shared: Arc::clone(shared),
+        directory,
+        state: RefCell::new(state),
+        disk,
+        disk_work: Notify::new(),
+        handled: Notify::new(),
+    });
+    shared.with_net(|net, _, _| net.open_inbox(host.id));
+    drop(host.spawn("disk", Rc::clone(&driver).serve_disk()));
+    drop(host.spawn("messages", Rc::clone(&driver).receive()));
+    drop(host.spawn("deadlines", Rc::clone(&driver).keep_deadlines()));
+    if let Some(listener) = listener {
+        drop(host.spawn("listener", Rc::clone(&driver).accept(listener)));
+    }
+    Ok(driver)
+}
+
+impl Driver {
+    /// Looks at the machine.
+    pub(crate) fn with_machine<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(&self.state.borrow().machine)
+    }
+
+    /// Lets the machine handle an input, and carries out what it wants.
+    fn handle(&self, input: Input) {
+        let mut outputs = Vec::new();
+        self.state.borrow_mut().machine.handle(self.now(), input, &mut outputs);
+        for output in outputs {
+            self.carry_out(output);
+        }
+        self.handled.notify_one();
+    }
+
+    fn carry_out(&self, output: Output) {
+        match output {
+            Output::Reply(id, segments) => {
+                if let Some(outbox) = self.state.borrow().outboxes.get(&id) {
+                    outbox.replies.borrow_mut().extend(segments);
+                    outbox.changed.notify_one();
+                }
+            }
+            Output::Close(id, reason) => {
+                let reason = format!("{}: closes connection {}: {reason}", self.host.name(), id.0);
+                self.shared.record(Event::Note(reason.into()));
+                if let Some(outbox) = self.state.borrow_mut().outboxes.remove(&id) {
+                    *outbox.closed.borrow_mut() = true;
+                    outbox.changed.notify_one();
+                }
+            }
+            Output::Disk(token, request) => {
+                self.state.borrow_mut().disk_queue.push_back((token, request));
+                self.disk_work.notify_one();
+            }
+            Output::Peer(to, message) => self.post(to, message),
+            Output::Halt(reason) => panic!("{} halted: {reason}", self.host.name()),
+        }
+    }
+
+    fn post(&self, to: Recipient, message: PeerMessage) {
+        let Some(to) = self.directory.host(to) else { return };
+        let parcel = Parcel { from: self.host.id, hash: fingerprint(&message), content: Box::new(message) };
+        self.shared.with_net(|net, now, _| net.post(now, to, parcel));
+    }
+
+    fn now(&self) -> Now {
+        let wall = wall_clock(&self.shared, self.host.id).duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Milliseconds fit for another 290 million years.
+        Now { monotonic: tokio::time::Instant::now().into_std(), wall_ms: wall.as_millis() as i64 }
+    }
+
+    async fn receive(self: Rc<Self>) {
+        loop {
+            let next = |waker: &Waker| self.shared.with_net(|net, _, _| net.poll_parcel(self.host.id, waker));
+            let parcel = poll_fn(|cx| next(cx.waker())).await;
+            let message = parcel.content.downcast::<PeerMessage>();
+            if let (Some(sender), Ok(message)) = (self.directory.sender(parcel.from), message) {
+                self.handle(Input::Peer(sender, *message));
+            }
+        }
+    }
+
+    async fn keep_deadlines(self: Rc<Self>) {
+        self.handle(Input::Tick);
+        loop {
+            let deadline = self.with_machine(Machine::next_deadline);
+            tokio::select! {
+                biased;
+                () = self.handled.notified() => {}
+                () = sleep_until(deadline) => self.handle(Input::Tick),
+            }
+        }
+    }
+
+    async fn serve_disk(self: Rc<Self>) {
+        let mut random = self.shared.fork_random(self.host.id);
+        loop {
+            let next = self.state.borrow_mut().disk_queue.pop_front();
+            let Some((token, request)) = next else {
+                self.disk_work.notified().await;
+                continue;
+            };
+            if random.f64() < SLOW_REQUESTS {
+                let most = if matches!(request, DiskRequest::Sync(_)) { SLOW_SYNC } else { SLOW };
+                tokio::time::sleep(Duration::from_nanos(random.u64(..most.as_nanos() as u64))).await;
+            }
+            self.shared.record(disk_event(self.host.id, &request));
+            let result = self.disk.borrow_mut().handle(request);
+            self.handle(Input::Disk(token, result));
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: Listener) {
+        while let Ok(accepted) = listener.accept().await {
+            let id = ConnectionId(accepted.number);
+            let outbox = Rc::new(Outbox::default());
+            self.state.borrow_mut().outboxes.insert(id, Rc::clone(&outbox));
+            self.handle(Input::Connected(id));
+            drop(self.host.spawn("connection", Rc::clone(&self).serve(id, accepted.stream, outbox)));
+        }
+    }
+
+    async fn serve(self: Rc<Self>, id: ConnectionId, stream: Duplex, outbox: Rc<Outbox>) {
+        let Duplex { mut reader, mut writer } = stream;
+        let frames = async {
+            // The client's end of the connection, however it came, is the end.
+            while let Ok(frame) = read_frame(&mut reader).await {
+                self.handle(Input::Frame(id, frame));
+            }
+        };
+        let replies = async {
+            while let Some(bytes) = outbox.next().await {
+                if writer.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = frames => {}
+            () = replies => {}
+        }
+        let known = self.state.borrow_mut().outboxes.remove(&id).is_some();
+        if known {
+            self.handle(Input::Disconnected(id));
+        }
+    }
+}
+
+impl Outbox {
+    /// The next bytes to write; `None` when the connection is to be closed.
+    async fn next(&self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.replies.borrow_mut().pop_front() {
+                return Some(bytes);
+            }
+            if *self.closed.borrow() {
+                return None;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// The clients of this world are trusted: a length is believed.
+async fn read_frame(reader: &mut (dyn tokio::io::AsyncRead + Send + Unpin)) -> io::Result<Bytes> {
+    let length = reader.read_u32().await? as usize;
+    let mut frame = BytesMut::zeroed(length);
+    reader.read_exact(&mut frame).await?;
+    Ok(frame.freeze())
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn disk_event(host: HostId, request: &DiskRequest) -> Event {
+    let (operation, length, hash) = match request {
+        DiskRequest::Append(_, bytes) => ("append", bytes.len(), hash_bytes(bytes)),
+        DiskRequest::Sync(_) => ("sync", 0, 0),
+        DiskRequest::Read { position, length, .. } => ("read", *length as usize, *position),
+        DiskRequest::Truncate(_, length) => ("truncate", *length as usize, 0),
+        DiskRequest::Replace(_, bytes) => ("replace", bytes.len(), hash_bytes(bytes)),
+        DiskRequest::Remove(_) => ("remove", 0, 0),
+    };
+    Event::Disk { host, operation, length, hash }
+}
+
+/// What the trace keeps of a message.
+fn fingerprint(message: &PeerMessage) -> u64 {
+    match message {
+        PeerMessage::ReplicaAppend(append) => {
+            let position = (append.base_offset, append.leader_epoch, append.high_watermark);
+            hash_bytes(&append.data) ^ hash_bytes(format!("{position:?}").as_bytes())
+        }
+        PeerMessage::Metadata(image) => image.version,
+        other => hash_bytes(format!("{other:?}").as_bytes()),
+    }
+}

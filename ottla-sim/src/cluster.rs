@@ -1,0 +1,378 @@
+//! An embedded cluster whose nodes are hosts of the world.
+
+use std::{cell::RefCell, fmt, io, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ottla::{Client, ClientBuilder};
+use ottla_broker::{
+    ClusterConfig, Controller, Node, Recovered, Rng,
+    disk::{MemoryDisk, Tail},
+    image::Image,
+    io::{FileId, NodeId},
+};
+use ottla_protocol::{batch::batches, compression::Decompressor};
+
+use crate::{
+    World,
+    broker::{self, Directory, Driver, Machine},
+    history::Logs,
+    operator::create_topic,
+    world::Host,
+};
+
+/// Where brokers listen.
+const PORT: u16 = 9092;
+
+/// The host that applications run on unless they say otherwise.
+const APP: &str = "app";
+
+/// An embedded cluster. Its nodes are hosts named `broker-1`, `broker-2` …, and its controller is the host
+/// `controller`, which never fails. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster(Rc<Inner>);
+
+struct Inner {
+    world: World,
+    config: Arc<ClusterConfig>,
+    directory: Rc<Directory>,
+    controller: Rc<Driver>,
+    nodes: Vec<NodeSlot>,
+}
+
+struct NodeSlot {
+    id: NodeId,
+    host: Host,
+    disk: Rc<RefCell<MemoryDisk>>,
+    driver: RefCell<Rc<Driver>>,
+}
+
+impl World {
+    /// A cluster of so many brokers, with the settings of a careful production cluster of that size (three brokers or
+    /// more: three replicas, of which two must have a record). Waits until all are registered.
+    pub async fn cluster(&self, brokers: usize) -> Cluster {
+        self.cluster_with(ClusterConfig::with_nodes(brokers, "", PORT)).await
+    }
+
+    /// A cluster with settings of its own. Hosts and ports of its nodes are replaced by those of the world.
+    ///
+    /// # Panics
+    /// When the world has a cluster already.
+    pub async fn cluster_with(&self, mut config: ClusterConfig) -> Cluster {
+        for node in &mut config.nodes {
+            node.host = format!("broker-{}", node.id);
+            node.port = PORT;
+        }
+        let cluster = match Cluster::start(self, Arc::new(config)) {
+            Ok(cluster) => cluster,
+            Err(error) => panic!("a world has one cluster at most, on fresh hosts: {error}"),
+        };
+        let all = cluster.0.nodes.len();
+        self.until("all brokers are registered", || cluster.image().brokers.len() == all).await;
+        cluster
+    }
+}
+
+impl Cluster {
+    fn start(world: &World, config: Arc<ClusterConfig>) -> io::Result<Self> {
+        let controller_host = world.host("controller");
+        let hosts: Vec<(NodeId, Host)> =
+            config.nodes.iter().map(|node| (node.id, world.host(&node.host))).collect();
+        let nodes = hosts.iter().map(|(id, host)| (*id, host.id)).collect();
+        let directory = Rc::new(Directory { controller: Some(controller_host.id), nodes });
+
+        let random = Rng::seeded(world.shared.random(controller_host.id));
+        let controller = Controller::new(Arc::clone(&config), None, random).map_err(io::Error::other)?;
+        let machine = Machine::Controller(Box::new(controller));
+        let to = Rc::clone(&directory);
+        let controller = broker::start(&controller_host, &world.shared, to, machine, Rc::default(), None)?;
+
+        let nodes = hosts.into_iter().map(|(id, host)| {
+            let disk = Rc::default();
+            let driver = start_node(world, &config, &directory, &host, id, &disk)?;
+            Ok(NodeSlot { id, host, disk, driver: RefCell::new(driver) })
+        });
+        let nodes = nodes.collect::<io::Result<_>>()?;
+        Ok(Self(Rc::new(Inner { world: world.clone(), config, directory, controller, nodes })))
+    }
+
+    /// The broker of that index, counted from 0. Its id is one more.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn broker(&self, index: usize) -> Broker {
+        assert!(index < self.0.nodes.len(), "there are {} brokers", self.0.nodes.len());
+        Broker { cluster: self.clone(), index }
+    }
+
+    /// All brokers.
+    pub fn brokers(&self) -> impl Iterator<Item = Broker> + '_ {
+        (0..self.0.nodes.len()).map(|index| self.broker(index))
+    }
+
+    /// The broker that leads a partition.
+    #[must_use]
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<Broker> {
+        let leader = self.image().topic(topic)?.partition(partition)?.leader?;
+        let index = self.0.nodes.iter().position(|node| node.id == leader)?;
+        Some(self.broker(index))
+    }
+
+    /// The metadata as the controller has it.
+    ///
+    /// # Panics
+    /// Never: the machine of the controller's host is the controller.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.0.controller.with_machine(|machine| match machine {
+            Machine::Controller(controller) => Arc::clone(controller.image()),
+            Machine::Node(_) => unreachable!("`start` put the controller there"),
+        })
+    }
+
+    /// The addresses that a client begins with.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> Vec<String> {
+        self.0.config.nodes.iter().map(|node| format!("{}:{}", node.host, node.port)).collect()
+    }
+
+    /// A client with default settings on host `app`. What is spawned there ([`World::spawn`] with that name) is frozen
+    /// and crashes together with it.
+    ///
+    /// # Panics
+    /// Never: the defaults are valid.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client_on(APP)
+    }
+
+    /// A client with default settings on a host of that name.
+    ///
+    /// # Panics
+    /// Never: the defaults are valid.
+    #[must_use]
+    pub fn client_on(&self, host: &str) -> Client {
+        match self.client_builder(host).build() {
+            Ok(client) => client,
+            Err(error) => unreachable!("default settings are valid: {error}"),
+        }
+    }
+
+    /// What [`Cluster::client_on`] builds from, for other settings.
+    pub fn client_builder(&self, host: &str) -> ClientBuilder {
+        let env = Arc::new(self.0.world.host(host).env());
+        Client::builder().bootstrap_servers(self.bootstrap_servers()).env(env)
+    }
+
+    /// Creates a topic with the cluster's default replication, and waits until every partition has a leader.
+    ///
+    /// # Panics
+    /// When the topic exists, or no broker answers.
+    pub async fn topic(&self, name: &str, partitions: i32) {
+        self.topic_with(name, partitions, self.0.config.default_replication_factor).await;
+    }
+
+    /// [`Cluster::topic`] with so many replicas.
+    ///
+    /// # Panics
+    /// As `topic`.
+    pub async fn topic_with(&self, name: &str, partitions: i32, replicas: i16) {
+        let world = &self.0.world;
+        let Some(node) = self.0.nodes.iter().find(|node| node.host.is_running()) else {
+            panic!("no broker runs that could create topic {name}");
+        };
+        let topic = (name, partitions, replicas);
+        if let Err(error) = create_topic(&world.host("test"), &node.host, PORT, topic).await {
+            panic!("topic {name} could not be created: {error}");
+        }
+        let led = |image: &Image| {
+            let topic = image.topic(name);
+            topic.is_some_and(|topic| topic.partitions.iter().all(|partition| partition.leader.is_some()))
+        };
+        world.until(&format!("topic {name} has leaders"), || led(&self.image())).await;
+    }
+
+    /// What the leader of a partition has in its log, from its disk: the truth.
+    ///
+    /// # Panics
+    /// When the partition has no leader, or the log cannot be read.
+    #[must_use]
+    pub fn log(&self, topic: &str, partition: i32) -> Vec<Logged> {
+        match self.leader(topic, partition) {
+            Some(leader) => leader.log(topic, partition),
+            None => panic!("partition {partition} of {topic} has no leader"),
+        }
+    }
+
+    /// [`Cluster::log`] for each partition of a topic.
+    ///
+    /// # Panics
+    /// When there is no such topic, and as `log`.
+    #[must_use]
+    pub fn logs(&self, topic: &str) -> Logs {
+        let partitions = self.image().topic(topic).map_or(0, |topic| topic.partitions.len() as i32);
+        assert!(partitions > 0, "there is no topic {topic}");
+        (0..partitions).map(|partition| (partition, self.log(topic, partition))).collect()
+    }
+
+    /// Waits until all brokers run, every partition of a topic has a leader, and all its replicas are in sync.
+    pub async fn healed(&self, topic: &str) {
+        let healthy = || {
+            let image = self.image();
+            let whole = image.topic(topic).is_some_and(|topic| {
+                topic.partitions.iter().all(|p| p.leader.is_some() && p.isr.len() == p.replicas.len())
+            });
+            whole && image.brokers.len() == self.0.nodes.len()
+        };
+        self.0.world.until(&format!("all replicas of {topic} are in sync"), healthy).await;
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("brokers", &self.0.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+/// One broker of a cluster. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    cluster: Cluster,
+    index: usize,
+}
+
+impl Broker {
+    fn slot(&self) -> &NodeSlot {
+        &self.cluster.0.nodes[self.index]
+    }
+
+    /// Its id, as clients see it.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.slot().id
+    }
+
+    /// The host that it runs on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.slot().host
+    }
+
+    /// SIGSTOP for so long: its connections stay up, its kernel accepts new ones, and nothing is answered.
+    pub async fn pause_for(&self, duration: Duration) {
+        self.host().pause_for(duration).await;
+    }
+
+    /// SIGSTOP (see [`Host::freeze`]).
+    pub fn freeze(&self) {
+        self.host().freeze();
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.host().thaw();
+    }
+
+    /// `kill -9`: what was written survives, since the operating system has it. Connections are closed.
+    pub fn kill(&self) {
+        self.host().crash();
+    }
+
+    /// The machine loses power: of each file's unsynced tail remains what `tail` says. Nobody is told.
+    pub fn lose_power(&self, tail: Tail) {
+        self.host().lose_power();
+        self.slot().disk.borrow_mut().crash(tail);
+    }
+
+    /// Starts the broker again after a crash: it recovers what its disk holds.
+    ///
+    /// # Panics
+    /// When it runs, or its disk cannot be read.
+    pub fn start(&self) {
+        assert!(!self.host().is_running(), "broker {} runs", self.id());
+        let Inner { world, config, directory, .. } = &*self.cluster.0;
+        let slot = self.slot();
+        slot.host.start();
+        match start_node(world, config, directory, &slot.host, slot.id, &slot.disk) {
+            Ok(driver) => *slot.driver.borrow_mut() = driver,
+            Err(error) => panic!("broker {} does not start: {error}", self.id()),
+        }
+    }
+
+    /// What this broker's replica of a partition has on disk.
+    ///
+    /// # Panics
+    /// When there is no such topic, or the log cannot be read.
+    #[must_use]
+    pub fn log(&self, topic: &str, partition: i32) -> Vec<Logged> {
+        let Some(id) = self.cluster.image().topic(topic).map(|topic| topic.id) else {
+            panic!("there is no topic {topic}");
+        };
+        let file = FileId::Log(id, partition);
+        let bytes = Bytes::copy_from_slice(self.slot().disk.borrow().contents(&file).unwrap_or_default());
+        match read_log(bytes) {
+            Ok(log) => log,
+            Err(error) => panic!("partition {partition} of {topic} on broker {}: {error}", self.id()),
+        }
+    }
+}
+
+fn start_node(
+    world: &World,
+    config: &Arc<ClusterConfig>,
+    directory: &Rc<Directory>,
+    host: &Host,
+    id: NodeId,
+    disk: &Rc<RefCell<MemoryDisk>>,
+) -> io::Result<Rc<Driver>> {
+    let recovered = Recovered::read(&mut *disk.borrow_mut())?;
+    let random = Rng::seeded(world.shared.random(host.id));
+    let node = Node::new(id, Arc::clone(config), recovered, random);
+    let machine = Machine::Node(Box::new(node));
+    broker::start(host, &world.shared, Rc::clone(directory), machine, Rc::clone(disk), Some(PORT))
+}
+
+/// A record in a broker's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Logged {
+    /// Where.
+    pub offset: i64,
+    /// Under which leader epoch it was written.
+    pub leader_epoch: i32,
+    /// Who wrote it; -1 without idempotence.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub producer_epoch: i16,
+    /// The record's sequence number.
+    pub sequence: i32,
+    /// The key, if it has one.
+    pub key: Option<Bytes>,
+    /// The value; empty for a tombstone.
+    pub value: Bytes,
+}
+
+fn read_log(bytes: Bytes) -> Result<Vec<Logged>, ottla_protocol::batch::BatchError> {
+    let mut decompressor = Decompressor::new();
+    let mut log = Vec::new();
+    for batch in batches(bytes) {
+        let batch = batch?;
+        let header = *batch.header();
+        if header.is_control() {
+            continue;
+        }
+        for record in batch.records(&mut decompressor)?.iter() {
+            let record = record?;
+            log.push(Logged {
+                offset: record.offset,
+                leader_epoch: header.partition_leader_epoch,
+                producer_id: header.producer_id,
+                producer_epoch: header.producer_epoch,
+                sequence: header.base_sequence.wrapping_add((record.offset - header.base_offset) as i32),
+                key: record.key.map(Bytes::copy_from_slice),
+                value: record.value.map(Bytes::copy_from_slice).unwrap_or_default(),
+            });
+        }
+    }
+    Ok(log)
+}

@@ -1,0 +1,80 @@
+//! One request at a time, by hand: what the kit asks of brokers without the client under test.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use ottla::env::{Duplex, Env};
+use ottla_protocol::{
+    ErrorCode, Request,
+    frame::{decode_response, encode_request},
+    messages::create_topics_request::{CreatableTopic, CreateTopicsRequest},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{SimEnv, world::Host};
+
+/// A connection to a broker that has one request in flight at most.
+#[derive(Debug)]
+pub struct Wire {
+    stream: Duplex,
+    requests: i32,
+}
+
+impl Wire {
+    /// Connects from one host to a port of another.
+    ///
+    /// # Errors
+    /// As connecting does.
+    pub async fn open(from: &Host, to: &Host, port: u16) -> io::Result<Self> {
+        let env: Arc<SimEnv> = Arc::new(from.env());
+        Ok(Self { stream: env.connect(to.address(port)).await?, requests: 0 })
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// When the connection fails, or the answer cannot be decoded.
+    pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+        self.requests += 1;
+        let segments =
+            encode_request(version, self.requests, Some("by-hand"), request).map_err(io::Error::other)?;
+        for segment in segments {
+            self.stream.writer.write_all(&segment).await?;
+        }
+        let length = self.stream.reader.read_u32().await? as usize;
+        let mut frame = BytesMut::zeroed(length);
+        self.stream.reader.read_exact(&mut frame).await?;
+        let (id, response) = decode_response::<R>(version, frame.freeze()).map_err(io::Error::other)?;
+        if id == self.requests {
+            Ok(response)
+        } else {
+            Err(io::Error::other(format!("answer {id} to request {}", self.requests)))
+        }
+    }
+}
+
+/// The version in which topics are created here.
+const CREATE_TOPICS: i16 = 5;
+
+/// Creates a topic, and waits for the broker's word that it exists.
+pub(crate) async fn create_topic(
+    from: &Host,
+    to: &Host,
+    port: u16,
+    (name, partitions, replicas): (&str, i32, i16),
+) -> io::Result<()> {
+    let topic = CreatableTopic {
+        name: name.into(),
+        num_partitions: partitions,
+        replication_factor: replicas,
+        ..CreatableTopic::default()
+    };
+    let timeout_ms = Duration::from_secs(30).as_millis() as i32;
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms, validate_only: false };
+    let response = Wire::open(from, to, port).await?.call(&request, CREATE_TOPICS).await?;
+    match response.topics.first() {
+        Some(result) if result.error_code == ErrorCode::NONE => Ok(()),
+        Some(result) => Err(io::Error::other(result.error_code.to_string())),
+        None => Err(io::Error::other("the answer names no topic")),
+    }
+}
