@@ -23,7 +23,7 @@ pub struct Decoder {
 }
 
 /// Something that can be an element of an array.
-pub(crate) trait Element: Sized {
+pub(crate) trait ReadElement: Sized {
     /// The fewest bytes that one takes, in any version.
     const MIN_SIZE: usize;
 
@@ -300,7 +300,7 @@ impl Decoder {
     }
 
     /// Reads an array.
-    pub(crate) fn get_array<T: Element>(
+    pub(crate) fn get_array<T: ReadElement>(
         &mut self,
         version: i16,
         flexible: bool,
@@ -310,7 +310,7 @@ impl Decoder {
     }
 
     /// Reads an array that may be null if `nullable`.
-    pub(crate) fn get_nullable_array<T: Element>(
+    pub(crate) fn get_nullable_array<T: ReadElement>(
         &mut self,
         version: i16,
         flexible: bool,
@@ -413,7 +413,7 @@ macro_rules! numbers {
             }
         )*}
 
-        $(impl Element for $type {
+        $(impl ReadElement for $type {
             const MIN_SIZE: usize = size_of::<$type>();
 
             fn read(_: i16, _: bool, field: &'static str, input: &mut Decoder) -> Result<Self> {
@@ -433,7 +433,7 @@ numbers! {
     get_f64 f64 "a 64-bit floating-point number"
 }
 
-impl Element for TopicId {
+impl ReadElement for TopicId {
     const MIN_SIZE: usize = 16;
 
     fn read(_: i16, _: bool, field: &'static str, input: &mut Decoder) -> Result<Self> {
@@ -441,7 +441,7 @@ impl Element for TopicId {
     }
 }
 
-impl Element for Str {
+impl ReadElement for Str {
     const MIN_SIZE: usize = 1;
 
     fn read(_: i16, flexible: bool, field: &'static str, input: &mut Decoder) -> Result<Self> {

@@ -13,12 +13,12 @@ impl ErrorCode {
         self.0 == Self::NONE.0
     }
 
-    /// The error, if it is one.
+    /// The error as one that `?` passes on.
     ///
     /// # Errors
     ///
     /// `self`, unless it is [`ErrorCode::NONE`].
-    pub const fn ok(self) -> Result<(), Self> {
+    pub const fn into_result(self) -> Result<(), Self> {
         if self.is_ok() { Ok(()) } else { Err(self) }
     }
 }
@@ -223,6 +223,6 @@ mod tests {
         assert!(!ErrorCode::MESSAGE_TOO_LARGE.is_retriable());
         assert!(!ErrorCode(9999).is_retriable());
         assert!(ErrorCode::NONE.is_ok());
-        assert_eq!(ErrorCode::INVALID_RECORD.ok(), Err(ErrorCode::INVALID_RECORD));
+        assert_eq!(ErrorCode::INVALID_RECORD.into_result(), Err(ErrorCode::INVALID_RECORD));
     }
 }

@@ -132,6 +132,32 @@ pub fn decode_response<R: Request>(
     Ok((correlation_id, response))
 }
 
+/// Encodes a message with its version in front: so Kafka keeps messages that no header goes with, such as what the members
+/// of a group tell each other.
+///
+/// # Errors
+///
+/// As [`Message::encode`].
+pub fn encode_versioned<M: Message>(version: i16, message: &M) -> Result<Bytes, EncodeError> {
+    let mut out = Encoder::new();
+    out.put_i16(version);
+    message.encode(version, &mut out)?;
+    Ok(out.to_bytes())
+}
+
+/// Decodes a message that has its version in front. A version newer than ours is read as the newest that we know, since new
+/// versions of such messages only append: what follows is not looked at.
+///
+/// # Errors
+///
+/// When the version is older than the oldest that we know, or the bytes are not this message.
+pub fn decode_versioned<M: Message>(bytes: Bytes) -> Result<(i16, M), DecodeError> {
+    let mut input = Decoder::new(bytes);
+    let version = input.get_i16(M::NAME)?;
+    let message = M::decode(version.min(*M::VERSIONS.end()), &mut input)?;
+    Ok((version, message))
+}
+
 fn response_header_is_flexible<R: Request>(api_version: i16) -> bool {
     R::API_KEY != ApiKey::API_VERSIONS && R::is_flexible(api_version)
 }

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use bytes::Bytes;
+use ottla_protocol::frame::{decode_versioned, encode_versioned};
 use ottla_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, HeartbeatRequest,
-    InitProducerIdRequest, MetadataRequest, MetadataResponse, ProduceRequest,
+    ApiVersionsRequest, ApiVersionsResponse, ConsumerProtocolSubscription, FetchRequest, FetchResponse,
+    HeartbeatRequest, InitProducerIdRequest, MetadataRequest, MetadataResponse, ProduceRequest,
 };
 use ottla_protocol::{
     ApiKey, DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Request, Str,
@@ -237,6 +238,18 @@ fn a_response_with_bytes_behind_it_is_refused() {
     let longer = Bytes::from([&frame[4..], &[0]].concat());
     let refused = decode_response::<FetchRequest>(12, longer).unwrap_err();
     assert_eq!(refused, DecodeError::Trailing { remaining: 1 });
+}
+
+#[test]
+fn a_versioned_message_newer_than_ours_is_read_as_far_as_we_know_it() {
+    let subscription = ConsumerProtocolSubscription { topics: vec!["orders".into()], ..Default::default() };
+    let bytes = encode_versioned(3, &subscription).unwrap();
+    assert_eq!(bytes[..2], [0, 3]);
+    assert_eq!(decode_versioned(bytes.clone()), Ok((3, subscription.clone())));
+    let newer = [&[0, 9], &bytes[2..], &[1, 2, 3]].concat();
+    assert_eq!(decode_versioned(newer.into()), Ok((9, subscription)));
+    let unknown = decode_versioned::<ConsumerProtocolSubscription>(Bytes::from_static(&[0xff, 0xff]));
+    assert!(matches!(unknown, Err(DecodeError::Version { version: -1, .. })));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -172,7 +172,7 @@ impl WriteElement for AddPartitionsToTxnTransaction {
     }
 }
 
-impl Element for AddPartitionsToTxnTransaction {
+impl ReadElement for AddPartitionsToTxnTransaction {
     const MIN_SIZE: usize = 14;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -216,7 +216,7 @@ impl WriteElement for AddPartitionsToTxnTopic {
     }
 }
 
-impl Element for AddPartitionsToTxnTopic {
+impl ReadElement for AddPartitionsToTxnTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -133,7 +133,7 @@ impl WriteElement for AddPartitionsToTxnResult {
     }
 }
 
-impl Element for AddPartitionsToTxnResult {
+impl ReadElement for AddPartitionsToTxnResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -179,7 +179,7 @@ impl WriteElement for AddPartitionsToTxnTopicResult {
     }
 }
 
-impl Element for AddPartitionsToTxnTopicResult {
+impl ReadElement for AddPartitionsToTxnTopicResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -224,7 +224,7 @@ impl WriteElement for AddPartitionsToTxnPartitionResult {
     }
 }
 
-impl Element for AddPartitionsToTxnPartitionResult {
+impl ReadElement for AddPartitionsToTxnPartitionResult {
     const MIN_SIZE: usize = 6;
 
     fn read(

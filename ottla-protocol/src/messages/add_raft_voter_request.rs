@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -12,7 +12,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `AddRaftVoterRequest`, API key 80, versions 0-1, flexible from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddRaftVoterRequest {
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub cluster_id: Option<Str>,
     /// All versions.
     pub timeout_ms: i32,
@@ -122,7 +122,7 @@ impl WriteElement for Listener {
     }
 }
 
-impl Element for Listener {
+impl ReadElement for Listener {
     const MIN_SIZE: usize = 5;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -87,7 +87,7 @@ impl WriteElement for EntryData {
     }
 }
 
-impl Element for EntryData {
+impl ReadElement for EntryData {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -107,7 +107,7 @@ impl Element for EntryData {
 pub struct EntityData {
     /// All versions.
     pub entity_type: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub entity_name: Option<Str>,
 }
 
@@ -134,7 +134,7 @@ impl WriteElement for EntityData {
     }
 }
 
-impl Element for EntityData {
+impl ReadElement for EntityData {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -183,7 +183,7 @@ impl WriteElement for OpData {
     }
 }
 
-impl Element for OpData {
+impl ReadElement for OpData {
     const MIN_SIZE: usize = 11;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -62,7 +62,7 @@ impl Response for AlterClientQuotasResponse {
 pub struct EntryData {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub entity: Vec<EntityData>,
@@ -92,7 +92,7 @@ impl WriteElement for EntryData {
     }
 }
 
-impl Element for EntryData {
+impl ReadElement for EntryData {
     const MIN_SIZE: usize = 5;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -113,7 +113,7 @@ impl Element for EntryData {
 pub struct EntityData {
     /// All versions.
     pub entity_type: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub entity_name: Option<Str>,
 }
 
@@ -140,7 +140,7 @@ impl WriteElement for EntityData {
     }
 }
 
-impl Element for EntityData {
+impl ReadElement for EntityData {
     const MIN_SIZE: usize = 3;
 
     fn read(

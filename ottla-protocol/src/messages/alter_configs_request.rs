@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -90,7 +90,7 @@ impl WriteElement for AlterConfigsResource {
     }
 }
 
-impl Element for AlterConfigsResource {
+impl ReadElement for AlterConfigsResource {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -111,7 +111,7 @@ impl Element for AlterConfigsResource {
 pub struct AlterableConfig {
     /// All versions.
     pub name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
 }
 
@@ -138,7 +138,7 @@ impl WriteElement for AlterableConfig {
     }
 }
 
-impl Element for AlterableConfig {
+impl ReadElement for AlterableConfig {
     const MIN_SIZE: usize = 3;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -100,7 +100,7 @@ impl WriteElement for ReassignableTopic {
     }
 }
 
-impl Element for ReassignableTopic {
+impl ReadElement for ReassignableTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -148,7 +148,7 @@ impl WriteElement for ReassignablePartition {
     }
 }
 
-impl Element for ReassignablePartition {
+impl ReadElement for ReassignablePartition {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -18,7 +18,7 @@ pub struct AlterPartitionReassignmentsResponse {
     pub allow_replication_factor_change: bool,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub responses: Vec<ReassignableTopicResponse>,
@@ -114,7 +114,7 @@ impl WriteElement for ReassignableTopicResponse {
     }
 }
 
-impl Element for ReassignableTopicResponse {
+impl ReadElement for ReassignableTopicResponse {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -139,7 +139,7 @@ pub struct ReassignablePartitionResponse {
     pub partition_index: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -170,7 +170,7 @@ impl WriteElement for ReassignablePartitionResponse {
     }
 }
 
-impl Element for ReassignablePartitionResponse {
+impl ReadElement for ReassignablePartitionResponse {
     const MIN_SIZE: usize = 8;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -81,7 +81,7 @@ impl WriteElement for AlterReplicaLogDir {
     }
 }
 
-impl Element for AlterReplicaLogDir {
+impl ReadElement for AlterReplicaLogDir {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -122,7 +122,7 @@ impl WriteElement for AlterReplicaLogDirTopic {
     }
 }
 
-impl Element for AlterReplicaLogDirTopic {
+impl ReadElement for AlterReplicaLogDirTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

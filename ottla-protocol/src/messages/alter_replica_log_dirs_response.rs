@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -83,7 +83,7 @@ impl WriteElement for AlterReplicaLogDirTopicResult {
     }
 }
 
-impl Element for AlterReplicaLogDirTopicResult {
+impl ReadElement for AlterReplicaLogDirTopicResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -124,7 +124,7 @@ impl WriteElement for AlterReplicaLogDirPartitionResult {
     }
 }
 
-impl Element for AlterReplicaLogDirPartitionResult {
+impl ReadElement for AlterReplicaLogDirPartitionResult {
     const MIN_SIZE: usize = 6;
 
     fn read(

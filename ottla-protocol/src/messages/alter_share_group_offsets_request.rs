@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -79,7 +79,7 @@ impl WriteElement for AlterShareGroupOffsetsRequestTopic {
     }
 }
 
-impl Element for AlterShareGroupOffsetsRequestTopic {
+impl ReadElement for AlterShareGroupOffsetsRequestTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -121,7 +121,7 @@ impl WriteElement for AlterShareGroupOffsetsRequestPartition {
     }
 }
 
-impl Element for AlterShareGroupOffsetsRequestPartition {
+impl ReadElement for AlterShareGroupOffsetsRequestPartition {
     const MIN_SIZE: usize = 13;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -95,7 +95,7 @@ impl WriteElement for AlterShareGroupOffsetsResponseTopic {
     }
 }
 
-impl Element for AlterShareGroupOffsetsResponseTopic {
+impl ReadElement for AlterShareGroupOffsetsResponseTopic {
     const MIN_SIZE: usize = 19;
 
     fn read(
@@ -146,7 +146,7 @@ impl WriteElement for AlterShareGroupOffsetsResponsePartition {
     }
 }
 
-impl Element for AlterShareGroupOffsetsResponsePartition {
+impl ReadElement for AlterShareGroupOffsetsResponsePartition {
     const MIN_SIZE: usize = 8;
 
     fn read(

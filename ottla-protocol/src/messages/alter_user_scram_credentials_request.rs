@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -81,7 +81,7 @@ impl WriteElement for ScramCredentialDeletion {
     }
 }
 
-impl Element for ScramCredentialDeletion {
+impl ReadElement for ScramCredentialDeletion {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -132,7 +132,7 @@ impl WriteElement for ScramCredentialUpsertion {
     }
 }
 
-impl Element for ScramCredentialUpsertion {
+impl ReadElement for ScramCredentialUpsertion {
     const MIN_SIZE: usize = 9;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -58,7 +58,7 @@ pub struct AlterUserScramCredentialsResult {
     pub user: Str,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -89,7 +89,7 @@ impl WriteElement for AlterUserScramCredentialsResult {
     }
 }
 
-impl Element for AlterUserScramCredentialsResult {
+impl ReadElement for AlterUserScramCredentialsResult {
     const MIN_SIZE: usize = 5;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -178,7 +178,7 @@ impl WriteElement for ApiVersion {
     }
 }
 
-impl Element for ApiVersion {
+impl ReadElement for ApiVersion {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -228,7 +228,7 @@ impl WriteElement for SupportedFeatureKey {
     }
 }
 
-impl Element for SupportedFeatureKey {
+impl ReadElement for SupportedFeatureKey {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -278,7 +278,7 @@ impl WriteElement for FinalizedFeatureKey {
     }
 }
 
-impl Element for FinalizedFeatureKey {
+impl ReadElement for FinalizedFeatureKey {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -112,7 +112,7 @@ impl WriteElement for DescribedGroup {
     }
 }
 
-impl Element for DescribedGroup {
+impl ReadElement for DescribedGroup {
     const MIN_SIZE: usize = 20;
 
     fn read(
@@ -213,7 +213,7 @@ impl WriteElement for Member {
     }
 }
 
-impl Element for Member {
+impl ReadElement for Member {
     const MIN_SIZE: usize = 16;
 
     fn read(
@@ -261,7 +261,7 @@ impl WriteElement for Assignment {
     }
 }
 
-impl Element for Assignment {
+impl ReadElement for Assignment {
     const MIN_SIZE: usize = 2;
 
     fn read(
@@ -303,7 +303,7 @@ impl WriteElement for TopicPartitions {
     }
 }
 
-impl Element for TopicPartitions {
+impl ReadElement for TopicPartitions {
     const MIN_SIZE: usize = 19;
 
     fn read(

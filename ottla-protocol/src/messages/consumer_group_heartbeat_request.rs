@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -193,7 +193,7 @@ impl WriteElement for TopicPartitions {
     }
 }
 
-impl Element for TopicPartitions {
+impl ReadElement for TopicPartitions {
     const MIN_SIZE: usize = 18;
 
     fn read(

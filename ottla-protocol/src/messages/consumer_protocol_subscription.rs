@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, Message, Str};
@@ -125,7 +125,7 @@ impl WriteElement for TopicPartition {
     }
 }
 
-impl Element for TopicPartition {
+impl ReadElement for TopicPartition {
     const MIN_SIZE: usize = 6;
 
     fn read(

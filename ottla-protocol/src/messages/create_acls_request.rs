@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -110,7 +110,7 @@ impl WriteElement for AclCreation {
     }
 }
 
-impl Element for AclCreation {
+impl ReadElement for AclCreation {
     const MIN_SIZE: usize = 8;
 
     fn read(

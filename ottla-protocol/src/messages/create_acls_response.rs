@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -62,7 +62,7 @@ impl Response for CreateAclsResponse {
 pub struct AclCreationResult {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -94,7 +94,7 @@ impl WriteElement for AclCreationResult {
     }
 }
 
-impl Element for AclCreationResult {
+impl ReadElement for AclCreationResult {
     const MIN_SIZE: usize = 4;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -12,9 +12,9 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `CreateDelegationTokenRequest`, API key 38, versions 1-3, flexible from 2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateDelegationTokenRequest {
-    /// Versions 3+, nullable.
+    /// Versions 3+, nullable, default empty.
     pub owner_principal_type: Option<Str>,
-    /// Versions 3+, nullable.
+    /// Versions 3+, nullable, default empty.
     pub owner_principal_name: Option<Str>,
     /// All versions.
     pub renewers: Vec<CreatableRenewers>,
@@ -146,7 +146,7 @@ impl WriteElement for CreatableRenewers {
     }
 }
 
-impl Element for CreatableRenewers {
+impl ReadElement for CreatableRenewers {
     const MIN_SIZE: usize = 3;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -72,7 +72,7 @@ pub struct CreatePartitionsTopic {
     pub name: Str,
     /// All versions.
     pub count: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub assignments: Option<Vec<CreatePartitionsAssignment>>,
 }
 
@@ -106,7 +106,7 @@ impl WriteElement for CreatePartitionsTopic {
     }
 }
 
-impl Element for CreatePartitionsTopic {
+impl ReadElement for CreatePartitionsTopic {
     const MIN_SIZE: usize = 7;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -150,7 +150,7 @@ impl WriteElement for CreatePartitionsAssignment {
     }
 }
 
-impl Element for CreatePartitionsAssignment {
+impl ReadElement for CreatePartitionsAssignment {
     const MIN_SIZE: usize = 2;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -106,7 +106,7 @@ impl WriteElement for CreatableTopic {
     }
 }
 
-impl Element for CreatableTopic {
+impl ReadElement for CreatableTopic {
     const MIN_SIZE: usize = 10;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -150,7 +150,7 @@ impl WriteElement for CreatableReplicaAssignment {
     }
 }
 
-impl Element for CreatableReplicaAssignment {
+impl ReadElement for CreatableReplicaAssignment {
     const MIN_SIZE: usize = 6;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -170,7 +170,7 @@ impl Element for CreatableReplicaAssignment {
 pub struct CreatableTopicConfig {
     /// All versions.
     pub name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
 }
 
@@ -197,7 +197,7 @@ impl WriteElement for CreatableTopicConfig {
     }
 }
 
-impl Element for CreatableTopicConfig {
+impl ReadElement for CreatableTopicConfig {
     const MIN_SIZE: usize = 3;
 
     fn read(

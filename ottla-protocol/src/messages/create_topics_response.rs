@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -66,7 +66,7 @@ pub struct CreatableTopicResult {
     pub topic_id: TopicId,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// Versions 5+, tag 0, ignorable.
     pub topic_config_error_code: ErrorCode,
@@ -74,7 +74,7 @@ pub struct CreatableTopicResult {
     pub num_partitions: i32,
     /// Versions 5+, default -1, ignorable.
     pub replication_factor: i16,
-    /// Versions 5+, nullable, ignorable.
+    /// Versions 5+, nullable, default empty, ignorable.
     pub configs: Option<Vec<CreatableTopicConfigs>>,
 }
 
@@ -140,7 +140,7 @@ impl WriteElement for CreatableTopicResult {
     }
 }
 
-impl Element for CreatableTopicResult {
+impl ReadElement for CreatableTopicResult {
     const MIN_SIZE: usize = 6;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -191,7 +191,7 @@ impl Element for CreatableTopicResult {
 pub struct CreatableTopicConfigs {
     /// All versions.
     pub name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
     /// All versions.
     pub read_only: bool,
@@ -233,7 +233,7 @@ impl WriteElement for CreatableTopicConfigs {
     }
 }
 
-impl Element for CreatableTopicConfigs {
+impl ReadElement for CreatableTopicConfigs {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -60,13 +60,13 @@ impl Request for DeleteAclsRequest {
 pub struct DeleteAclsFilter {
     /// All versions.
     pub resource_type_filter: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub resource_name_filter: Option<Str>,
     /// All versions, default 3.
     pub pattern_type_filter: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub principal_filter: Option<Str>,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub host_filter: Option<Str>,
     /// All versions.
     pub operation: i8,
@@ -120,7 +120,7 @@ impl WriteElement for DeleteAclsFilter {
     }
 }
 
-impl Element for DeleteAclsFilter {
+impl ReadElement for DeleteAclsFilter {
     const MIN_SIZE: usize = 8;
 
     fn read(

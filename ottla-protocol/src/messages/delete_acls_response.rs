@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -62,7 +62,7 @@ impl Response for DeleteAclsResponse {
 pub struct DeleteAclsFilterResult {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub matching_acls: Vec<DeleteAclsMatchingAcl>,
@@ -97,7 +97,7 @@ impl WriteElement for DeleteAclsFilterResult {
     }
 }
 
-impl Element for DeleteAclsFilterResult {
+impl ReadElement for DeleteAclsFilterResult {
     const MIN_SIZE: usize = 5;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -122,7 +122,7 @@ impl Element for DeleteAclsFilterResult {
 pub struct DeleteAclsMatchingAcl {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub resource_type: i8,
@@ -185,7 +185,7 @@ impl WriteElement for DeleteAclsMatchingAcl {
     }
 }
 
-impl Element for DeleteAclsMatchingAcl {
+impl ReadElement for DeleteAclsMatchingAcl {
     const MIN_SIZE: usize = 11;
 
     fn read(

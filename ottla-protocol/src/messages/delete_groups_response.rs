@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -93,7 +93,7 @@ impl WriteElement for DeletableGroupResult {
     }
 }
 
-impl Element for DeletableGroupResult {
+impl ReadElement for DeletableGroupResult {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

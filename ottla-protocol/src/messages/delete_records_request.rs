@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -87,7 +87,7 @@ impl WriteElement for DeleteRecordsTopic {
     }
 }
 
-impl Element for DeleteRecordsTopic {
+impl ReadElement for DeleteRecordsTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -128,7 +128,7 @@ impl WriteElement for DeleteRecordsPartition {
     }
 }
 
-impl Element for DeleteRecordsPartition {
+impl ReadElement for DeleteRecordsPartition {
     const MIN_SIZE: usize = 12;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -83,7 +83,7 @@ impl WriteElement for DeleteRecordsTopicResult {
     }
 }
 
-impl Element for DeleteRecordsTopicResult {
+impl ReadElement for DeleteRecordsTopicResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -127,7 +127,7 @@ impl WriteElement for DeleteRecordsPartitionResult {
     }
 }
 
-impl Element for DeleteRecordsPartitionResult {
+impl ReadElement for DeleteRecordsPartitionResult {
     const MIN_SIZE: usize = 14;
 
     fn read(

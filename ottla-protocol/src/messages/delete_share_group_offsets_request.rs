@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -76,7 +76,7 @@ impl WriteElement for DeleteShareGroupOffsetsRequestTopic {
     }
 }
 
-impl Element for DeleteShareGroupOffsetsRequestTopic {
+impl ReadElement for DeleteShareGroupOffsetsRequestTopic {
     const MIN_SIZE: usize = 2;
 
     fn read(

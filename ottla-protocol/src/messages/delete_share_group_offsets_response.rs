@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -103,7 +103,7 @@ impl WriteElement for DeleteShareGroupOffsetsResponseTopic {
     }
 }
 
-impl Element for DeleteShareGroupOffsetsResponseTopic {
+impl ReadElement for DeleteShareGroupOffsetsResponseTopic {
     const MIN_SIZE: usize = 21;
 
     fn read(

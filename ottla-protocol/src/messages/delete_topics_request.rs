@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -105,7 +105,7 @@ impl WriteElement for DeleteTopicState {
     }
 }
 
-impl Element for DeleteTopicState {
+impl ReadElement for DeleteTopicState {
     const MIN_SIZE: usize = 18;
 
     fn read(

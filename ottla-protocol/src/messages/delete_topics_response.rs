@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -60,7 +60,7 @@ impl Response for DeleteTopicsResponse {
 /// Part of [`DeleteTopicsResponse`], versions 1-6.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeletableTopicResult {
-    /// All versions, `topicName`, nullable in 6+.
+    /// All versions, `topicName`, nullable in 6+, default empty.
     pub name: Option<Str>,
     /// Versions 6+, ignorable.
     pub topic_id: TopicId,
@@ -109,7 +109,7 @@ impl WriteElement for DeletableTopicResult {
     }
 }
 
-impl Element for DeletableTopicResult {
+impl ReadElement for DeletableTopicResult {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -12,13 +12,13 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 pub struct DescribeAclsRequest {
     /// All versions.
     pub resource_type_filter: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub resource_name_filter: Option<Str>,
     /// All versions, default 3.
     pub pattern_type_filter: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub principal_filter: Option<Str>,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub host_filter: Option<Str>,
     /// All versions.
     pub operation: i8,

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,7 +16,7 @@ pub struct DescribeAclsResponse {
     pub throttle_time_ms: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub resources: Vec<DescribeAclsResource>,
@@ -119,7 +119,7 @@ impl WriteElement for DescribeAclsResource {
     }
 }
 
-impl Element for DescribeAclsResource {
+impl ReadElement for DescribeAclsResource {
     const MIN_SIZE: usize = 5;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -168,7 +168,7 @@ impl WriteElement for AclDescription {
     }
 }
 
-impl Element for AclDescription {
+impl ReadElement for AclDescription {
     const MIN_SIZE: usize = 5;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -68,7 +68,7 @@ pub struct ComponentData {
     pub entity_type: Str,
     /// All versions.
     pub match_type: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub r#match: Option<Str>,
 }
 
@@ -96,7 +96,7 @@ impl WriteElement for ComponentData {
     }
 }
 
-impl Element for ComponentData {
+impl ReadElement for ComponentData {
     const MIN_SIZE: usize = 4;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,9 +16,9 @@ pub struct DescribeClientQuotasResponse {
     pub throttle_time_ms: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub entries: Option<Vec<EntryData>>,
 }
 
@@ -122,7 +122,7 @@ impl WriteElement for EntryData {
     }
 }
 
-impl Element for EntryData {
+impl ReadElement for EntryData {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -142,7 +142,7 @@ impl Element for EntryData {
 pub struct EntityData {
     /// All versions.
     pub entity_type: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub entity_name: Option<Str>,
 }
 
@@ -169,7 +169,7 @@ impl WriteElement for EntityData {
     }
 }
 
-impl Element for EntityData {
+impl ReadElement for EntityData {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -215,7 +215,7 @@ impl WriteElement for ValueData {
     }
 }
 
-impl Element for ValueData {
+impl ReadElement for ValueData {
     const MIN_SIZE: usize = 10;
 
     fn read(

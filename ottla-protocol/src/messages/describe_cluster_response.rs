@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -141,7 +141,7 @@ impl WriteElement for DescribeClusterBroker {
     }
 }
 
-impl Element for DescribeClusterBroker {
+impl ReadElement for DescribeClusterBroker {
     const MIN_SIZE: usize = 11;
 
     fn read(

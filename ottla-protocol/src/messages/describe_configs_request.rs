@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -83,7 +83,7 @@ pub struct DescribeConfigsResource {
     pub resource_type: i8,
     /// All versions.
     pub resource_name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub configuration_keys: Option<Vec<Str>>,
 }
 
@@ -117,7 +117,7 @@ impl WriteElement for DescribeConfigsResource {
     }
 }
 
-impl Element for DescribeConfigsResource {
+impl ReadElement for DescribeConfigsResource {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -62,7 +62,7 @@ impl Response for DescribeConfigsResponse {
 pub struct DescribeConfigsResult {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub resource_type: i8,
@@ -109,7 +109,7 @@ impl WriteElement for DescribeConfigsResult {
     }
 }
 
-impl Element for DescribeConfigsResult {
+impl ReadElement for DescribeConfigsResult {
     const MIN_SIZE: usize = 7;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -136,7 +136,7 @@ impl Element for DescribeConfigsResult {
 pub struct DescribeConfigsResourceResult {
     /// All versions.
     pub name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
     /// All versions.
     pub read_only: bool,
@@ -148,7 +148,7 @@ pub struct DescribeConfigsResourceResult {
     pub synonyms: Vec<DescribeConfigsSynonym>,
     /// Versions 3+, ignorable.
     pub config_type: i8,
-    /// Versions 3+, nullable, ignorable.
+    /// Versions 3+, nullable, default empty, ignorable.
     pub documentation: Option<Str>,
 }
 
@@ -204,7 +204,7 @@ impl WriteElement for DescribeConfigsResourceResult {
     }
 }
 
-impl Element for DescribeConfigsResourceResult {
+impl ReadElement for DescribeConfigsResourceResult {
     const MIN_SIZE: usize = 9;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -238,7 +238,7 @@ impl Element for DescribeConfigsResourceResult {
 pub struct DescribeConfigsSynonym {
     /// All versions.
     pub name: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
     /// All versions.
     pub source: i8,
@@ -268,7 +268,7 @@ impl WriteElement for DescribeConfigsSynonym {
     }
 }
 
-impl Element for DescribeConfigsSynonym {
+impl ReadElement for DescribeConfigsSynonym {
     const MIN_SIZE: usize = 4;
 
     fn read(

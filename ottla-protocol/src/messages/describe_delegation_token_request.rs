@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -12,7 +12,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `DescribeDelegationTokenRequest`, API key 41, versions 1-3, flexible from 2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DescribeDelegationTokenRequest {
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub owners: Option<Vec<DescribeDelegationTokenOwner>>,
 }
 
@@ -100,7 +100,7 @@ impl WriteElement for DescribeDelegationTokenOwner {
     }
 }
 
-impl Element for DescribeDelegationTokenOwner {
+impl ReadElement for DescribeDelegationTokenOwner {
     const MIN_SIZE: usize = 3;
 
     fn read(

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -135,7 +135,7 @@ impl WriteElement for DescribedDelegationToken {
     }
 }
 
-impl Element for DescribedDelegationToken {
+impl ReadElement for DescribedDelegationToken {
     const MIN_SIZE: usize = 30;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -192,7 +192,7 @@ impl WriteElement for DescribedDelegationTokenRenewer {
     }
 }
 
-impl Element for DescribedDelegationTokenRenewer {
+impl ReadElement for DescribedDelegationTokenRenewer {
     const MIN_SIZE: usize = 3;
 
     fn read(

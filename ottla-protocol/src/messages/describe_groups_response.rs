@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -137,7 +137,7 @@ impl WriteElement for DescribedGroup {
     }
 }
 
-impl Element for DescribedGroup {
+impl ReadElement for DescribedGroup {
     const MIN_SIZE: usize = 12;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -211,7 +211,7 @@ impl WriteElement for DescribedGroupMember {
     }
 }
 
-impl Element for DescribedGroupMember {
+impl ReadElement for DescribedGroupMember {
     const MIN_SIZE: usize = 7;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

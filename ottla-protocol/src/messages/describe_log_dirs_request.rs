@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -12,7 +12,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `DescribeLogDirsRequest`, API key 35, versions 1-5, flexible from 2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DescribeLogDirsRequest {
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub topics: Option<Vec<DescribableLogDirTopic>>,
 }
 
@@ -95,7 +95,7 @@ impl WriteElement for DescribableLogDirTopic {
     }
 }
 
-impl Element for DescribableLogDirTopic {
+impl ReadElement for DescribableLogDirTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -124,7 +124,7 @@ impl WriteElement for DescribeLogDirsResult {
     }
 }
 
-impl Element for DescribeLogDirsResult {
+impl ReadElement for DescribeLogDirsResult {
     const MIN_SIZE: usize = 5;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -177,7 +177,7 @@ impl WriteElement for DescribeLogDirsTopic {
     }
 }
 
-impl Element for DescribeLogDirsTopic {
+impl ReadElement for DescribeLogDirsTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -224,7 +224,7 @@ impl WriteElement for DescribeLogDirsPartition {
     }
 }
 
-impl Element for DescribeLogDirsPartition {
+impl ReadElement for DescribeLogDirsPartition {
     const MIN_SIZE: usize = 21;
 
     fn read(

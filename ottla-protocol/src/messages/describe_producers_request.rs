@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -73,7 +73,7 @@ impl WriteElement for TopicRequest {
     }
 }
 
-impl Element for TopicRequest {
+impl ReadElement for TopicRequest {
     const MIN_SIZE: usize = 3;
 
     fn read(

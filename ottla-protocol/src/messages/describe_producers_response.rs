@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -75,7 +75,7 @@ impl WriteElement for TopicResponse {
     }
 }
 
-impl Element for TopicResponse {
+impl ReadElement for TopicResponse {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -128,7 +128,7 @@ impl WriteElement for PartitionResponse {
     }
 }
 
-impl Element for PartitionResponse {
+impl ReadElement for PartitionResponse {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -197,7 +197,7 @@ impl WriteElement for ProducerState {
     }
 }
 
-impl Element for ProducerState {
+impl ReadElement for ProducerState {
     const MIN_SIZE: usize = 37;
 
     fn read(

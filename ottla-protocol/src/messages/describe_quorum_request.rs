@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -73,7 +73,7 @@ impl WriteElement for TopicData {
     }
 }
 
-impl Element for TopicData {
+impl ReadElement for TopicData {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -112,7 +112,7 @@ impl WriteElement for PartitionData {
     }
 }
 
-impl Element for PartitionData {
+impl ReadElement for PartitionData {
     const MIN_SIZE: usize = 5;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -14,7 +14,7 @@ use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Resp
 pub struct DescribeQuorumResponse {
     /// All versions.
     pub error_code: ErrorCode,
-    /// Versions 2+, nullable, ignorable.
+    /// Versions 2+, nullable, default empty, ignorable.
     pub error_message: Option<Str>,
     /// All versions.
     pub topics: Vec<TopicData>,
@@ -113,7 +113,7 @@ impl WriteElement for TopicData {
     }
 }
 
-impl Element for TopicData {
+impl ReadElement for TopicData {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -138,7 +138,7 @@ pub struct PartitionData {
     pub partition_index: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// Versions 2+, nullable, ignorable.
+    /// Versions 2+, nullable, default empty, ignorable.
     pub error_message: Option<Str>,
     /// All versions, `brokerId`.
     pub leader_id: i32,
@@ -195,7 +195,7 @@ impl WriteElement for PartitionData {
     }
 }
 
-impl Element for PartitionData {
+impl ReadElement for PartitionData {
     const MIN_SIZE: usize = 25;
 
     fn read(
@@ -276,7 +276,7 @@ impl WriteElement for ReplicaState {
     }
 }
 
-impl Element for ReplicaState {
+impl ReadElement for ReplicaState {
     const MIN_SIZE: usize = 13;
 
     fn read(
@@ -333,7 +333,7 @@ impl WriteElement for Node {
     }
 }
 
-impl Element for Node {
+impl ReadElement for Node {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -378,7 +378,7 @@ impl WriteElement for Listener {
     }
 }
 
-impl Element for Listener {
+impl ReadElement for Listener {
     const MIN_SIZE: usize = 5;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -55,7 +55,7 @@ impl Request for DescribeShareGroupOffsetsRequest {
 pub struct DescribeShareGroupOffsetsRequestGroup {
     /// All versions, `groupId`.
     pub group_id: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub topics: Option<Vec<DescribeShareGroupOffsetsRequestTopic>>,
 }
 
@@ -86,7 +86,7 @@ impl WriteElement for DescribeShareGroupOffsetsRequestGroup {
     }
 }
 
-impl Element for DescribeShareGroupOffsetsRequestGroup {
+impl ReadElement for DescribeShareGroupOffsetsRequestGroup {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -133,7 +133,7 @@ impl WriteElement for DescribeShareGroupOffsetsRequestTopic {
     }
 }
 
-impl Element for DescribeShareGroupOffsetsRequestTopic {
+impl ReadElement for DescribeShareGroupOffsetsRequestTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(

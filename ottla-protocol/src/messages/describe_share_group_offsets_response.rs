@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -86,7 +86,7 @@ impl WriteElement for DescribeShareGroupOffsetsResponseGroup {
     }
 }
 
-impl Element for DescribeShareGroupOffsetsResponseGroup {
+impl ReadElement for DescribeShareGroupOffsetsResponseGroup {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -137,7 +137,7 @@ impl WriteElement for DescribeShareGroupOffsetsResponseTopic {
     }
 }
 
-impl Element for DescribeShareGroupOffsetsResponseTopic {
+impl ReadElement for DescribeShareGroupOffsetsResponseTopic {
     const MIN_SIZE: usize = 19;
 
     fn read(
@@ -216,7 +216,7 @@ impl WriteElement for DescribeShareGroupOffsetsResponsePartition {
     }
 }
 
-impl Element for DescribeShareGroupOffsetsResponsePartition {
+impl ReadElement for DescribeShareGroupOffsetsResponsePartition {
     const MIN_SIZE: usize = 20;
 
     fn read(

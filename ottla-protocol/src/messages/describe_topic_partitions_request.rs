@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -94,7 +94,7 @@ impl WriteElement for TopicRequest {
     }
 }
 
-impl Element for TopicRequest {
+impl ReadElement for TopicRequest {
     const MIN_SIZE: usize = 2;
 
     fn read(
@@ -133,7 +133,7 @@ impl WriteElement for Cursor {
     }
 }
 
-impl Element for Cursor {
+impl ReadElement for Cursor {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -67,7 +67,7 @@ impl Response for DescribeTopicPartitionsResponse {
 pub struct DescribeTopicPartitionsResponseTopic {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, `topicName`, nullable.
+    /// All versions, `topicName`, nullable, default empty.
     pub name: Option<Str>,
     /// All versions.
     pub topic_id: TopicId,
@@ -116,7 +116,7 @@ impl WriteElement for DescribeTopicPartitionsResponseTopic {
     }
 }
 
-impl Element for DescribeTopicPartitionsResponseTopic {
+impl ReadElement for DescribeTopicPartitionsResponseTopic {
     const MIN_SIZE: usize = 26;
 
     fn read(
@@ -222,7 +222,7 @@ impl WriteElement for DescribeTopicPartitionsResponsePartition {
     }
 }
 
-impl Element for DescribeTopicPartitionsResponsePartition {
+impl ReadElement for DescribeTopicPartitionsResponsePartition {
     const MIN_SIZE: usize = 20;
 
     fn read(
@@ -293,7 +293,7 @@ impl WriteElement for Cursor {
     }
 }
 
-impl Element for Cursor {
+impl ReadElement for Cursor {
     const MIN_SIZE: usize = 6;
 
     fn read(

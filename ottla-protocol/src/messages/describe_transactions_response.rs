@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -102,7 +102,7 @@ impl WriteElement for TransactionState {
     }
 }
 
-impl Element for TransactionState {
+impl ReadElement for TransactionState {
     const MIN_SIZE: usize = 28;
 
     fn read(
@@ -150,7 +150,7 @@ impl WriteElement for TopicData {
     }
 }
 
-impl Element for TopicData {
+impl ReadElement for TopicData {
     const MIN_SIZE: usize = 3;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -12,7 +12,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `DescribeUserScramCredentialsRequest`, API key 50, versions 0, flexible from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DescribeUserScramCredentialsRequest {
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub users: Option<Vec<UserName>>,
 }
 
@@ -89,7 +89,7 @@ impl WriteElement for UserName {
     }
 }
 
-impl Element for UserName {
+impl ReadElement for UserName {
     const MIN_SIZE: usize = 2;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,7 +16,7 @@ pub struct DescribeUserScramCredentialsResponse {
     pub throttle_time_ms: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub results: Vec<DescribeUserScramCredentialsResult>,
@@ -86,7 +86,7 @@ pub struct DescribeUserScramCredentialsResult {
     pub user: Str,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub credential_infos: Vec<CredentialInfo>,
@@ -130,7 +130,7 @@ impl WriteElement for DescribeUserScramCredentialsResult {
     }
 }
 
-impl Element for DescribeUserScramCredentialsResult {
+impl ReadElement for DescribeUserScramCredentialsResult {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -182,7 +182,7 @@ impl WriteElement for CredentialInfo {
     }
 }
 
-impl Element for CredentialInfo {
+impl ReadElement for CredentialInfo {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -14,7 +14,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 pub struct ElectLeadersRequest {
     /// Versions 1+.
     pub election_type: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub topic_partitions: Option<Vec<TopicPartitions>>,
     /// All versions, default 60000.
     pub timeout_ms: i32,
@@ -112,7 +112,7 @@ impl WriteElement for TopicPartitions {
     }
 }
 
-impl Element for TopicPartitions {
+impl ReadElement for TopicPartitions {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

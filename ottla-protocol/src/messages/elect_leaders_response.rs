@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -104,7 +104,7 @@ impl WriteElement for ReplicaElectionResult {
     }
 }
 
-impl Element for ReplicaElectionResult {
+impl ReadElement for ReplicaElectionResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -126,7 +126,7 @@ pub struct PartitionResult {
     pub partition_id: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -159,7 +159,7 @@ impl WriteElement for PartitionResult {
     }
 }
 
-impl Element for PartitionResult {
+impl ReadElement for PartitionResult {
     const MIN_SIZE: usize = 8;
 
     fn read(

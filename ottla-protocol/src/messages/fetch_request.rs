@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -210,7 +210,7 @@ impl WriteElement for ReplicaState {
     }
 }
 
-impl Element for ReplicaState {
+impl ReadElement for ReplicaState {
     const MIN_SIZE: usize = 13;
 
     fn read(
@@ -263,7 +263,7 @@ impl WriteElement for FetchTopic {
     }
 }
 
-impl Element for FetchTopic {
+impl ReadElement for FetchTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -358,7 +358,7 @@ impl WriteElement for FetchPartition {
     }
 }
 
-impl Element for FetchPartition {
+impl ReadElement for FetchPartition {
     const MIN_SIZE: usize = 16;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -435,7 +435,7 @@ impl WriteElement for ForgottenTopic {
     }
 }
 
-impl Element for ForgottenTopic {
+impl ReadElement for ForgottenTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -131,7 +131,7 @@ impl WriteElement for FetchableTopicResponse {
     }
 }
 
-impl Element for FetchableTopicResponse {
+impl ReadElement for FetchableTopicResponse {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -174,7 +174,7 @@ pub struct PartitionData {
     pub current_leader: LeaderIdAndEpoch,
     /// Versions 12+, tag 2.
     pub snapshot_id: SnapshotId,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Versions 11+, `brokerId`, default -1.
     pub preferred_read_replica: i32,
@@ -264,7 +264,7 @@ impl WriteElement for PartitionData {
     }
 }
 
-impl Element for PartitionData {
+impl ReadElement for PartitionData {
     const MIN_SIZE: usize = 30;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -350,7 +350,7 @@ impl WriteElement for EpochEndOffset {
     }
 }
 
-impl Element for EpochEndOffset {
+impl ReadElement for EpochEndOffset {
     const MIN_SIZE: usize = 13;
 
     fn read(
@@ -402,7 +402,7 @@ impl WriteElement for LeaderIdAndEpoch {
     }
 }
 
-impl Element for LeaderIdAndEpoch {
+impl ReadElement for LeaderIdAndEpoch {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -454,7 +454,7 @@ impl WriteElement for SnapshotId {
     }
 }
 
-impl Element for SnapshotId {
+impl ReadElement for SnapshotId {
     const MIN_SIZE: usize = 13;
 
     fn read(
@@ -500,7 +500,7 @@ impl WriteElement for AbortedTransaction {
     }
 }
 
-impl Element for AbortedTransaction {
+impl ReadElement for AbortedTransaction {
     const MIN_SIZE: usize = 16;
 
     fn read(
@@ -552,7 +552,7 @@ impl WriteElement for NodeEndpoint {
     }
 }
 
-impl Element for NodeEndpoint {
+impl ReadElement for NodeEndpoint {
     const MIN_SIZE: usize = 11;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,7 +16,7 @@ pub struct FindCoordinatorResponse {
     pub throttle_time_ms: i32,
     /// Versions 0-3.
     pub error_code: ErrorCode,
-    /// Versions 1-3, nullable, ignorable.
+    /// Versions 1-3, nullable, default empty, ignorable.
     pub error_message: Option<Str>,
     /// Versions 0-3, `brokerId`.
     pub node_id: i32,
@@ -153,7 +153,7 @@ pub struct Coordinator {
     pub port: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -191,7 +191,7 @@ impl WriteElement for Coordinator {
     }
 }
 
-impl Element for Coordinator {
+impl ReadElement for Coordinator {
     const MIN_SIZE: usize = 14;
 
     fn read(

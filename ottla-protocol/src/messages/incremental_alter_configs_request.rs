@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -90,7 +90,7 @@ impl WriteElement for AlterConfigsResource {
     }
 }
 
-impl Element for AlterConfigsResource {
+impl ReadElement for AlterConfigsResource {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -113,7 +113,7 @@ pub struct AlterableConfig {
     pub name: Str,
     /// All versions.
     pub config_operation: i8,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub value: Option<Str>,
 }
 
@@ -141,7 +141,7 @@ impl WriteElement for AlterableConfig {
     }
 }
 
-impl Element for AlterableConfig {
+impl ReadElement for AlterableConfig {
     const MIN_SIZE: usize = 4;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -62,7 +62,7 @@ impl Response for IncrementalAlterConfigsResponse {
 pub struct AlterConfigsResourceResponse {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub resource_type: i8,
@@ -105,7 +105,7 @@ impl WriteElement for AlterConfigsResourceResponse {
     }
 }
 
-impl Element for AlterConfigsResourceResponse {
+impl ReadElement for AlterConfigsResourceResponse {
     const MIN_SIZE: usize = 6;
 
     fn read(

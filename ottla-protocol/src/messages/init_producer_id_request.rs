@@ -10,7 +10,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `InitProducerIdRequest`, API key 22, versions 0-6, flexible from 2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InitProducerIdRequest {
-    /// All versions, `transactionalId`, nullable.
+    /// All versions, `transactionalId`, nullable, default empty.
     pub transactional_id: Option<Str>,
     /// All versions.
     pub transaction_timeout_ms: i32,

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -153,7 +153,7 @@ impl WriteElement for JoinGroupRequestProtocol {
     }
 }
 
-impl Element for JoinGroupRequestProtocol {
+impl ReadElement for JoinGroupRequestProtocol {
     const MIN_SIZE: usize = 3;
 
     fn read(

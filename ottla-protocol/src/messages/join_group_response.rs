@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -22,7 +22,7 @@ pub struct JoinGroupResponse {
     pub generation_id: i32,
     /// Versions 7+, nullable, ignorable.
     pub protocol_type: Option<Str>,
-    /// All versions, nullable in 7+.
+    /// All versions, nullable in 7+, default empty.
     pub protocol_name: Option<Str>,
     /// All versions.
     pub leader: Str,
@@ -173,7 +173,7 @@ impl WriteElement for JoinGroupResponseMember {
     }
 }
 
-impl Element for JoinGroupResponseMember {
+impl ReadElement for JoinGroupResponseMember {
     const MIN_SIZE: usize = 4;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

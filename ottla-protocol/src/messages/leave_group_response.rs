@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -80,7 +80,7 @@ impl Response for LeaveGroupResponse {
 pub struct MemberResponse {
     /// All versions.
     pub member_id: Str,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub group_instance_id: Option<Str>,
     /// All versions.
     pub error_code: ErrorCode,
@@ -115,7 +115,7 @@ impl WriteElement for MemberResponse {
     }
 }
 
-impl Element for MemberResponse {
+impl ReadElement for MemberResponse {
     const MIN_SIZE: usize = 5;
 
     fn read(

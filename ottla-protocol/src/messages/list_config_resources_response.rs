@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -91,7 +91,7 @@ impl WriteElement for ConfigResource {
     }
 }
 
-impl Element for ConfigResource {
+impl ReadElement for ConfigResource {
     const MIN_SIZE: usize = 2;
 
     fn read(

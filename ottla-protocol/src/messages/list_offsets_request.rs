@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -105,7 +105,7 @@ impl WriteElement for ListOffsetsTopic {
     }
 }
 
-impl Element for ListOffsetsTopic {
+impl ReadElement for ListOffsetsTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -157,7 +157,7 @@ impl WriteElement for ListOffsetsPartition {
     }
 }
 
-impl Element for ListOffsetsPartition {
+impl ReadElement for ListOffsetsPartition {
     const MIN_SIZE: usize = 12;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -89,7 +89,7 @@ impl WriteElement for ListOffsetsTopicResponse {
     }
 }
 
-impl Element for ListOffsetsTopicResponse {
+impl ReadElement for ListOffsetsTopicResponse {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -152,7 +152,7 @@ impl WriteElement for ListOffsetsPartitionResponse {
     }
 }
 
-impl Element for ListOffsetsPartitionResponse {
+impl ReadElement for ListOffsetsPartitionResponse {
     const MIN_SIZE: usize = 22;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

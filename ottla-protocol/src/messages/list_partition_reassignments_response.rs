@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,7 +16,7 @@ pub struct ListPartitionReassignmentsResponse {
     pub throttle_time_ms: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub topics: Vec<OngoingTopicReassignment>,
@@ -103,7 +103,7 @@ impl WriteElement for OngoingTopicReassignment {
     }
 }
 
-impl Element for OngoingTopicReassignment {
+impl ReadElement for OngoingTopicReassignment {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -156,7 +156,7 @@ impl WriteElement for OngoingPartitionReassignment {
     }
 }
 
-impl Element for OngoingPartitionReassignment {
+impl ReadElement for OngoingPartitionReassignment {
     const MIN_SIZE: usize = 8;
 
     fn read(

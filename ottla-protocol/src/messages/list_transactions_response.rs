@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -104,7 +104,7 @@ impl WriteElement for TransactionState {
     }
 }
 
-impl Element for TransactionState {
+impl ReadElement for TransactionState {
     const MIN_SIZE: usize = 11;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -12,7 +12,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `MetadataRequest`, API key 3, versions 0-13, flexible from 9.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetadataRequest {
-    /// All versions, nullable in 1+.
+    /// All versions, nullable in 1+, default empty.
     pub topics: Option<Vec<MetadataRequestTopic>>,
     /// Versions 4+, default true.
     pub allow_auto_topic_creation: bool,
@@ -124,7 +124,7 @@ impl Request for MetadataRequest {
 pub struct MetadataRequestTopic {
     /// Versions 10+, ignorable.
     pub topic_id: TopicId,
-    /// All versions, `topicName`, nullable in 10+.
+    /// All versions, `topicName`, nullable in 10+, default empty.
     pub name: Option<Str>,
 }
 
@@ -153,7 +153,7 @@ impl WriteElement for MetadataRequestTopic {
     }
 }
 
-impl Element for MetadataRequestTopic {
+impl ReadElement for MetadataRequestTopic {
     const MIN_SIZE: usize = 2;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

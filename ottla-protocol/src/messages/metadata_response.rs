@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -161,7 +161,7 @@ impl WriteElement for MetadataResponseBroker {
     }
 }
 
-impl Element for MetadataResponseBroker {
+impl ReadElement for MetadataResponseBroker {
     const MIN_SIZE: usize = 10;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -187,7 +187,7 @@ impl Element for MetadataResponseBroker {
 pub struct MetadataResponseTopic {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, `topicName`, nullable in 12+.
+    /// All versions, `topicName`, nullable in 12+, default empty.
     pub name: Option<Str>,
     /// Versions 10+, ignorable.
     pub topic_id: TopicId,
@@ -244,7 +244,7 @@ impl WriteElement for MetadataResponseTopic {
     }
 }
 
-impl Element for MetadataResponseTopic {
+impl ReadElement for MetadataResponseTopic {
     const MIN_SIZE: usize = 8;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -339,7 +339,7 @@ impl WriteElement for MetadataResponsePartition {
     }
 }
 
-impl Element for MetadataResponsePartition {
+impl ReadElement for MetadataResponsePartition {
     const MIN_SIZE: usize = 18;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -143,7 +143,7 @@ impl WriteElement for OffsetCommitRequestTopic {
     }
 }
 
-impl Element for OffsetCommitRequestTopic {
+impl ReadElement for OffsetCommitRequestTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -176,7 +176,7 @@ pub struct OffsetCommitRequestPartition {
     pub committed_offset: i64,
     /// Versions 6+, default -1, ignorable.
     pub committed_leader_epoch: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub committed_metadata: Option<Str>,
 }
 
@@ -217,7 +217,7 @@ impl WriteElement for OffsetCommitRequestPartition {
     }
 }
 
-impl Element for OffsetCommitRequestPartition {
+impl ReadElement for OffsetCommitRequestPartition {
     const MIN_SIZE: usize = 14;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

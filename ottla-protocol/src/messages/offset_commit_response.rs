@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -96,7 +96,7 @@ impl WriteElement for OffsetCommitResponseTopic {
     }
 }
 
-impl Element for OffsetCommitResponseTopic {
+impl ReadElement for OffsetCommitResponseTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -146,7 +146,7 @@ impl WriteElement for OffsetCommitResponsePartition {
     }
 }
 
-impl Element for OffsetCommitResponsePartition {
+impl ReadElement for OffsetCommitResponsePartition {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -76,7 +76,7 @@ impl WriteElement for OffsetDeleteRequestTopic {
     }
 }
 
-impl Element for OffsetDeleteRequestTopic {
+impl ReadElement for OffsetDeleteRequestTopic {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -113,7 +113,7 @@ impl WriteElement for OffsetDeleteRequestPartition {
     }
 }
 
-impl Element for OffsetDeleteRequestPartition {
+impl ReadElement for OffsetDeleteRequestPartition {
     const MIN_SIZE: usize = 4;
 
     fn read(

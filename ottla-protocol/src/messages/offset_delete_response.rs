@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -76,7 +76,7 @@ impl WriteElement for OffsetDeleteResponseTopic {
     }
 }
 
-impl Element for OffsetDeleteResponseTopic {
+impl ReadElement for OffsetDeleteResponseTopic {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -116,7 +116,7 @@ impl WriteElement for OffsetDeleteResponsePartition {
     }
 }
 
-impl Element for OffsetDeleteResponsePartition {
+impl ReadElement for OffsetDeleteResponsePartition {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -14,7 +14,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 pub struct OffsetFetchRequest {
     /// Versions 1-7, `groupId`.
     pub group_id: Str,
-    /// Versions 1-7, nullable in 2-7.
+    /// Versions 1-7, nullable in 2-7, default empty.
     pub topics: Option<Vec<OffsetFetchRequestTopic>>,
     /// Versions 8+.
     pub groups: Vec<OffsetFetchRequestGroup>,
@@ -144,7 +144,7 @@ impl WriteElement for OffsetFetchRequestTopic {
     }
 }
 
-impl Element for OffsetFetchRequestTopic {
+impl ReadElement for OffsetFetchRequestTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -172,7 +172,7 @@ pub struct OffsetFetchRequestGroup {
     pub member_id: Option<Str>,
     /// Versions 9+, default -1, ignorable.
     pub member_epoch: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub topics: Option<Vec<OffsetFetchRequestTopics>>,
 }
 
@@ -216,7 +216,7 @@ impl WriteElement for OffsetFetchRequestGroup {
     }
 }
 
-impl Element for OffsetFetchRequestGroup {
+impl ReadElement for OffsetFetchRequestGroup {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -279,7 +279,7 @@ impl WriteElement for OffsetFetchRequestTopics {
     }
 }
 
-impl Element for OffsetFetchRequestTopics {
+impl ReadElement for OffsetFetchRequestTopics {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

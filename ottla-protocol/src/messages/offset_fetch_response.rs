@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -119,7 +119,7 @@ impl WriteElement for OffsetFetchResponseTopic {
     }
 }
 
-impl Element for OffsetFetchResponseTopic {
+impl ReadElement for OffsetFetchResponseTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -143,7 +143,7 @@ pub struct OffsetFetchResponsePartition {
     pub committed_offset: i64,
     /// Versions 5-7, default -1, ignorable.
     pub committed_leader_epoch: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub metadata: Option<Str>,
     /// All versions.
     pub error_code: ErrorCode,
@@ -188,7 +188,7 @@ impl WriteElement for OffsetFetchResponsePartition {
     }
 }
 
-impl Element for OffsetFetchResponsePartition {
+impl ReadElement for OffsetFetchResponsePartition {
     const MIN_SIZE: usize = 16;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -239,7 +239,7 @@ impl WriteElement for OffsetFetchResponseGroup {
     }
 }
 
-impl Element for OffsetFetchResponseGroup {
+impl ReadElement for OffsetFetchResponseGroup {
     const MIN_SIZE: usize = 5;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -288,7 +288,7 @@ impl WriteElement for OffsetFetchResponseTopics {
     }
 }
 
-impl Element for OffsetFetchResponseTopics {
+impl ReadElement for OffsetFetchResponseTopics {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -321,7 +321,7 @@ pub struct OffsetFetchResponsePartitions {
     pub committed_offset: i64,
     /// All versions, default -1.
     pub committed_leader_epoch: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub metadata: Option<Str>,
     /// All versions.
     pub error_code: ErrorCode,
@@ -364,7 +364,7 @@ impl WriteElement for OffsetFetchResponsePartitions {
     }
 }
 
-impl Element for OffsetFetchResponsePartitions {
+impl ReadElement for OffsetFetchResponsePartitions {
     const MIN_SIZE: usize = 20;
 
     fn read(

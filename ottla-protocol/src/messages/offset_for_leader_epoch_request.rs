@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -99,7 +99,7 @@ impl WriteElement for OffsetForLeaderTopic {
     }
 }
 
-impl Element for OffsetForLeaderTopic {
+impl ReadElement for OffsetForLeaderTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -149,7 +149,7 @@ impl WriteElement for OffsetForLeaderPartition {
     }
 }
 
-impl Element for OffsetForLeaderPartition {
+impl ReadElement for OffsetForLeaderPartition {
     const MIN_SIZE: usize = 12;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -83,7 +83,7 @@ impl WriteElement for OffsetForLeaderTopicResult {
     }
 }
 
-impl Element for OffsetForLeaderTopicResult {
+impl ReadElement for OffsetForLeaderTopicResult {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -136,7 +136,7 @@ impl WriteElement for EpochEndOffset {
     }
 }
 
-impl Element for EpochEndOffset {
+impl ReadElement for EpochEndOffset {
     const MIN_SIZE: usize = 18;
 
     fn read(

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -109,7 +109,7 @@ impl WriteElement for TopicProduceData {
     }
 }
 
-impl Element for TopicProduceData {
+impl ReadElement for TopicProduceData {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -159,7 +159,7 @@ impl WriteElement for PartitionProduceData {
     }
 }
 
-impl Element for PartitionProduceData {
+impl ReadElement for PartitionProduceData {
     const MIN_SIZE: usize = 6;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -116,7 +116,7 @@ impl WriteElement for TopicProduceResponse {
     }
 }
 
-impl Element for TopicProduceResponse {
+impl ReadElement for TopicProduceResponse {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -230,7 +230,7 @@ impl WriteElement for PartitionProduceResponse {
     }
 }
 
-impl Element for PartitionProduceResponse {
+impl ReadElement for PartitionProduceResponse {
     const MIN_SIZE: usize = 22;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -307,7 +307,7 @@ impl WriteElement for BatchIndexAndErrorMessage {
     }
 }
 
-impl Element for BatchIndexAndErrorMessage {
+impl ReadElement for BatchIndexAndErrorMessage {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -363,7 +363,7 @@ impl WriteElement for LeaderIdAndEpoch {
     }
 }
 
-impl Element for LeaderIdAndEpoch {
+impl ReadElement for LeaderIdAndEpoch {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -415,7 +415,7 @@ impl WriteElement for NodeEndpoint {
     }
 }
 
-impl Element for NodeEndpoint {
+impl ReadElement for NodeEndpoint {
     const MIN_SIZE: usize = 11;
 
     fn read(

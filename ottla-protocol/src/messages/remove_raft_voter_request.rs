@@ -10,7 +10,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 /// `RemoveRaftVoterRequest`, API key 81, versions 0, flexible from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoveRaftVoterRequest {
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub cluster_id: Option<Str>,
     /// All versions.
     pub voter_id: i32,

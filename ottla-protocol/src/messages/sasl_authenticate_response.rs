@@ -14,7 +14,7 @@ use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Resp
 pub struct SaslAuthenticateResponse {
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// All versions.
     pub auth_bytes: Bytes,

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -14,7 +14,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 pub struct ShareAcknowledgeRequest {
     /// All versions, `groupId`, nullable.
     pub group_id: Option<Str>,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub member_id: Option<Str>,
     /// All versions.
     pub share_session_epoch: i32,
@@ -111,7 +111,7 @@ impl WriteElement for AcknowledgeTopic {
     }
 }
 
-impl Element for AcknowledgeTopic {
+impl ReadElement for AcknowledgeTopic {
     const MIN_SIZE: usize = 18;
 
     fn read(
@@ -158,7 +158,7 @@ impl WriteElement for AcknowledgePartition {
     }
 }
 
-impl Element for AcknowledgePartition {
+impl ReadElement for AcknowledgePartition {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -207,7 +207,7 @@ impl WriteElement for AcknowledgementBatch {
     }
 }
 
-impl Element for AcknowledgementBatch {
+impl ReadElement for AcknowledgementBatch {
     const MIN_SIZE: usize = 18;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -102,7 +102,7 @@ impl WriteElement for ShareAcknowledgeTopicResponse {
     }
 }
 
-impl Element for ShareAcknowledgeTopicResponse {
+impl ReadElement for ShareAcknowledgeTopicResponse {
     const MIN_SIZE: usize = 18;
 
     fn read(
@@ -150,7 +150,7 @@ impl WriteElement for PartitionData {
     }
 }
 
-impl Element for PartitionData {
+impl ReadElement for PartitionData {
     const MIN_SIZE: usize = 17;
 
     fn read(
@@ -194,7 +194,7 @@ impl WriteElement for LeaderIdAndEpoch {
     }
 }
 
-impl Element for LeaderIdAndEpoch {
+impl ReadElement for LeaderIdAndEpoch {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -242,7 +242,7 @@ impl WriteElement for NodeEndpoint {
     }
 }
 
-impl Element for NodeEndpoint {
+impl ReadElement for NodeEndpoint {
     const MIN_SIZE: usize = 11;
 
     fn read(

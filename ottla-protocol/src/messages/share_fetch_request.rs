@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -14,7 +14,7 @@ use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request
 pub struct ShareFetchRequest {
     /// All versions, `groupId`, nullable.
     pub group_id: Option<Str>,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub member_id: Option<Str>,
     /// All versions.
     pub share_session_epoch: i32,
@@ -156,7 +156,7 @@ impl WriteElement for FetchTopic {
     }
 }
 
-impl Element for FetchTopic {
+impl ReadElement for FetchTopic {
     const MIN_SIZE: usize = 18;
 
     fn read(
@@ -203,7 +203,7 @@ impl WriteElement for FetchPartition {
     }
 }
 
-impl Element for FetchPartition {
+impl ReadElement for FetchPartition {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -252,7 +252,7 @@ impl WriteElement for AcknowledgementBatch {
     }
 }
 
-impl Element for AcknowledgementBatch {
+impl ReadElement for AcknowledgementBatch {
     const MIN_SIZE: usize = 18;
 
     fn read(
@@ -295,7 +295,7 @@ impl WriteElement for ForgottenTopic {
     }
 }
 
-impl Element for ForgottenTopic {
+impl ReadElement for ForgottenTopic {
     const MIN_SIZE: usize = 18;
 
     fn read(

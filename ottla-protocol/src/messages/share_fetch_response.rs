@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -98,7 +98,7 @@ impl WriteElement for ShareFetchableTopicResponse {
     }
 }
 
-impl Element for ShareFetchableTopicResponse {
+impl ReadElement for ShareFetchableTopicResponse {
     const MIN_SIZE: usize = 18;
 
     fn read(
@@ -163,7 +163,7 @@ impl WriteElement for PartitionData {
     }
 }
 
-impl Element for PartitionData {
+impl ReadElement for PartitionData {
     const MIN_SIZE: usize = 22;
 
     fn read(
@@ -215,7 +215,7 @@ impl WriteElement for LeaderIdAndEpoch {
     }
 }
 
-impl Element for LeaderIdAndEpoch {
+impl ReadElement for LeaderIdAndEpoch {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -260,7 +260,7 @@ impl WriteElement for AcquiredRecords {
     }
 }
 
-impl Element for AcquiredRecords {
+impl ReadElement for AcquiredRecords {
     const MIN_SIZE: usize = 19;
 
     fn read(
@@ -309,7 +309,7 @@ impl WriteElement for NodeEndpoint {
     }
 }
 
-impl Element for NodeEndpoint {
+impl ReadElement for NodeEndpoint {
     const MIN_SIZE: usize = 11;
 
     fn read(

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -113,7 +113,7 @@ impl WriteElement for Assignment {
     }
 }
 
-impl Element for Assignment {
+impl ReadElement for Assignment {
     const MIN_SIZE: usize = 2;
 
     fn read(
@@ -152,7 +152,7 @@ impl WriteElement for TopicPartitions {
     }
 }
 
-impl Element for TopicPartitions {
+impl ReadElement for TopicPartitions {
     const MIN_SIZE: usize = 18;
 
     fn read(

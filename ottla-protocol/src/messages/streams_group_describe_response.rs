@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -148,7 +148,7 @@ impl WriteElement for DescribedGroup {
     }
 }
 
-impl Element for DescribedGroup {
+impl ReadElement for DescribedGroup {
     const MIN_SIZE: usize = 20;
 
     fn read(
@@ -225,7 +225,7 @@ impl WriteElement for Topology {
     }
 }
 
-impl Element for Topology {
+impl ReadElement for Topology {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -281,7 +281,7 @@ impl WriteElement for Subtopology {
     }
 }
 
-impl Element for Subtopology {
+impl ReadElement for Subtopology {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -336,7 +336,7 @@ impl WriteElement for TopicInfo {
     }
 }
 
-impl Element for TopicInfo {
+impl ReadElement for TopicInfo {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -380,7 +380,7 @@ impl WriteElement for KeyValue {
     }
 }
 
-impl Element for KeyValue {
+impl ReadElement for KeyValue {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -464,7 +464,7 @@ impl WriteElement for Member {
     }
 }
 
-impl Element for Member {
+impl ReadElement for Member {
     const MIN_SIZE: usize = 28;
 
     fn read(
@@ -523,7 +523,7 @@ impl WriteElement for Endpoint {
     }
 }
 
-impl Element for Endpoint {
+impl ReadElement for Endpoint {
     const MIN_SIZE: usize = 4;
 
     fn read(
@@ -566,7 +566,7 @@ impl WriteElement for TaskOffset {
     }
 }
 
-impl Element for TaskOffset {
+impl ReadElement for TaskOffset {
     const MIN_SIZE: usize = 14;
 
     fn read(
@@ -612,7 +612,7 @@ impl WriteElement for Assignment {
     }
 }
 
-impl Element for Assignment {
+impl ReadElement for Assignment {
     const MIN_SIZE: usize = 4;
 
     fn read(
@@ -655,7 +655,7 @@ impl WriteElement for TaskIds {
     }
 }
 
-impl Element for TaskIds {
+impl ReadElement for TaskIds {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -697,7 +697,7 @@ impl WriteElement for TopologyDescription {
     }
 }
 
-impl Element for TopologyDescription {
+impl ReadElement for TopologyDescription {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -739,7 +739,7 @@ impl WriteElement for TopologyDescriptionSubtopology {
     }
 }
 
-impl Element for TopologyDescriptionSubtopology {
+impl ReadElement for TopologyDescriptionSubtopology {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -798,7 +798,7 @@ impl WriteElement for TopologyDescriptionNode {
     }
 }
 
-impl Element for TopologyDescriptionNode {
+impl ReadElement for TopologyDescriptionNode {
     const MIN_SIZE: usize = 7;
 
     fn read(
@@ -844,7 +844,7 @@ impl WriteElement for TopologyDescriptionGlobalStore {
     }
 }
 
-impl Element for TopologyDescriptionGlobalStore {
+impl ReadElement for TopologyDescriptionGlobalStore {
     const MIN_SIZE: usize = 15;
 
     fn read(

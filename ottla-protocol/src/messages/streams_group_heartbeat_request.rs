@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -254,7 +254,7 @@ impl WriteElement for Topology {
     }
 }
 
-impl Element for Topology {
+impl ReadElement for Topology {
     const MIN_SIZE: usize = 6;
 
     fn read(
@@ -316,7 +316,7 @@ impl WriteElement for Subtopology {
     }
 }
 
-impl Element for Subtopology {
+impl ReadElement for Subtopology {
     const MIN_SIZE: usize = 8;
 
     fn read(
@@ -373,7 +373,7 @@ impl WriteElement for TopicInfo {
     }
 }
 
-impl Element for TopicInfo {
+impl ReadElement for TopicInfo {
     const MIN_SIZE: usize = 9;
 
     fn read(
@@ -417,7 +417,7 @@ impl WriteElement for KeyValue {
     }
 }
 
-impl Element for KeyValue {
+impl ReadElement for KeyValue {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -467,7 +467,7 @@ impl WriteElement for CopartitionGroup {
     }
 }
 
-impl Element for CopartitionGroup {
+impl ReadElement for CopartitionGroup {
     const MIN_SIZE: usize = 4;
 
     fn read(
@@ -514,7 +514,7 @@ impl WriteElement for TaskIds {
     }
 }
 
-impl Element for TaskIds {
+impl ReadElement for TaskIds {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -556,7 +556,7 @@ impl WriteElement for Endpoint {
     }
 }
 
-impl Element for Endpoint {
+impl ReadElement for Endpoint {
     const MIN_SIZE: usize = 4;
 
     fn read(
@@ -599,7 +599,7 @@ impl WriteElement for TaskOffset {
     }
 }
 
-impl Element for TaskOffset {
+impl ReadElement for TaskOffset {
     const MIN_SIZE: usize = 14;
 
     fn read(

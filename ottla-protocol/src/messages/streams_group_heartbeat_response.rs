@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -30,7 +30,7 @@ pub struct StreamsGroupHeartbeatResponse {
     pub task_offset_interval_ms: i32,
     /// Versions 1+, default -1, ignorable.
     pub acceptable_recovery_lag: i64,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub status: Option<Vec<Status>>,
     /// All versions, nullable.
     pub active_tasks: Option<Vec<TaskIds>>,
@@ -243,7 +243,7 @@ impl WriteElement for Status {
     }
 }
 
-impl Element for Status {
+impl ReadElement for Status {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -285,7 +285,7 @@ impl WriteElement for TaskIds {
     }
 }
 
-impl Element for TaskIds {
+impl ReadElement for TaskIds {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -330,7 +330,7 @@ impl WriteElement for EndpointToPartitions {
     }
 }
 
-impl Element for EndpointToPartitions {
+impl ReadElement for EndpointToPartitions {
     const MIN_SIZE: usize = 7;
 
     fn read(
@@ -373,7 +373,7 @@ impl WriteElement for Endpoint {
     }
 }
 
-impl Element for Endpoint {
+impl ReadElement for Endpoint {
     const MIN_SIZE: usize = 4;
 
     fn read(
@@ -413,7 +413,7 @@ impl WriteElement for TopicPartition {
     }
 }
 
-impl Element for TopicPartition {
+impl ReadElement for TopicPartition {
     const MIN_SIZE: usize = 3;
 
     fn read(

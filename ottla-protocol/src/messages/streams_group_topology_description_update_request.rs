@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -97,7 +97,7 @@ impl WriteElement for TopologyDescription {
     }
 }
 
-impl Element for TopologyDescription {
+impl ReadElement for TopologyDescription {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -139,7 +139,7 @@ impl WriteElement for TopologyDescriptionSubtopology {
     }
 }
 
-impl Element for TopologyDescriptionSubtopology {
+impl ReadElement for TopologyDescriptionSubtopology {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -198,7 +198,7 @@ impl WriteElement for TopologyDescriptionNode {
     }
 }
 
-impl Element for TopologyDescriptionNode {
+impl ReadElement for TopologyDescriptionNode {
     const MIN_SIZE: usize = 7;
 
     fn read(
@@ -244,7 +244,7 @@ impl WriteElement for TopologyDescriptionGlobalStore {
     }
 }
 
-impl Element for TopologyDescriptionGlobalStore {
+impl ReadElement for TopologyDescriptionGlobalStore {
     const MIN_SIZE: usize = 15;
 
     fn read(

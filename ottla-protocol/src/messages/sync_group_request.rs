@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -144,7 +144,7 @@ impl WriteElement for SyncGroupRequestAssignment {
     }
 }
 
-impl Element for SyncGroupRequestAssignment {
+impl ReadElement for SyncGroupRequestAssignment {
     const MIN_SIZE: usize = 3;
 
     fn read(

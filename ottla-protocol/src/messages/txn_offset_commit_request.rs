@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str, TopicId};
@@ -168,7 +168,7 @@ impl WriteElement for TxnOffsetCommitRequestTopic {
     }
 }
 
-impl Element for TxnOffsetCommitRequestTopic {
+impl ReadElement for TxnOffsetCommitRequestTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -201,7 +201,7 @@ pub struct TxnOffsetCommitRequestPartition {
     pub committed_offset: i64,
     /// Versions 2+, default -1, ignorable.
     pub committed_leader_epoch: i32,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub committed_metadata: Option<Str>,
 }
 
@@ -242,7 +242,7 @@ impl WriteElement for TxnOffsetCommitRequestPartition {
     }
 }
 
-impl Element for TxnOffsetCommitRequestPartition {
+impl ReadElement for TxnOffsetCommitRequestPartition {
     const MIN_SIZE: usize = 14;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str, TopicId};
@@ -90,7 +90,7 @@ impl WriteElement for TxnOffsetCommitResponseTopic {
     }
 }
 
-impl Element for TxnOffsetCommitResponseTopic {
+impl ReadElement for TxnOffsetCommitResponseTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(version: i16, flexible: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {
@@ -140,7 +140,7 @@ impl WriteElement for TxnOffsetCommitResponsePartition {
     }
 }
 
-impl Element for TxnOffsetCommitResponsePartition {
+impl ReadElement for TxnOffsetCommitResponsePartition {
     const MIN_SIZE: usize = 6;
 
     fn read(

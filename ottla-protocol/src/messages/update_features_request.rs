@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -117,7 +117,7 @@ impl WriteElement for FeatureUpdateKey {
     }
 }
 
-impl Element for FeatureUpdateKey {
+impl ReadElement for FeatureUpdateKey {
     const MIN_SIZE: usize = 5;
 
     fn read(

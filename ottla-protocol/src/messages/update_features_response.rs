@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -16,7 +16,7 @@ pub struct UpdateFeaturesResponse {
     pub throttle_time_ms: i32,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
     /// Versions 0-1, ignorable.
     pub results: Vec<UpdatableFeatureResult>,
@@ -88,7 +88,7 @@ pub struct UpdatableFeatureResult {
     pub feature: Str,
     /// All versions.
     pub error_code: ErrorCode,
-    /// All versions, nullable.
+    /// All versions, nullable, default empty.
     pub error_message: Option<Str>,
 }
 
@@ -119,7 +119,7 @@ impl WriteElement for UpdatableFeatureResult {
     }
 }
 
-impl Element for UpdatableFeatureResult {
+impl ReadElement for UpdatableFeatureResult {
     const MIN_SIZE: usize = 5;
 
     fn read(

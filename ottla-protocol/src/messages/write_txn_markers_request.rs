@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Message, Request, Str};
@@ -87,7 +87,7 @@ impl WriteElement for WritableTxnMarker {
     }
 }
 
-impl Element for WritableTxnMarker {
+impl ReadElement for WritableTxnMarker {
     const MIN_SIZE: usize = 17;
 
     fn read(
@@ -137,7 +137,7 @@ impl WriteElement for WritableTxnMarkerTopic {
     }
 }
 
-impl Element for WritableTxnMarkerTopic {
+impl ReadElement for WritableTxnMarkerTopic {
     const MIN_SIZE: usize = 3;
 
     fn read(

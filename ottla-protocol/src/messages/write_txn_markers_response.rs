@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::decoder::Element;
+use crate::decoder::ReadElement;
 use crate::encoder::WriteElement;
 use crate::message::knows;
 use crate::{DecodeError, Decoder, EncodeError, Encoder, ErrorCode, Message, Response, Str};
@@ -69,7 +69,7 @@ impl WriteElement for WritableTxnMarkerResult {
     }
 }
 
-impl Element for WritableTxnMarkerResult {
+impl ReadElement for WritableTxnMarkerResult {
     const MIN_SIZE: usize = 10;
 
     fn read(
@@ -111,7 +111,7 @@ impl WriteElement for WritableTxnMarkerTopicResult {
     }
 }
 
-impl Element for WritableTxnMarkerTopicResult {
+impl ReadElement for WritableTxnMarkerTopicResult {
     const MIN_SIZE: usize = 3;
 
     fn read(
@@ -153,7 +153,7 @@ impl WriteElement for WritableTxnMarkerPartitionResult {
     }
 }
 
-impl Element for WritableTxnMarkerPartitionResult {
+impl ReadElement for WritableTxnMarkerPartitionResult {
     const MIN_SIZE: usize = 7;
 
     fn read(

@@ -68,7 +68,7 @@ fn imports(out: &mut String, message: &Message, body: &str) {
         out.push_str("use bytes::Bytes;\n\n");
     }
     if message.structs.len() > 1 {
-        out.push_str("use crate::decoder::Element;\nuse crate::encoder::WriteElement;\n");
+        out.push_str("use crate::decoder::ReadElement;\nuse crate::encoder::WriteElement;\n");
     }
     out.push_str("use crate::message::knows;\n");
     let used =
@@ -176,8 +176,12 @@ impl Emitter<'_> {
         } else if !field.nullable.is_empty() {
             let _ = write!(doc, ", nullable in {}", open_ended(field.nullable, self.message.versions));
         }
-        if let Some(default) = field.default.as_deref().filter(|_| !self.has_plain_default(field)) {
-            let _ = write!(doc, ", default {default}");
+        match field.default.as_deref() {
+            _ if self.has_plain_default(field) => {}
+            Some(default) => {
+                let _ = write!(doc, ", default {default}");
+            }
+            None => doc.push_str(", default empty"),
         }
         if field.ignorable && !field.versions.covers(self.part.versions) {
             doc.push_str(", ignorable");
@@ -277,7 +281,7 @@ impl Emitter<'_> {
         line(
             out,
             format_args!(
-                "impl Element for {name} {{\n\
+                "impl ReadElement for {name} {{\n\
              const MIN_SIZE: usize = {min_size};\n\n\
              fn read({}: i16, {}: bool, _: &'static str, input: &mut Decoder) -> Result<Self, DecodeError> {{\n\
              {read}}}\n}}\n",
