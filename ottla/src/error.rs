@@ -17,6 +17,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`std::error::Error::source`] leads to them one by one.
 ///
 /// Decide by [`Error::kind`] and the predicates, never by the text.
+///
+/// ```
+/// use ottla::*;
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error.kind() {
+///         // who is at fault
+///         ErrorKind::Broker(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => "ask for the right",
+///         ErrorKind::Broker(ErrorCode(9999)) => "unknown codes arrive as they came",
+///         ErrorKind::Misuse | ErrorKind::Config => "fix the program",
+///         _ if error.possibly_written() => "look before sending it again",
+///         _ if error.is_retriable() => "try again",
+///         _ if error.is_fatal() => "build a new producer, consumer or session",
+///         _ => "report it, with its source",
+///     }
+/// }
+///
+/// let error = Client::builder().bootstrap_servers(["nonsense"]).build().unwrap_err();
+/// assert_eq!(advice(&error), "fix the program");
+/// assert_eq!(error.config()[0].key(), "bootstrap.servers");
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

@@ -6,6 +6,7 @@
     reason = "producer and consumer, which use the rest, are about to arrive"
 )]
 
+pub mod admin;
 mod client;
 pub mod config;
 pub mod env;
@@ -13,11 +14,14 @@ mod error;
 pub mod event;
 mod metadata;
 mod net;
+#[cfg(test)]
+mod scripted;
 mod topic_partition;
 
 pub use ottla_protocol::{ErrorCode, TopicId};
 
 pub use self::{
+    admin::{Admin, NewTopic, PerItem},
     client::{Client, ClientBuilder},
     config::{ClientConfig, ConfigProblem, Properties},
     error::{Error, ErrorKind, Result},
@@ -29,3 +33,17 @@ pub use self::{
 pub const KIB: usize = 1_024;
 /// 1,024 [`KIB`].
 pub const MIB: usize = 1_024 * KIB;
+
+/// What users may rely on: handles can be shared and sent anywhere, streams can be polled anywhere.
+const _: () = {
+    const fn handle<T: Clone + Send + Sync + 'static>() {}
+    const fn stream<T: Send + Sync + Unpin + 'static>() {}
+    handle::<Client>();
+    handle::<ClientBuilder>();
+    handle::<Admin>();
+    handle::<Error>();
+    handle::<Event>();
+    handle::<Properties>();
+    handle::<TopicPartition>();
+    stream::<Events>();
+};

@@ -1,8 +1,8 @@
 //! Configuration: settings by Java's names, from code, files, the environment and pairs, validated all at once.
-//!
-//! Every setter of a builder and every line of a properties file ends up in one [`Settings`] table as text with its
-//! origin, so that "the last call wins" needs no rules and an error can name where a value came from. `build()` reads
-//! the table through a [`Reader`], which collects every problem before it fails.
+
+// Every setter of a builder and every line of a properties file ends up in one `Settings` table as text with its
+// origin, so that "the last call wins" needs no rules and an error can name where a value came from. `build()` reads
+// the table through a `Reader`, which collects every problem before it fails.
 
 mod client;
 mod keys;

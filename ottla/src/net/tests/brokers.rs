@@ -13,7 +13,7 @@ use ottla_core::metadata::BrokerAddress;
 use ottla_protocol::ApiKey;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::world::{Cluster, Listener, Reply, World, address, api_versions};
+use crate::scripted::{Cluster, Listener, Reply, World, address, api_versions};
 use crate::{
     Client, ErrorKind,
     net::{Brokers, Lane},

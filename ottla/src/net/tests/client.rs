@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::world::{Cluster, Reply, World, api_versions};
+use crate::scripted::{Cluster, Reply, World, api_versions};
 use crate::{
     Client, ErrorKind, Event,
     client::Resource,
@@ -26,7 +26,7 @@ async fn closing_leaves_no_socket_and_no_task() {
     client.shared().brokers.connection(0, Lane::Produce).await.unwrap();
     assert!(world.open_streams() >= 2);
     // One dial is still under way.
-    world.listen(7, super::world::Listener::BlackHole);
+    world.listen(7, crate::scripted::Listener::BlackHole);
     let started = Instant::now();
     client.close().await.unwrap();
     assert!(started.elapsed() < SECOND);

@@ -18,7 +18,7 @@ use ottla_protocol::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::world::{Listener, Reply, World, answer, api_versions};
+use crate::scripted::{Listener, Reply, World, answer, api_versions};
 use crate::{
     Client, ErrorKind, Result,
     net::{Connection, Lane, lock},

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use ottla_protocol::{ApiKey, ErrorCode};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::world::{Cluster, Listener, Reply, World, api_versions};
+use crate::scripted::{Cluster, Listener, Reply, World, api_versions};
 use crate::{Client, ErrorKind, metadata::MetadataDriver, net::lock};
 
 const SECOND: Duration = Duration::from_secs(1);

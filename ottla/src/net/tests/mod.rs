@@ -4,4 +4,3 @@ mod brokers;
 mod client;
 mod connection;
 mod metadata;
-mod world;

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// What a scripted broker does with a request.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Answer(Vec<Bytes>),
     /// The bytes in pieces, a second apart.
     Slowly(Vec<u8>),
@@ -44,11 +44,11 @@ pub(super) enum Reply {
     Close,
 }
 
-pub(super) type Script = Arc<dyn Fn(&mut RequestFrame) -> Reply + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(&mut RequestFrame) -> Reply + Send + Sync>;
 
 /// What happens at an address.
 #[derive(Clone)]
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Refuse,
     /// SYNs are lost.
     BlackHole,
@@ -57,7 +57,7 @@ pub(super) enum Listener {
 
 /// The world of one test.
 #[derive(Default)]
-pub(super) struct World {
+pub(crate) struct World {
     listeners: Mutex<BTreeMap<SocketAddr, Listener>>,
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
     dials: Mutex<Vec<(Instant, SocketAddr)>>,
@@ -67,25 +67,25 @@ pub(super) struct World {
     buffer: usize,
 }
 
-pub(super) fn address(port: u16) -> SocketAddr {
+pub(crate) fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], port))
 }
 
 impl World {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::with_buffer(64 * 1024)
     }
 
     /// Sockets that take `buffer` bytes before they are full.
-    pub(super) fn with_buffer(buffer: usize) -> Arc<Self> {
+    pub(crate) fn with_buffer(buffer: usize) -> Arc<Self> {
         Arc::new(Self { buffer, ..Self::default() })
     }
 
-    pub(super) fn listen(&self, port: u16, listener: Listener) {
+    pub(crate) fn listen(&self, port: u16, listener: Listener) {
         lock(&self.listeners).insert(address(port), listener);
     }
 
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &self,
         port: u16,
         script: impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static,
@@ -94,28 +94,28 @@ impl World {
     }
 
     /// Names resolve to what is said here, and to nothing else.
-    pub(super) fn name(&self, name: &str, addresses: Vec<SocketAddr>) {
+    pub(crate) fn name(&self, name: &str, addresses: Vec<SocketAddr>) {
         lock(&self.names).insert(name.to_owned(), addresses);
     }
 
-    pub(super) fn dials(&self) -> Vec<(Instant, SocketAddr)> {
+    pub(crate) fn dials(&self) -> Vec<(Instant, SocketAddr)> {
         lock(&self.dials).clone()
     }
 
-    pub(super) fn dials_to(&self, port: u16) -> usize {
+    pub(crate) fn dials_to(&self, port: u16) -> usize {
         self.dials().iter().filter(|(_, to)| *to == address(port)).count()
     }
 
-    pub(super) fn open_streams(&self) -> usize {
+    pub(crate) fn open_streams(&self) -> usize {
         // Each stream has two halves.
         (Arc::strong_count(&self.open) - 1) / 2
     }
 
-    pub(super) fn builder(self: &Arc<Self>, servers: &[&str]) -> ClientBuilder {
+    pub(crate) fn builder(self: &Arc<Self>, servers: &[&str]) -> ClientBuilder {
         Client::builder().bootstrap_servers(servers.iter().copied()).client_id("test").env(self.clone())
     }
 
-    pub(super) fn client(self: &Arc<Self>, servers: &[&str]) -> Client {
+    pub(crate) fn client(self: &Arc<Self>, servers: &[&str]) -> Client {
         self.builder(servers).build().unwrap()
     }
 }
@@ -264,12 +264,12 @@ async fn serve(mut stream: DuplexStream, script: Script) {
     }
 }
 
-pub(super) fn answer<R: Request>(request: &RequestFrame, response: &R::Response) -> Reply {
+pub(crate) fn answer<R: Request>(request: &RequestFrame, response: &R::Response) -> Reply {
     Reply::Answer(encode_response::<R>(request.api_version, request.correlation_id, response).unwrap())
 }
 
 /// The answer of a current broker to ApiVersions, and of an older one to a version it does not know.
-pub(super) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
+pub(crate) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
     let apis = [
         (ApiKey::PRODUCE, 12),
         (ApiKey::FETCH, 17),
@@ -290,24 +290,24 @@ pub(super) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
 
 /// A cluster as scripted brokers tell of it.
 #[derive(Clone, Default)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Ports of the brokers; ids count from 0.
-    pub(super) brokers: Vec<u16>,
+    pub(crate) brokers: Vec<u16>,
     /// Topics with the leaders of their partitions.
-    pub(super) topics: BTreeMap<String, Vec<i32>>,
+    pub(crate) topics: BTreeMap<String, Vec<i32>>,
 }
 
 impl Cluster {
-    pub(super) fn new(brokers: &[u16]) -> Self {
+    pub(crate) fn new(brokers: &[u16]) -> Self {
         Self { brokers: brokers.to_vec(), topics: BTreeMap::new() }
     }
 
-    pub(super) fn topic(mut self, name: &str, leaders: &[i32]) -> Self {
+    pub(crate) fn topic(mut self, name: &str, leaders: &[i32]) -> Self {
         self.topics.insert(name.to_owned(), leaders.to_vec());
         self
     }
 
-    pub(super) fn metadata(&self, request: &mut RequestFrame) -> Reply {
+    pub(crate) fn metadata(&self, request: &mut RequestFrame) -> Reply {
         let asked = MetadataRequest::decode_body(request);
         let broker = |(id, port): (i32, &u16)| MetadataResponseBroker {
             node_id: id,
@@ -351,7 +351,7 @@ impl Cluster {
     }
 
     /// A script of a broker that tells of this cluster.
-    pub(super) fn script(self) -> impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static {
+    pub(crate) fn script(self) -> impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static {
         move |request| match request.api_key {
             ApiKey::API_VERSIONS => api_versions(request, 4),
             ApiKey::METADATA => self.metadata(request),
@@ -361,7 +361,7 @@ impl Cluster {
 }
 
 /// Decoding the body of a request that the script expects.
-pub(super) trait DecodeBody: Request {
+pub(crate) trait DecodeBody: Request {
     fn decode_body(request: &mut RequestFrame) -> Self {
         Self::decode(request.api_version, &mut request.body).unwrap()
     }

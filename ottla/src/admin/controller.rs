@@ -1,0 +1,157 @@
+//! Requests that only the controller answers, tried again until every item has an answer or time is up.
+//!
+//! ```text
+//!            some items: NOT_CONTROLLER, THROTTLING_QUOTA_EXCEEDED;
+//!            or no answer at all: back-off, look for the controller anew
+//!              ┌──────────────────┐
+//!              ▼                  │
+//!   open ──▶ asked ───────────────┘
+//!              │ every item has an answer, or the deadline passes
+//!              ▼
+//!            settled
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use ottla_core::backoff::Backoff;
+use ottla_protocol::ErrorCode;
+use tokio::time::{sleep, timeout_at};
+
+use super::PerItem;
+use crate::{
+    Error, Result,
+    client::Shared,
+    net::{Connection, Lane, now},
+};
+
+/// Answers by item.
+pub(super) type Answers<T> = BTreeMap<String, Result<T>>;
+
+/// Asks the controller with `ask(connection, items without an answer, time left)`.
+pub(super) async fn ask_controller<T, F>(
+    shared: &Shared,
+    what: &'static str,
+    timeout: Option<Duration>,
+    items: Vec<String>,
+    ask: impl Fn(Connection, Vec<String>, Duration) -> F,
+) -> Result<PerItem<String, T>>
+where
+    F: Future<Output = Result<Answers<T>>>,
+{
+    let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
+    let mut retry = Retry { shared, what, timeout, deadline: now() + timeout, backoff: None };
+    let mut settled = Answers::new();
+    let mut open = items.clone();
+    while !open.is_empty() {
+        let again = match retry.attempt(&open, &ask).await {
+            Ok(mut answers) => take(what, &mut open, &mut answers, &mut settled),
+            Err(error) if error.is_retriable() => Some(error),
+            Err(error) if settled.is_empty() => return Err(error),
+            Err(error) => {
+                settled.extend(open.drain(..).map(|item| (item, Err(error.clone()))));
+                None
+            }
+        };
+        let Some(error) = again else { continue };
+        if let Err(error) = retry.pause(error).await {
+            if settled.is_empty() {
+                return Err(error);
+            }
+            settled.extend(open.drain(..).map(|item| (item, Err(error.clone()))));
+        }
+    }
+    Ok(in_order(items, settled))
+}
+
+/// Takes the answers over. What has to be asked again stays in `open`; gives why.
+fn take<T>(
+    what: &'static str,
+    open: &mut Vec<String>,
+    answers: &mut Answers<T>,
+    settled: &mut Answers<T>,
+) -> Option<Error> {
+    let mut again = None;
+    open.retain(|item| {
+        match answers.remove(item) {
+            Some(Err(error)) if is_for_another_time(&error) => {
+                again = Some(error);
+                return true;
+            }
+            Some(answer) => drop(settled.insert(item.clone(), answer)),
+            None => {
+                let left_out = || Err(Error::peer(format!("{what}: the broker's answer leaves {item} out")));
+                settled.entry(item.clone()).or_insert_with(left_out);
+            }
+        }
+        false
+    });
+    again
+}
+
+/// Whether nothing was done for the item, and something will be if it is asked again: of the controller, or later
+/// (KIP-599). Others, a timeout of the broker for one, are told: the item may have been done.
+fn is_for_another_time(error: &Error) -> bool {
+    matches!(error.broker_code(), Some(ErrorCode::NOT_CONTROLLER | ErrorCode::THROTTLING_QUOTA_EXCEEDED))
+}
+
+fn in_order<T>(items: Vec<String>, mut settled: Answers<T>) -> PerItem<String, T> {
+    let twice = |item: &str| Error::misuse(format!("{item} was asked for twice"));
+    let result = |item: String| {
+        let result = settled.remove(&item).unwrap_or_else(|| Err(twice(&item)));
+        (item, result)
+    };
+    PerItem::new(items.into_iter().map(result).collect())
+}
+
+struct Retry<'a> {
+    shared: &'a Shared,
+    what: &'static str,
+    timeout: Duration,
+    deadline: Instant,
+    backoff: Option<Backoff>,
+}
+
+impl Retry<'_> {
+    async fn attempt<T, F>(
+        &self,
+        open: &[String],
+        ask: &impl Fn(Connection, Vec<String>, Duration) -> F,
+    ) -> Result<Answers<T>>
+    where
+        F: Future<Output = Result<Answers<T>>>,
+    {
+        let attempt = async {
+            let controller = self.shared.metadata.cluster().await?.controller_id;
+            let connection = match controller {
+                // Brokers pass such requests on to the controller (KIP-590).
+                -1 => self.shared.brokers.any(Lane::Control).await?,
+                id => self.shared.brokers.connection(id, Lane::Control).await?,
+            };
+            let left = self.deadline.saturating_duration_since(now()).min(self.shared.config.request_timeout);
+            ask(connection, open.to_vec(), left).await
+        };
+        match timeout_at(self.deadline.into(), attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::timeout(format!("{}: no answer within {:?}", self.what, self.timeout))),
+        }
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// When there is no time for another one.
+    async fn pause(&mut self, error: Error) -> Result<()> {
+        let policy = self.shared.config.retry_backoff;
+        let backoff = self.backoff.get_or_insert_with(|| Backoff::new(policy));
+        let wait = backoff.on_failure(self.shared.env.random()).max(error.retry_after().unwrap_or_default());
+        if now() + wait >= self.deadline {
+            return Err(error.context(format!("{} was not done within {:?}", self.what, self.timeout)));
+        }
+        self.shared.metadata.refresh();
+        sleep(wait).await;
+        Ok(())
+    }
+}

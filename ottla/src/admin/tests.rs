@@ -1,0 +1,173 @@
+//! Administration against scripted brokers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ottla_protocol::{
+    ApiKey, ErrorCode, RequestFrame,
+    messages::{
+        CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+        create_topics_response::CreatableTopicResult, delete_topics_response::DeletableTopicResult,
+    },
+};
+use tokio::time::Instant;
+
+use super::*;
+use crate::{
+    ErrorKind,
+    scripted::{Cluster, DecodeBody, Reply, World, answer},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A broker that knows `orders`, and answers CreateTopics and DeleteTopics as `admin` says.
+fn world(admin: impl Fn(&mut RequestFrame) -> Reply + Send + Sync + 'static) -> Arc<World> {
+    let world = World::new();
+    let others = Cluster::new(&[1]).topic("orders", &[0, -1]).script();
+    world.serve(1, move |request| match request.api_key {
+        ApiKey::CREATE_TOPICS | ApiKey::DELETE_TOPICS => admin(request),
+        _ => others(request),
+    });
+    world
+}
+
+fn admin(world: &Arc<World>) -> Admin {
+    Admin::new(&world.client(&["10.0.0.1:1"]))
+}
+
+/// Answers each topic with the code that `code` gives.
+fn created(request: &mut RequestFrame, code: impl Fn(&str) -> Option<ErrorCode>) -> Reply {
+    let asked = CreateTopicsRequest::decode_body(request);
+    let topics = asked.topics.iter().filter_map(|topic| {
+        Some(CreatableTopicResult {
+            name: topic.name.clone(),
+            error_code: code(&topic.name)?,
+            num_partitions: 12,
+            replication_factor: 3,
+            ..Default::default()
+        })
+    });
+    let response = CreateTopicsResponse { topics: topics.collect(), ..Default::default() };
+    answer::<CreateTopicsRequest>(request, &response)
+}
+
+fn new(name: &str) -> NewTopic {
+    NewTopic::new(name, -1, -1).config("retention.ms", "-1")
+}
+
+fn kinds<T>(results: PerItem<String, T>) -> Vec<(String, Option<ErrorKind>)> {
+    results.into_iter().map(|(item, result)| (item, result.err().map(|error| error.kind()))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_topic_has_its_own_result_in_the_order_asked_for() {
+    let world = world(|request| {
+        created(request, |name| match name {
+            "b" => Some(ErrorCode::TOPIC_ALREADY_EXISTS),
+            "c" => None,
+            _ => Some(ErrorCode::NONE),
+        })
+    });
+    let results = admin(&world).create_topics(["d", "b", "c", "a"].map(new)).await.unwrap();
+    assert_eq!(
+        results.iter().next().and_then(|(_, result)| result.as_ref().ok()).map(|d| d.partitions),
+        Some(12)
+    );
+    let exists = Some(ErrorKind::Broker(ErrorCode::TOPIC_ALREADY_EXISTS));
+    let expected = [("d", None), ("b", exists), ("c", Some(ErrorKind::Peer)), ("a", None)];
+    assert_eq!(kinds(results.clone()), expected.map(|(name, kind)| (name.to_owned(), kind)));
+    let first = results.all().unwrap_err();
+    assert!(first.to_string().contains("create topic b"), "{first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_controller_did_not_do_is_asked_for_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let world = world(move |request| {
+        let attempt = count.fetch_add(1, Ordering::Relaxed);
+        created(request, |name| match (name, attempt) {
+            (_, 0) => Some(ErrorCode::NOT_CONTROLLER),
+            ("b", 1) => Some(ErrorCode::THROTTLING_QUOTA_EXCEEDED),
+            ("a", 2..) => panic!("it was done already"),
+            _ => Some(ErrorCode::NONE),
+        })
+    });
+    admin(&world).create_topics(["a", "b"].map(new)).await.unwrap().all().unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_tried_again() {
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = lost.clone();
+    let world = world(move |request| match count.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Reply::Close,
+        _ => created(request, |_| Some(ErrorCode::NONE)),
+    });
+    admin(&world).create_topics([new("a")]).await.unwrap().all().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_is_bounded_and_the_last_reason_told() {
+    let never = world(|request| created(request, |_| Some(ErrorCode::NOT_CONTROLLER)));
+    let started = Instant::now();
+    let error = admin(&never).create_topics([new("a")]).timeout(7 * SECOND).await.unwrap_err();
+    assert!(started.elapsed() <= 7 * SECOND && started.elapsed() > 5 * SECOND);
+    assert!(format!("{error:#}").contains("NOT_CONTROLLER"), "{error:#}");
+
+    let silent = world(|_| Reply::Nothing);
+    let started = Instant::now();
+    let error = admin(&silent).create_topics([new("a")]).timeout(7 * SECOND).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(started.elapsed() <= 7 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_are_deleted_by_name() {
+    let world = world(|request| {
+        let asked = DeleteTopicsRequest::decode_body(request);
+        let told = asked.topics.iter().map(|topic| DeletableTopicResult {
+            name: topic.name.clone(),
+            error_code: match topic.name.as_deref() {
+                Some("old") => ErrorCode::NONE,
+                _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            },
+            ..Default::default()
+        });
+        let response = DeleteTopicsResponse { responses: told.collect(), ..Default::default() };
+        answer::<DeleteTopicsRequest>(request, &response)
+    });
+    let results = kinds(admin(&world).delete_topics(["old", "none"]).await.unwrap());
+    let unknown = Some(ErrorKind::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(results, [("old".to_owned(), None), ("none".to_owned(), unknown)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_are_described_and_listed() {
+    let world = world(|_| Reply::Close);
+    let admin = admin(&world);
+    let described = admin.describe_topics(["orders", "none"]).await.unwrap();
+    let leaders: Vec<_> = described
+        .iter()
+        .filter_map(|(_, result)| result.as_ref().ok())
+        .flat_map(|topic| topic.partitions.iter().map(|partition| partition.leader))
+        .collect();
+    assert_eq!(leaders, [Some(0), None]);
+    let unknown = Some(ErrorKind::Broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(kinds(described)[1], ("none".to_owned(), unknown));
+    let names: Vec<_> = admin.list_topics().await.unwrap().into_iter().map(|topic| topic.name).collect();
+    assert_eq!(names, ["orders"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_asked_for_is_nothing_done() {
+    let world = world(|_| Reply::Close);
+    assert!(admin(&world).create_topics([]).await.unwrap().is_empty());
+    assert_eq!(world.dials().len(), 0);
+}
