@@ -51,7 +51,8 @@ pub enum Input {
 /// Something that a node wants from its driver. Outputs are carried out in order.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Send a response frame; the segments include the four bytes of length.
+    /// Answer the oldest unanswered request of a connection: a response frame whose segments include the four bytes of
+    /// length, or no segments for a request that gets no response (produce with `acks=0`).
     Reply(ConnectionId, Vec<Bytes>),
     /// Close a client's connection after what was replied so far.
     Close(ConnectionId, CloseReason),

@@ -25,6 +25,7 @@ pub mod node;
 pub mod peer;
 mod replica;
 mod rng;
+pub mod tcp;
 
 pub use cluster::{ClusterConfig, FlushPolicy, NodeConfig};
 pub use controller::Controller;

@@ -24,6 +24,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// Older clients are not told the epoch of the offset's record (KIP-320).
+const FIRST_VERSION_WITH_LEADER_EPOCH: i16 = 4;
+
 /// Clients know `OFFSET_NOT_AVAILABLE` since version 5 (KIP-207).
 const FIRST_VERSION_WITH_NOT_AVAILABLE: i16 = 5;
 
@@ -77,10 +80,18 @@ pub(super) fn list_offsets(
         wait.response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions: answers });
     }
     if wait.lookups.is_empty() {
-        exchange.reply::<ListOffsetsRequest>(&wait.response)
+        reply(exchange, &mut wait.response)
     } else {
         Outcome::Wait(Waiting::ListOffsets(wait))
     }
+}
+
+fn reply(exchange: &Exchange, response: &mut ListOffsetsResponse) -> Outcome {
+    if exchange.version < FIRST_VERSION_WITH_LEADER_EPOCH {
+        let answers = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        answers.for_each(|answer| answer.leader_epoch = -1);
+    }
+    exchange.reply::<ListOffsetsRequest>(response)
 }
 
 impl ListOffsetsWait {
@@ -91,7 +102,7 @@ impl ListOffsetsWait {
                 node.read_for(id, slot, lookup.key, lookup.batch.position, lookup.batch.size);
             }
         }
-        (self.outstanding == 0).then(|| exchange.reply::<ListOffsetsRequest>(&self.response))
+        (self.outstanding == 0).then(|| reply(exchange, &mut self.response))
     }
 
     /// The disk has read a batch.

@@ -46,6 +46,16 @@ impl FileDisk {
         Ok(Self { path, open, broken, clock: 0, max_open: MAX_OPEN_FILES, _dir: dir })
     }
 
+    /// Syncs what was written and not synced yet: the end of an orderly stop. Failures are logged; there is nobody
+    /// left to tell.
+    pub(crate) fn sync_all(&mut self) {
+        for (id, file) in &mut self.open {
+            if let Err(error) = file.sync(&self.path) {
+                tracing::error!(file = name_of(id), %error, "sync failed");
+            }
+        }
+    }
+
     fn append(&mut self, id: &FileId, bytes: &[u8]) -> Result<(), Failure> {
         let file = self.opened(id, true)?;
         let before = file.length;

@@ -128,7 +128,7 @@ impl Node {
                 self.out.push(Output::Reply(id, segments));
                 self.mute(now, exchange);
             }
-            Outcome::Silence => {}
+            Outcome::Silence => self.out.push(Output::Reply(id, Vec::new())),
             Outcome::Close(reason) => self.close(id, reason),
             Outcome::Wait(waiting) => {
                 let request = self.wait(*exchange, waiting);
