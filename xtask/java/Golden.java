@@ -43,6 +43,7 @@ public final class Golden {
             Files.writeString(folder.resolve(arguments[i]), vectors(arguments[i]));
         }
         Files.writeString(folder.resolve("Headers"), headers());
+        Files.writeString(folder.resolve("ApiKeys"), apiKeys());
         Files.writeString(folder.resolve("Errors"), errors());
     }
 
@@ -121,6 +122,15 @@ public final class Golden {
                 lines.append(key.id).append('\t').append(version).append('\t').append(requestHex).append('\t')
                     .append(responseHex).append('\n');
             }
+        }
+        return lines.toString();
+    }
+
+    /** One line for every API: key, name. */
+    private static String apiKeys() {
+        StringBuilder lines = new StringBuilder();
+        for (ApiKeys key : ApiKeys.values()) {
+            lines.append(key.id).append('\t').append(key.name()).append('\n');
         }
         return lines.toString();
     }

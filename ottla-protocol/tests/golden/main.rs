@@ -9,7 +9,7 @@ mod memory;
 mod vectors;
 
 use bytes::Bytes;
-use ottla_protocol::{DecodeError, ErrorCode, decode_request_header};
+use ottla_protocol::{ApiKey, DecodeError, ErrorCode, decode_request_header};
 
 use generated::{APIS, MESSAGES};
 use vectors::{downgrades, table, unhex, vectors};
@@ -143,6 +143,15 @@ fn strip_length(frame: &[u8]) -> Bytes {
     let (length, rest) = frame.split_first_chunk::<4>().unwrap();
     assert_eq!(u32::from_be_bytes(*length) as usize, rest.len());
     Bytes::copy_from_slice(rest)
+}
+
+#[test]
+fn api_keys_are_kafkas() {
+    let kafkas = table("ApiKeys");
+    for line in &kafkas {
+        assert_eq!(ApiKey(line[0].parse().unwrap()).name(), Some(line[1].as_str()));
+    }
+    assert_eq!((0..1_000).filter(|key| ApiKey(*key).name().is_some()).count(), kafkas.len());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Writes the Rust that turns messages into the JSON of Kafka's converters, for the tests of ottla-protocol.
 
-use super::emit::{Condition, HEADER, condition, line, not_default};
+use super::condition::{Condition, condition};
+use super::emit::{HEADER, line};
+use super::fields::not_default;
 use super::names;
 use super::schema::{Field, Kind, Message, Struct, Type};
 

@@ -1,7 +1,10 @@
 //! `cargo xtask protocol`: Kafka's message definitions become Rust.
 
+mod codec;
+mod condition;
 mod emit;
 mod emit_json;
+mod fields;
 mod names;
 mod schema;
 

@@ -372,3 +372,62 @@ struct RawField {
     #[serde(default)]
     fields: Vec<RawField>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Type, Versions, read};
+
+    const DEFINITION: &str = r#"
+// A licence.
+{
+  "apiKey": 99,
+  "type": "request",
+  "listeners": ["broker"],
+  "name": "PlanRequest",
+  // Version 2 adds the note.
+  "validVersions": "1-3",
+  "flexibleVersions": "2+",
+  "fields": [
+    { "name": "Stops", "type": "[]Stop", "versions": "0+", "fields": [
+      { "name": "At", "type": "Place", "versions": "0+" },
+      { "name": "Note", "type": "string", "versions": "2+", "nullableVersions": "3+", "ignorable": true },
+      { "name": "Gone", "type": "int8", "versions": "0" }
+    ]},
+    { "name": "Home", "type": "Place", "versions": "3+", "tag": 0, "taggedVersions": "3+" },
+    { "name": "ErrorCode", "type": "int16", "versions": "0+" }
+  ],
+  "commonStructs": [
+    { "name": "Place", "versions": "0+", "fields": [{ "name": "X", "type": "int64", "versions": "0+" }] }
+  ]
+}"#;
+
+    #[test]
+    fn a_definition_becomes_structs_with_the_versions_in_which_they_occur() {
+        let message = read(DEFINITION).unwrap().unwrap();
+        assert_eq!((message.kind, message.name.as_str()), (Kind::Request(99), "PlanRequest"));
+        let parts: Vec<(&str, String)> =
+            message.structs.iter().map(|part| (part.name.as_str(), part.versions.to_string())).collect();
+        let all = || "1-3".to_owned();
+        assert_eq!(parts, [("PlanRequest", all()), ("Stop", all()), ("Place", all())]);
+        assert_eq!(message.structs[0].fields[2].of, Type::ErrorCode);
+        let stop: Vec<&str> = message.structs[1].fields.iter().map(|field| field.name.as_str()).collect();
+        assert_eq!(stop, ["At", "Note"]);
+        assert_eq!(message.structs[1].fields[1].nullable, Versions { low: 3, high: 3 });
+    }
+
+    #[test]
+    fn the_least_that_a_struct_takes_depends_on_the_version() {
+        let message = read(DEFINITION).unwrap().unwrap();
+        let stop = message.part("Stop").unwrap();
+        // A place; in flexible versions with tags, a string with its tags, and the tags of the stop.
+        assert_eq!([1, 2, 3].map(|version| message.min_size(stop, version)), [8, 11, 11]);
+    }
+
+    #[test]
+    fn what_the_generator_does_not_know_is_an_error() {
+        let strange = DEFINITION.replace("\"int64\"", "\"int128\"");
+        assert!(read(&strange).unwrap_err().to_string().contains("int128"));
+        let recursive = DEFINITION.replace("\"int64\"", "\"Place\"");
+        assert!(read(&recursive).unwrap_err().to_string().contains("recursive"));
+    }
+}
