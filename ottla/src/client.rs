@@ -2,7 +2,9 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{Arc, Mutex, Weak},
+    task::Poll,
     time::Duration,
 };
 
@@ -107,12 +109,12 @@ impl Client {
     /// When the future is dropped the client may be half closed; call it again, or drop the last handle.
     pub async fn close(&self) -> Result<()> {
         let resources: Vec<_> = lock(&self.0.resources).drain(..).filter_map(|weak| weak.upgrade()).collect();
-        let closing = async {
-            for resource in &resources {
-                resource.close().await;
-            }
-        };
-        let resources_closed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+        let mut closing: Vec<_> = resources.iter().map(|resource| resource.close()).collect();
+        let all_closed = poll_fn(|cx| {
+            closing.retain_mut(|each| each.as_mut().poll(cx).is_pending());
+            if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let resources_closed = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
         self.0.shut_down();
         let tasks_ended = tokio::time::timeout(TASKS_TIMEOUT, self.0.context.all_tasks_ended()).await;
         match resources_closed.and(tasks_ended) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ottla_core::metadata::{
-    BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Refresh, TopicMetadata,
+    BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Refresh, TopicMetadata, Useless,
 };
 use ottla_protocol::{
     Str,
@@ -215,7 +215,12 @@ impl Inner {
             .brokers
             .ask_any(Lane::Control, |connection: Connection| async move {
                 let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
-                connection.call(request, version, timeout).await
+                let answer = connection.call(request, version, timeout).await?;
+                // Within the attempt, so that the next broker is asked.
+                match Useless::check(&answer) {
+                    None => Ok(answer),
+                    Some(useless) => Err(self.useless(useless, &connection)),
+                }
             })
             .await;
         self.on_answer(answer);
@@ -232,12 +237,19 @@ impl Inner {
         }
     }
 
+    fn useless(&self, useless: Useless, told_by: &Connection) -> Error {
+        if useless.requires_rebootstrap() {
+            self.brokers.rebootstrap();
+        }
+        Error::peer(format!("no metadata from {}", told_by.address())).with_source(useless)
+    }
+
     fn on_answer(&self, answer: Result<MetadataResponse>) {
         let random = self.context.env.random();
         let now = now();
         let mut state = lock(&self.state);
         let applied = answer.and_then(|answer| {
-            state.cache.apply(now, &answer).map_err(|useless| Error::peer(useless.to_string()))
+            state.cache.apply(now, &answer).map_err(|useless| Error::peer("no metadata").with_source(useless))
         });
         match applied {
             Ok(applied) => {

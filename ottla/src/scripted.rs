@@ -24,7 +24,7 @@ use ottla_protocol::{
     },
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::Instant,
 };
 
@@ -123,7 +123,7 @@ impl World {
 /// A half of a stream that counts as open while it exists.
 struct Counted<T>(T, #[expect(dead_code, reason = "it counts")] Arc<()>);
 
-impl<T: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     fn poll_read(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
@@ -133,7 +133,7 @@ impl<T: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<T> {
     }
 }
 
-impl<T: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Counted<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
@@ -228,7 +228,8 @@ impl Env for World {
     }
 }
 
-async fn serve(mut stream: DuplexStream, script: Script) {
+/// A broker's end of a connection.
+pub(crate) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script) {
     let mut bytes = BytesMut::new();
     loop {
         while let Some(prefix) = bytes.first_chunk::<4>() {
@@ -270,10 +271,19 @@ pub(crate) fn answer<R: Request>(request: &RequestFrame, response: &R::Response)
 
 /// The answer of a current broker to ApiVersions, and of an older one to a version it does not know.
 pub(crate) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
+    answer_versions(request, newest, 12)
+}
+
+/// The answer of a broker that knows Metadata up to a version.
+pub(crate) fn api_versions_with_metadata(request: &RequestFrame, newest: i16) -> Reply {
+    answer_versions(request, 4, newest)
+}
+
+fn answer_versions(request: &RequestFrame, newest: i16, metadata: i16) -> Reply {
     let apis = [
         (ApiKey::PRODUCE, 12),
         (ApiKey::FETCH, 17),
-        (ApiKey::METADATA, 12),
+        (ApiKey::METADATA, metadata),
         (ApiKey::API_VERSIONS, newest),
         (ApiKey::CREATE_TOPICS, 7),
         (ApiKey::DELETE_TOPICS, 6),

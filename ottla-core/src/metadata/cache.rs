@@ -82,9 +82,29 @@ pub enum Useless {
     /// More partitions than any cluster can have.
     #[error("the cluster metadata has more than {MAX_PARTITIONS} partitions")]
     TooLarge,
-    /// The broker says so (129, REBOOTSTRAP_REQUIRED: it belongs to another cluster by now; KIP-1102).
+    /// The broker says so.
     #[error("the broker refused to tell cluster metadata: {0}")]
     Refused(ErrorCode),
+}
+
+impl Useless {
+    /// Why an answer tells nothing; another broker may do better.
+    #[must_use]
+    pub fn check(answer: &MetadataResponse) -> Option<Self> {
+        if answer.error_code != ErrorCode::NONE {
+            return Some(Self::Refused(answer.error_code));
+        }
+        if answer.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() > MAX_PARTITIONS {
+            return Some(Self::TooLarge);
+        }
+        brokers(&answer.brokers).is_empty().then_some(Self::NoBrokers)
+    }
+
+    /// Whether nothing that is known of the cluster holds any more (KIP-1102).
+    #[must_use]
+    pub fn requires_rebootstrap(self) -> bool {
+        self == Self::Refused(ErrorCode::REBOOTSTRAP_REQUIRED)
+    }
 }
 
 /// A leader that another answer named in passing (KIP-951).
@@ -160,11 +180,8 @@ impl MetadataCache {
     /// # Errors
     /// When it tells nothing; what was known stays.
     pub fn apply(&mut self, now: Instant, answer: &MetadataResponse) -> Result<Applied, Useless> {
-        if answer.error_code != ErrorCode::NONE {
-            return Err(Useless::Refused(answer.error_code));
-        }
-        if answer.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() > MAX_PARTITIONS {
-            return Err(Useless::TooLarge);
+        if let Some(useless) = Useless::check(answer) {
+            return Err(useless);
         }
         let mut next = ClusterSnapshot {
             version: self.snapshot.version,
@@ -275,9 +292,9 @@ fn is_unknown(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
 }
 
-/// Whether asking again will not help.
+/// Whether asking again will not help. A broker's own trouble says nothing about the topic.
 fn is_final(code: ErrorCode) -> bool {
-    !is_unknown(code) && !code.is_retriable()
+    !is_unknown(code) && !code.is_retriable() && code != ErrorCode::UNKNOWN_SERVER_ERROR
 }
 
 /// The brokers that could be connected to. Of several with one id the first counts.
@@ -407,3 +424,7 @@ impl Default for PartitionMetadata {
 #[cfg(test)]
 #[path = "cache_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cache_properties.rs"]
+mod properties;

@@ -189,6 +189,19 @@ impl Brokers {
         }
     }
 
+    /// Forgets the brokers of the cluster and leaves everybody: only the bootstrap servers are still right (KIP-1102).
+    pub(crate) fn rebootstrap(&self) {
+        let mut left = Vec::new();
+        lock(&self.0.pool).brokers.retain(|target, broker| {
+            left.extend(broker.connections());
+            matches!(target, Target::Seed(_))
+        });
+        for connection in left {
+            let what = format!("left {}: the cluster has to be found anew", connection.address());
+            connection.close(Error::io(what, std::io::ErrorKind::NotConnected.into()));
+        }
+    }
+
     async fn connect(&self, target: Target, lane: Lane) -> Result<Connection> {
         let (dial, is_new) = {
             let mut pool = lock(&self.0.pool);
@@ -250,13 +263,14 @@ impl Broker {
         self.address = address;
         self.reconnect = Reconnect::new(context.config.reconnect_backoff);
         self.memory.forget();
-        self.lanes
-            .values()
-            .filter_map(|slot| match slot {
-                Slot::Live(connection) => Some(connection.clone()),
-                Slot::Dialling(_) => None,
-            })
-            .collect()
+        self.connections().collect()
+    }
+
+    fn connections(&self) -> impl Iterator<Item = Connection> {
+        self.lanes.values().filter_map(|slot| match slot {
+            Slot::Live(connection) => Some(connection.clone()),
+            Slot::Dialling(_) => None,
+        })
     }
 }
 

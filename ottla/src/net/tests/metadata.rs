@@ -3,17 +3,24 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures::future::join_all;
-use ottla_protocol::{ApiKey, ErrorCode};
+use ottla_protocol::{
+    ApiKey, ErrorCode,
+    messages::{MetadataRequest, MetadataResponse},
+};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::scripted::{Cluster, Listener, Reply, World, api_versions};
-use crate::{Client, ErrorKind, metadata::MetadataDriver, net::lock};
+use crate::scripted::{Cluster, Listener, Reply, World, answer, api_versions, api_versions_with_metadata};
+use crate::{
+    Client, ErrorKind,
+    metadata::MetadataDriver,
+    net::{Lane, lock},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -166,4 +173,46 @@ async fn a_leader_named_in_passing_is_told_at_once() {
     metadata(&client).leader_hint("orders", 0, 1, 1, None);
     assert_eq!(metadata(&client).changed(seen).await.leader("orders", 0), Some(1));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_tells_nothing_is_passed_over() {
+    let world = World::new();
+    let cluster = Cluster::new(&[1, 2]).topic("orders", &[0]);
+    world.serve(1, Cluster::new(&[]).script());
+    world.serve(2, cluster.script());
+    let client = world.client(&["10.0.0.1:1", "10.0.0.1:2"]);
+    let started = Instant::now();
+    metadata(&client).topic("orders").await.unwrap();
+    assert!(started.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_requires_it_is_left_for_the_bootstrap_servers() {
+    let world = World::new();
+    let refuses = Arc::new(AtomicBool::new(false));
+    for port in [1, 2] {
+        let (script, refuses) = (Cluster::new(&[2]).script(), refuses.clone());
+        world.serve(port, move |request| match request.api_key {
+            ApiKey::METADATA if port == 2 && refuses.load(Ordering::Relaxed) => {
+                // The error is told from version 13 on.
+                request.api_version = 13;
+                let error_code = ErrorCode::REBOOTSTRAP_REQUIRED;
+                answer::<MetadataRequest>(request, &MetadataResponse { error_code, ..Default::default() })
+            }
+            ApiKey::API_VERSIONS => api_versions_with_metadata(request, 13),
+            _ => {
+                request.api_version = 13;
+                script(request)
+            }
+        });
+    }
+    let client = world.client(&["10.0.0.1:1"]);
+    client.shared().metadata.cluster().await.unwrap();
+    let left = client.shared().brokers.connection(0, Lane::Control).await.unwrap();
+    refuses.store(true, Ordering::Relaxed);
+    metadata(&client).refresh();
+    left.closed().await;
+    metadata(&client).cluster().await.unwrap();
+    client.shared().brokers.connection(0, Lane::Control).await.unwrap();
 }

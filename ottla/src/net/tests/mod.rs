@@ -4,3 +4,4 @@ mod brokers;
 mod client;
 mod connection;
 mod metadata;
+mod threads;
