@@ -80,6 +80,7 @@ pub enum DecodeError {
 
 /// Why a value cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// A field is set which this version of the message does not have, and which may not be left out silently.
     #[error("{field} is set, which version {version} does not have")]

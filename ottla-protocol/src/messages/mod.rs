@@ -2,7 +2,8 @@
 
 //! Kafka's messages, one struct for all versions of each.
 //!
-//! Fields that a version lacks have their default when read. Names are those of Kafka's definitions.
+//! Fields that a version lacks have their default when read. Names are those of Kafka's definitions. A new release
+//! of Kafka adds fields: build messages with `..Default::default()`.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

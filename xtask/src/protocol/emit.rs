@@ -15,7 +15,8 @@ pub(crate) fn index(messages: &[&Message], all: &[Message]) -> String {
     let mut out = String::from(HEADER);
     out.push_str(
         "//! Kafka's messages, one struct for all versions of each.\n//!\n\
-         //! Fields that a version lacks have their default when read. Names are those of Kafka's definitions.\n\n\
+         //! Fields that a version lacks have their default when read. Names are those of Kafka's definitions. A new release\n\
+         //! of Kafka adds fields: build messages with `..Default::default()`.\n\n\
          #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]\n\
          #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]\n\n\
          use crate::ApiKey;\n\n",
