@@ -14,6 +14,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         short = 'b',
+        global = true,
         value_name = "HOST:PORT,…",
         env = "OTTLA_BOOTSTRAP_SERVERS",
         default_value = "localhost:9092",
@@ -22,7 +23,7 @@ pub(crate) struct Connect {
     bootstrap_server: Vec<String>,
 
     /// A client.properties file with Java's names; unknown keys are warned of.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     command_config: Option<PathBuf>,
 }
 

@@ -1,5 +1,4 @@
 //! One file per command.
 
-pub(crate) mod consume;
-pub(crate) mod produce;
+pub(crate) mod dev;
 pub(crate) mod topics;

@@ -85,15 +85,16 @@ impl Topics {
             Verb::Describe { topics } => describe(&admin, topics, json).await,
             Verb::Create { topics, partitions, replication_factor, config, if_not_exists } => {
                 let new = topics.into_iter().map(|name| {
-                    let topic = NewTopic::new(name, partitions.unwrap_or(-1), replication_factor.unwrap_or(-1));
+                    let topic =
+                        NewTopic::new(name, partitions.unwrap_or(-1), replication_factor.unwrap_or(-1));
                     config.iter().fold(topic, |topic, (name, value)| topic.config(name, value))
                 });
                 create(&admin, new.collect(), if_not_exists, json).await
             }
             Verb::Delete { topics, if_exists } => delete(&admin, topics, if_exists, json).await,
         };
-        client.close().await;
-        result
+        let closed = client.close().await;
+        result.and(Ok(closed?))
     }
 }
 
@@ -104,7 +105,11 @@ async fn list(admin: &Admin, exclude_internal: bool, json: bool) -> Result<(), F
             continue;
         }
         if json {
-            writeln!(out, "{}", json!({ "topic": topic.name, "id": topic.id.to_string(), "internal": topic.internal }))?;
+            writeln!(
+                out,
+                "{}",
+                json!({ "topic": topic.name, "id": topic.id.to_string(), "internal": topic.internal })
+            )?;
         } else {
             writeln!(out, "{}", topic.name)?;
         }
@@ -149,7 +154,12 @@ fn ids(ids: &[i32]) -> String {
     ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
-async fn create(admin: &Admin, topics: Vec<NewTopic>, if_not_exists: bool, json: bool) -> Result<(), Failure> {
+async fn create(
+    admin: &Admin,
+    topics: Vec<NewTopic>,
+    if_not_exists: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let mut failed = Failures::default();
     for (name, result) in admin.create_topics(topics).await? {
         match result {
@@ -196,6 +206,10 @@ impl Failures {
     }
 
     fn into_result(self) -> Result<(), Failure> {
-        if self.0.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed for {}", self.0.join(", ")))) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("failed for {}", self.0.join(", "))))
+        }
     }
 }

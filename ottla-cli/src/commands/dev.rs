@@ -1,0 +1,212 @@
+//! `ottla dev`: an embedded cluster for development.
+
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    path::PathBuf,
+    str::FromStr,
+};
+
+use clap::Args;
+use ottla::{Admin, Client, ErrorCode, NewTopic};
+use ottla_broker::{ClusterConfig, FlushPolicy, tcp::Cluster};
+
+use crate::output::{Failure, say};
+
+/// Run a Kafka-compatible cluster in this process, for development.
+///
+/// Any Kafka client can use it. Prints the bootstrap servers on stdout once all nodes are up, and runs until Ctrl-C
+/// or SIGTERM.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ottla dev
+  ottla dev --nodes 3 --topic orders:6 --topic refunds
+  ottla dev --data-dir ./kafka-data --port 19092
+  ottla dev --listen 0.0.0.0 --host kafka.internal")]
+pub(crate) struct Dev {
+    /// How many nodes; topics have up to three replicas on them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    nodes: u16,
+    /// The first node's port; the others follow. With 0 each takes one that is free.
+    #[arg(long, short = 'p', default_value_t = 9092)]
+    port: u16,
+    /// The host that clients are told to connect to.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// The local address to listen on, where it is not HOST.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<IpAddr>,
+    /// Keep everything in files below this directory, and go on with what is there. In memory when left out.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Acknowledge a record only when it would survive a loss of power (fsync). `kill -9` it survives anyway.
+    #[arg(long, requires = "data_dir")]
+    fsync: bool,
+    /// Create a topic if it does not exist; may be repeated.
+    #[arg(long, value_name = "NAME[:PARTITIONS]")]
+    topic: Vec<TopicSpec>,
+    /// Do not create topics that clients ask for and that do not exist.
+    #[arg(long)]
+    no_auto_create_topics: bool,
+}
+
+/// `orders` or `orders:6`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TopicSpec {
+    name: String,
+    /// -1: the cluster's default.
+    partitions: i32,
+}
+
+impl FromStr for TopicSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, partitions) = match text.split_once(':') {
+            None => (text, -1),
+            Some((name, number)) => match number.parse() {
+                Ok(partitions) if partitions > 0 => (name, partitions),
+                _ => return Err(format!("{number:?} is no number of partitions")),
+            },
+        };
+        if name.is_empty() {
+            return Err("the topic's name is missing".into());
+        }
+        Ok(Self { name: name.into(), partitions })
+    }
+}
+
+impl Dev {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        if self.port != 0 && self.port.checked_add(self.nodes - 1).is_none() {
+            return Err(Failure::usage(format!(
+                "{} nodes from port {} on: no such ports",
+                self.nodes, self.port
+            )));
+        }
+        // Before anything is started: a signal that comes early has to find somebody who heeds it.
+        let mut signals = Signals::new()?;
+        let cluster = self.start().await?;
+        let servers = cluster.bootstrap_servers();
+        let outcome = tokio::select! {
+            biased;
+            () = signals.recv() => Ok(()),
+            halted = cluster.halted() => Err(Failure::new(match halted.node {
+                Some(node) => format!("node {node} gave up: {}", halted.reason),
+                None => format!("the controller gave up: {}", halted.reason),
+            })),
+            Err(failure) = self.serve(&servers) => Err(failure),
+        };
+        cluster.stop().await;
+        say("ottla: stopped");
+        outcome
+    }
+
+    async fn start(&self) -> Result<Cluster, Failure> {
+        let mut config = ClusterConfig::with_nodes(self.nodes.into(), &self.host, self.port);
+        config.auto_create_topics = !self.no_auto_create_topics;
+        if self.fsync {
+            config.flush = FlushPolicy::BeforeAck;
+        }
+        let mut builder = Cluster::builder(config);
+        if let Some(path) = &self.data_dir {
+            builder = builder.data_dir(path);
+        }
+        if let Some(address) = self.listen {
+            builder = builder.listen(address);
+        }
+        Ok(builder.start().await?)
+    }
+
+    /// Creates the topics and tells where the cluster is; the rest is the cluster's own business.
+    async fn serve(&self, servers: &[String]) -> Result<(), Failure> {
+        if !self.topic.is_empty() {
+            self.create_topics(servers).await?;
+        }
+        let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
+        let place = match &self.data_dir {
+            Some(path) => format!("data in {}", path.display()),
+            None => "in memory".to_owned(),
+        };
+        say(format_args!("ottla: {nodes} at {}, {place}; Ctrl-C stops", servers.join(",")));
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", servers.join(","))?;
+        out.flush()?;
+        drop(out);
+        std::future::pending().await
+    }
+
+    async fn create_topics(&self, servers: &[String]) -> Result<(), Failure> {
+        let client = Client::builder().bootstrap_servers(servers).connect().await?;
+        let topics = self.topic.iter().map(|topic| NewTopic::new(&topic.name, topic.partitions, -1));
+        let created = Admin::new(&client).create_topics(topics).await?;
+        client.close().await?;
+        for (name, result) in created {
+            match result {
+                Ok(created) => {
+                    say(format_args!("ottla: created {name} with {} partitions", created.partitions))
+                }
+                Err(error) if error.broker_code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
+                Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What ends a program that runs until it is told to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    #[cfg(unix)]
+    async fn recv(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn recv(&mut self) {
+        // Without a console there is no Ctrl-C, and then only the end of the process ends it.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TopicSpec;
+
+    #[test]
+    fn topics_are_named_with_or_without_partitions() {
+        let spec = |name: &str, partitions| Ok(TopicSpec { name: name.into(), partitions });
+        assert_eq!("orders".parse(), spec("orders", -1));
+        assert_eq!("orders:6".parse(), spec("orders", 6));
+    }
+
+    #[test]
+    fn other_topics_are_refused() {
+        for text in ["", ":3", "orders:", "orders:0", "orders:-1", "orders:many"] {
+            assert!(text.parse::<TopicSpec>().is_err(), "{text}");
+        }
+    }
+}
