@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{PATIENCE, RawClient, Scratch, cluster, config, fetch_request, produce_request, records, texts};
-use ottla_broker::{disk::Tail, tcp::Cluster};
+use ottla_broker::{FlushPolicy, disk::Tail, tcp::Cluster};
 use ottla_protocol::{
     ApiKey, ApiVersionsRequest, CreateTopicsRequest, ErrorCode, FetchRequest, InitProducerIdRequest,
     ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
@@ -242,6 +242,63 @@ async fn what_was_stopped_goes_on_where_it_was() {
         assert_eq!(second.kind(), std::io::ErrorKind::ResourceBusy, "{second}");
         cluster.stop().await;
     }
+}
+
+#[tokio::test]
+async fn with_a_flush_before_each_acknowledgement_requests_still_share_them() {
+    let scratch = Scratch::new("fsync");
+    let mut config = config(1);
+    config.flush = FlushPolicy::BeforeAck;
+    let cluster = Cluster::start(config, Some(scratch.path().into())).await.unwrap();
+    let mut client = RawClient::connect(&cluster.bootstrap_servers()[0]).await;
+    client.create_topic("t", 1, 1).await;
+    for n in 0..100 {
+        client.send(9, &produce_request("t", 0, &[&n.to_string()], -1)).await;
+    }
+    for n in 0..100 {
+        let (_, response) = client.receive::<ProduceRequest>(9).await;
+        assert_eq!(response.responses[0].partition_responses[0].base_offset, n);
+    }
+    cluster.stop().await;
+}
+
+/// `/dev/full` is a disk that is always full.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_node_whose_disk_is_full_says_so() {
+    let scratch = Scratch::new("full");
+    let cluster = Cluster::start(config(1), Some(scratch.path().into())).await.unwrap();
+    let mut client = RawClient::connect(&cluster.bootstrap_servers()[0]).await;
+    client.create_topic("t", 1, 1).await;
+    client.produce("t", 0, &["fits"]).await;
+    cluster.stop().await;
+    let log = log_file(&scratch);
+    std::fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+
+    let cluster = Cluster::start(config(1), Some(scratch.path().into())).await.unwrap();
+    let mut client = RawClient::connect(&cluster.bootstrap_servers()[0]).await;
+    client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].error_code.is_ok()).await;
+    client.send(9, &produce_request("t", 0, &["does not fit"], -1)).await;
+    let halted = timeout(PATIENCE, cluster.halted()).await.expect("it went on");
+    assert_eq!(halted.node, Some(1));
+    assert!(halted.reason.contains("No space left") && halted.reason.contains(".log"), "{}", halted.reason);
+    assert!(timeout(PATIENCE, client.frame()).await.unwrap().is_err());
+
+    // There is room again.
+    std::fs::remove_file(&log).unwrap();
+    cluster.restart(1).await.unwrap();
+    let mut client = RawClient::connect(&cluster.bootstrap_servers()[0]).await;
+    client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].error_code.is_ok()).await;
+    assert_eq!(client.produce("t", 0, &["fits"]).await, 0);
+    cluster.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+fn log_file(scratch: &Scratch) -> std::path::PathBuf {
+    let mut entries =
+        std::fs::read_dir(scratch.path().join("node-1")).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.extension().is_some_and(|extension| extension == "log")).unwrap()
 }
 
 #[tokio::test]
