@@ -2,7 +2,8 @@
 //!
 //! Each [`node::Node`] and the one [`controller::Controller`] are pure state machines: an input and the time go in,
 //! outputs come out, and randomness was handed over at the start. A driver gives them a world: TCP and files, or the
-//! simulation. The seams are [`io`] and [`disk`].
+//! simulation. The seams are [`io`] and [`disk`]. To test or to try something out with any Kafka client, start a
+//! [`tcp::Cluster`].
 //!
 //! ```text
 //!   clients ── frames ──► Node ◄── PeerMessage ──► Node        cluster   what a cluster is configured with
@@ -12,6 +13,7 @@
 //!                          │                                   replica   high watermark, followers, in-sync set
 //!                       Controller ── Image ──► every Node     log       batches, epochs, producers, recovery
 //!                                                              api       one file per family of requests
+//!                                                              tcp       the driver for TCP and files
 //! ```
 
 mod api;
