@@ -80,7 +80,8 @@ impl Produce {
             Codec::Zstd => Compression::Zstd,
         };
         let mut builder = Producer::builder(&client).compression(compression);
-        builder = builder.properties(ottla::Properties::from_iter([("acks", self.request_required_acks.as_str())]));
+        builder =
+            builder.properties(ottla::Properties::from_iter([("acks", self.request_required_acks.as_str())]));
         if let Some(linger) = self.linger {
             builder = builder.linger(Duration::from_millis(linger));
         }
@@ -99,7 +100,10 @@ impl Produce {
             number += 1;
             let line = self.read(line?).map_err(|error| Failure::new(format!("line {number}: {error}")))?;
             let mut headers: Vec<_> = self.header.iter().map(|(k, v)| Header::new(k, v)).collect();
-            headers.extend(line.headers.iter().map(|(k, v)| Header::from_parts(k, v.as_deref())));
+            headers.extend(line.headers.iter().map(|(k, v)| match v {
+                Some(v) => Header::new(k, v),
+                None => Header::null(k),
+            }));
             let mut record = Record::from_parts(line.key.as_deref(), line.value.as_deref()).headers(&headers);
             if let Some(partition) = line.partition.or(self.partition) {
                 record = record.partition(partition);
@@ -141,7 +145,10 @@ impl Produce {
 /// Lines of stdin without their ends, read on a thread of its own: a terminal may be silent for hours.
 fn lines_of_stdin() -> tokio::sync::mpsc::Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(1_024);
-    #[expect(clippy::disallowed_methods, reason = "a blocking read of stdin cannot be cancelled, so it gets a thread")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a blocking read of stdin cannot be cancelled, so it gets a thread"
+    )]
     std::thread::spawn(move || {
         for line in io::stdin().lock().split(b'\n') {
             let line = line.map(|mut line| {
@@ -184,6 +191,9 @@ impl Outcomes {
         if self.failed == 0 {
             return Ok(());
         }
-        Err(Failure::new(format!("{} records were not acknowledged, {} were written", self.failed, self.written)))
+        Err(Failure::new(format!(
+            "{} records were not acknowledged, {} were written",
+            self.failed, self.written
+        )))
     }
 }

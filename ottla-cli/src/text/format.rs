@@ -2,7 +2,7 @@
 //!
 //! | verb | is |
 //! |---|---|
-//! | `%t` `%p` `%o` `%e` | topic, partition, offset, leader epoch |
+//! | `%t` `%p` `%o` | topic, partition, offset |
 //! | `%d` | timestamp in milliseconds since the epoch |
 //! | `%k` `%v` | key, value; empty when there is none |
 //! | `%T` `%K` `%V` | their lengths in bytes; -1 when there is none |
@@ -32,7 +32,6 @@ enum Piece {
     ValueLength,
     Partition,
     Offset,
-    LeaderEpoch,
     Timestamp,
     HeaderCount,
     Headers(Format),
@@ -80,7 +79,6 @@ impl Format {
                 Piece::ValueLength => write_length(record.value, out)?,
                 Piece::Partition => write!(out, "{}", record.partition)?,
                 Piece::Offset => write!(out, "{}", record.offset)?,
-                Piece::LeaderEpoch => write!(out, "{}", record.leader_epoch)?,
                 Piece::Timestamp => write!(out, "{}", record.timestamp)?,
                 Piece::HeaderCount => write!(out, "{}", record.headers.len())?,
                 Piece::Running => write!(out, "{running}")?,
@@ -124,7 +122,6 @@ fn verb<'a>(text: &'a str, literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> Re
         'V' => Piece::ValueLength,
         'p' => Piece::Partition,
         'o' => Piece::Offset,
-        'e' => Piece::LeaderEpoch,
         'd' => Piece::Timestamp,
         'H' => Piece::HeaderCount,
         'i' => Piece::Running,
@@ -148,7 +145,7 @@ fn verb<'a>(text: &'a str, literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> Re
         }
         _ => {
             return Err(format!(
-                "'%{c}' is not a verb; there are %t %p %o %e %d %k %v %T %K %V %h{{…}} %H %i and %%"
+                "'%{c}' is not a verb; there are %t %p %o %d %k %v %T %K %V %h{{…}} %H %i and %%"
             ));
         }
     };
@@ -226,7 +223,6 @@ mod tests {
         topic: "orders",
         partition: 3,
         offset: 42,
-        leader_epoch: 7,
         timestamp: 1_700_000_000_000,
         key: Some(b"k\xff"),
         value: None,
@@ -242,7 +238,7 @@ mod tests {
     #[test]
     fn each_verb_prints_its_part() {
         for (format, expected) in [
-            ("%t/%p/%o/%e", "orders/3/42/7"),
+            ("%t/%p/%o", "orders/3/42"),
             ("%d %T %K %V %H %i", "1700000000000 6 2 -1 2 1"),
             ("%k{hex} %k{base64} [%v]", "6bff a/8= []"),
             ("%h{%k=%v;}", "a=1;a=;"),

@@ -50,7 +50,7 @@ pub(crate) fn read(line: &str) -> Result<Line, String> {
     let mut read = Line::default();
     for (name, value) in std::mem::take(&mut object) {
         match name.as_str() {
-            "topic" | "offset" | "leader_epoch" => {}
+            "topic" | "offset" => {}
             "partition" if value.is_null() => {}
             "partition" => read.partition = Some(integer(&name, &value)?),
             "timestamp" if value.is_null() => {}
@@ -122,7 +122,6 @@ mod tests {
             topic: "t",
             partition: 2,
             offset: 9,
-            leader_epoch: 0,
             timestamp: 5,
             key: Some(b"\xff\0"),
             value: Some("é\"\n".as_bytes()),

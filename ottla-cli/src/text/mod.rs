@@ -11,7 +11,6 @@ pub(crate) struct Printed<'a> {
     pub(crate) topic: &'a str,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    pub(crate) leader_epoch: i32,
     /// Milliseconds since the epoch.
     pub(crate) timestamp: i64,
     pub(crate) key: Option<&'a [u8]>,

@@ -1,5 +1,15 @@
 //! Points in time as people write them: milliseconds, dates, RFC 3339, or relative to now.
 
+/// The wall clock, in milliseconds since the epoch.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command is the outermost caller: its clock is the machine's"
+)]
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Reads a point in time, as milliseconds since the epoch.
 ///
 /// `1700000000000` (ms), `1700000000` (s), `2026-11-01`, `2026-11-01T10:00:00Z`, `2026-11-01T10:00:00+02:00`, `-1h`.
