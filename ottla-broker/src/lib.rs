@@ -27,6 +27,8 @@ pub mod node;
 pub mod peer;
 mod replica;
 mod rng;
+#[cfg(test)]
+mod scenarios;
 pub mod tcp;
 
 pub use cluster::{ClusterConfig, FlushPolicy, NodeConfig};

@@ -187,3 +187,7 @@ fn read_chunk(disk: &mut dyn Disk, file: &FileId, position: u64) -> io::Result<B
         DiskResult::Failed(error) => Err(io::Error::other(error)),
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -1,0 +1,11 @@
+//! Whole clusters in one thread: what the machines do together.
+
+mod harness;
+mod requests;
+
+mod consuming;
+mod hostile;
+mod metadata;
+mod producing;
+mod replication;
+mod topics;
