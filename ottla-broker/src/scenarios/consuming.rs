@@ -234,6 +234,30 @@ fn offsets_are_found_by_place_and_by_time() {
 }
 
 #[test]
+fn offsets_are_told_in_every_version() {
+    let (mut cluster, client, topic) = single();
+    cluster.produce(client, topic, plain(&["a"]));
+    for version in 1..=11 {
+        for (timestamp, offset) in [(-2, 0), (-1, 1), (WALL_MS, 0), (WALL_MS + 1, -1)] {
+            let answer = cluster.list_offset_in(client, version, "t", timestamp);
+            assert_eq!((answer.error_code, answer.offset), (ErrorCode::NONE, offset), "version {version}");
+        }
+    }
+}
+
+#[test]
+fn epochs_are_told_in_every_version() {
+    let (mut cluster, client, topic) = single();
+    cluster.produce(client, topic, plain(&["a"]));
+    for version in 2..=4 {
+        let partition = OffsetForLeaderPartition { partition: 0, current_leader_epoch: -1, leader_epoch: 0 };
+        let topics = vec![OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] }];
+        let response = cluster.call(client, version, &OffsetForLeaderEpochRequest { replica_id: -2, topics });
+        assert_eq!(response.topics[0].partitions[0].end_offset, 1);
+    }
+}
+
+#[test]
 fn a_new_leader_does_not_guess_what_is_committed() {
     let mut cluster = Cluster::new(3);
     let topic = cluster.create("t", &[&[1, 2, 3]], &[]);

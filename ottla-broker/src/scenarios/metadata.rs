@@ -7,7 +7,7 @@ use ottla_protocol::messages::describe_topic_partitions_request::{Cursor, TopicR
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{
     ApiVersionsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest,
-    FindCoordinatorRequest, MetadataRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
 };
 use ottla_protocol::{ApiKey, ErrorCode, TopicId};
 
@@ -82,7 +82,8 @@ fn metadata_names_brokers_topics_and_leaders_in_every_version() {
     let topic = cluster.create("t", &[&[1, 2, 3], &[2, 3, 1]], &[]);
     let client = cluster.connect(3);
     for version in 0..=13 {
-        let response = cluster.call(client, version, &named(&["t"], true));
+        let response = cluster.call(client, version, &named(&["t", "un known"], true));
+        assert_eq!(response.topics[1].error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
         assert_eq!(response.brokers.iter().map(|broker| broker.port).collect::<Vec<_>>(), [9092, 9093, 9094]);
         let described = &response.topics[0];
         assert_eq!(described.error_code, ErrorCode::NONE);
@@ -228,6 +229,36 @@ fn clusters_partitions_and_settings_are_described() {
     let settings: Vec<_> =
         response.results[0].configs.iter().map(|one| (one.value.as_deref(), one.config_source)).collect();
     assert_eq!(settings, [(Some("1000"), 1)]);
+}
+
+#[test]
+fn descriptions_are_given_in_every_version() {
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1]], &[]);
+    let client = cluster.any_client();
+    for version in 0..=2 {
+        let request = DescribeClusterRequest { endpoint_type: 1, ..Default::default() };
+        assert_eq!(cluster.call(client, version, &request).brokers.len(), 1);
+    }
+    for version in 1..=4 {
+        let resource = |resource_type, name: &str| DescribeConfigsResource {
+            resource_type,
+            resource_name: name.into(),
+            configuration_keys: None,
+        };
+        let resources = vec![resource(2, "t"), resource(2, "u"), resource(4, "1"), resource(9, "")];
+        let response =
+            cluster.call(client, version, &DescribeConfigsRequest { resources, ..Default::default() });
+        let errors: Vec<_> = response.results.iter().map(|one| one.error_code).collect();
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        assert_eq!(errors, [ErrorCode::NONE, unknown, ErrorCode::NONE, ErrorCode::INVALID_REQUEST]);
+    }
+    for version in 0..=5 {
+        let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
+        assert_eq!(cluster.call(client, version, &request).error_code, ErrorCode::NONE);
+        let request = InitProducerIdRequest { transactional_id: Some("x".into()), ..Default::default() };
+        assert_eq!(cluster.call(client, version, &request).error_code, ErrorCode::INVALID_REQUEST);
+    }
 }
 
 #[test]

@@ -81,10 +81,20 @@ impl Cluster {
         topic: &str,
         timestamp: i64,
     ) -> ListOffsetsPartitionResponse {
+        self.list_offset_in(client, 10, topic, timestamp)
+    }
+
+    pub(crate) fn list_offset_in(
+        &mut self,
+        client: Client,
+        version: i16,
+        topic: &str,
+        timestamp: i64,
+    ) -> ListOffsetsPartitionResponse {
         let partition = ListOffsetsPartition { timestamp, current_leader_epoch: -1, ..Default::default() };
         let topic = ListOffsetsTopic { name: topic.into(), partitions: vec![partition] };
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
-        let response = self.call(client, 10, &request);
+        let response = self.call(client, version, &request);
         response.topics.first().unwrap().partitions.first().unwrap().clone()
     }
 

@@ -137,6 +137,36 @@ fn a_topic_named_twice_is_created_not_at_all() {
 }
 
 #[test]
+fn topics_are_created_and_deleted_in_every_version() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.any_client();
+    for version in 2..=7 {
+        let topics = vec![topic("t", 1, 1), topic("", 1, 1)];
+        let request = CreateTopicsRequest { topics, timeout_ms: 1000, validate_only: false };
+        let response = cluster.call(client, version, &request);
+        let errors: Vec<_> = response.topics.iter().map(|one| one.error_code).collect();
+        assert_eq!(errors, [ErrorCode::NONE, ErrorCode::INVALID_TOPIC_EXCEPTION], "version {version}");
+        let delete = if version < 6 {
+            DeleteTopicsRequest {
+                topic_names: vec!["t".into(), "u".into()],
+                timeout_ms: 1000,
+                ..Default::default()
+            }
+        } else {
+            let state = |name: &str| DeleteTopicState { name: Some(name.into()), topic_id: TopicId::ZERO };
+            DeleteTopicsRequest {
+                topics: vec![state("t"), state("u")],
+                timeout_ms: 1000,
+                ..Default::default()
+            }
+        };
+        let response = cluster.call(client, if version < 6 { version - 1 } else { 6 }, &delete);
+        let errors: Vec<_> = response.responses.iter().map(|one| one.error_code).collect();
+        assert_eq!(errors, [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION], "version {version}");
+    }
+}
+
+#[test]
 fn validation_alone_creates_nothing() {
     let mut cluster = Cluster::new(1);
     let client = cluster.any_client();
