@@ -42,7 +42,7 @@ where
     F: Future<Output = Result<Answers<T>>>,
 {
     let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
-    let mut retry = Retry { shared, what, timeout, deadline: now() + timeout, backoff: None };
+    let mut retry = Retry { shared, what, timeout, deadline: now() + timeout, backoff: None, avoid: None };
     let mut settled = Answers::new();
     let mut open = items.clone();
     while !open.is_empty() {
@@ -112,31 +112,40 @@ struct Retry<'a> {
     timeout: Duration,
     deadline: Instant,
     backoff: Option<Backoff>,
+    /// The controller that did not answer the last time.
+    avoid: Option<i32>,
 }
 
 impl Retry<'_> {
     async fn attempt<T, F>(
-        &self,
+        &mut self,
         open: &[String],
         ask: &impl Fn(Connection, Vec<String>, Duration) -> F,
     ) -> Result<Answers<T>>
     where
         F: Future<Output = Result<Answers<T>>>,
     {
+        let avoid = self.avoid.take();
+        let mut asked = None;
         let attempt = async {
             let controller = self.shared.metadata.cluster().await?.controller_id;
+            // Any broker passes such requests on to the controller (KIP-590), and knows earlier when it is another one.
             let connection = match controller {
-                // Brokers pass such requests on to the controller (KIP-590).
                 -1 => self.shared.brokers.any(Lane::Control).await?,
-                id => self.shared.brokers.connection(id, Lane::Control).await?,
+                dead if avoid == Some(dead) => self.shared.brokers.any(Lane::Control).await?,
+                controller => self.shared.brokers.prefer(controller, Lane::Control).await?,
             };
+            asked = Some(connection.node_id());
             let left = self.deadline.saturating_duration_since(now()).min(self.shared.config.request_timeout);
             ask(connection, open.to_vec(), left).await
         };
-        match timeout_at(self.deadline.into(), attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::timeout(format!("{}: no answer within {:?}", self.what, self.timeout))),
+        let outcome = timeout_at(self.deadline.into(), attempt).await.unwrap_or_else(|_| {
+            Err(Error::timeout(format!("{}: no answer within {:?}", self.what, self.timeout)))
+        });
+        if outcome.is_err() {
+            self.avoid = asked;
         }
+        outcome
     }
 
     /// Waits before the next attempt.

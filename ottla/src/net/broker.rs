@@ -131,6 +131,17 @@ impl Brokers {
         self.ask_any(lane, |connection| std::future::ready(Ok(connection))).await
     }
 
+    /// [`Brokers::connection`], or one to any broker when that one is dead or slow to answer.
+    pub(crate) async fn prefer(&self, node: i32, lane: Lane) -> Result<Connection> {
+        let attempts = [Some(node), None].map(|node| async move {
+            match node {
+                Some(node) => self.connection(node, lane).await,
+                None => self.any(lane).await,
+            }
+        });
+        first_success(STAGGER, attempts).await.map_err(nobody)
+    }
+
     /// Asks one broker after the other until one has answered: the next one when one has failed or is slow, so that a
     /// dead broker holds up nobody.
     pub(crate) async fn ask_any<T, F>(&self, lane: Lane, ask: impl Fn(Connection) -> F) -> Result<T>
