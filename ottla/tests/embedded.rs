@@ -6,7 +6,7 @@ use ottla::{Admin, Client, ClientBuilder, ErrorCode, NewTopic, Result};
 use ottla_broker::{ClusterConfig, tcp::Cluster};
 
 async fn cluster(nodes: usize) -> Cluster {
-    Cluster::start(ClusterConfig::with_nodes(nodes, "127.0.0.1", 0), None).await.unwrap()
+    Cluster::start(ClusterConfig::with_nodes(nodes, "127.0.0.1", 0), None).await.expect("a free port")
 }
 
 fn builder(cluster: &Cluster) -> ClientBuilder {
@@ -42,10 +42,10 @@ async fn a_frozen_broker_delays_administration_by_a_request_timeout_at_most() ->
     let client = builder(&cluster).request_timeout(Duration::from_millis(300)).connect().await?;
     let admin = Admin::new(&client);
     for node in 1..=3 {
-        cluster.freeze(node).await.unwrap();
+        cluster.freeze(node).await.expect("it exists");
         let topic = NewTopic::new(format!("while-{node}-is-frozen"), 1, 1);
         admin.create_topics([topic]).timeout(Duration::from_secs(10)).await?.all()?;
-        cluster.thaw(node).await.unwrap();
+        cluster.thaw(node).await.expect("it exists");
     }
     client.close().await?;
     cluster.stop().await;
