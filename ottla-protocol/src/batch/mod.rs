@@ -38,6 +38,8 @@ mod record;
 mod varint;
 
 #[cfg(test)]
+mod allocation_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod round_trip_tests;
