@@ -25,7 +25,9 @@ mod queue_tests;
 pub use self::{
     in_flight::{Leader, MAX_IN_FLIGHT},
     outcome::{Attempt, Fate},
-    partition_queue::{Completion, Next, Outgoing, PartitionQueue, QueueSettings, Refusal, Settled, Ticket},
+    partition_queue::{
+        Completion, Facts, GivenUp, Next, Outgoing, PartitionQueue, QueueSettings, Refusal, Settled, Ticket,
+    },
     partitioner::{murmur2, next_sticky, partition_for_key},
     sequence::{ProducerIdentity, Stamp},
 };

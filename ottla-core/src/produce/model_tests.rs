@@ -270,8 +270,8 @@ impl World {
             }
             Step::Pass(milliseconds) => {
                 self.now += Duration::from_millis(milliseconds.into());
-                for (told, fate) in self.queue.expire(self.now, |told| told.0.borrow().clone()) {
-                    self.tell(&told, |_| fate.into());
+                for GivenUp { to, fate, .. } in self.queue.expire(self.now, |told| told.0.borrow().clone()) {
+                    self.tell(&to, |_| fate.into());
                 }
             }
             Step::LimitRecords(most) => self.broker.most_records = most.into(),
@@ -338,8 +338,8 @@ impl World {
                 let told = completion.0.borrow().clone();
                 self.tell(&told, |at| Fated::Written(base_offset.map(|base| base + at as i64)));
             }
-            Settled::Failed { completion, fate, .. } => {
-                let told = completion.0.borrow().clone();
+            Settled::Failed(GivenUp { to, fate, .. }) => {
+                let told = to.0.borrow().clone();
                 self.tell(&told, |_| fate.into());
             }
             Settled::Again { .. } => {}

@@ -88,8 +88,10 @@ pub enum Next {
     Compress(Ticket, BatchBuilder),
     /// The next batch has more bytes than there is room for.
     NoRoom,
-    /// Nothing before this moment: a batch lingers, or a failure is slept over.
-    At(Instant),
+    /// Nothing before this moment, unless the broker is idle before: a batch lingers.
+    Linger(Instant),
+    /// Nothing before this moment: a failure is slept over.
+    BackOff(Instant),
     /// Nothing before an answer, or a compressed batch, comes back.
     Waiting,
     /// A producer id is needed: [`PartitionQueue::adopt`].
@@ -125,6 +127,28 @@ impl Outgoing {
     }
 }
 
+/// What there is to say of a batch that is done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// How many records it has.
+    pub records: u32,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When its first record came.
+    pub created: Instant,
+}
+
+/// A batch whose sender has to be told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp<T> {
+    /// Whom to tell.
+    pub to: T,
+    /// What is known of it.
+    pub fate: Fate,
+    /// Which batch it was.
+    pub facts: Facts,
+}
+
 /// What came of an attempt.
 #[derive(Debug)]
 pub enum Settled<C> {
@@ -134,18 +158,11 @@ pub enum Settled<C> {
         completion: C,
         /// Offset of its first record, if the broker said.
         base_offset: Option<i64>,
-        /// How often it was sent.
-        attempts: u32,
+        /// Which batch it was.
+        facts: Facts,
     },
     /// The batch will not be sent again.
-    Failed {
-        /// Whom to tell.
-        completion: C,
-        /// Whether it may be in the log all the same.
-        fate: Fate,
-        /// How often it was sent.
-        attempts: u32,
-    },
+    Failed(GivenUp<C>),
     /// It will be sent again; `refresh` if another broker may be the right one.
     Again {
         /// Whether the cluster's metadata may be out of date.
@@ -210,6 +227,13 @@ enum State {
     InFlight(Leader),
 }
 
+impl<C> Open<C> {
+    fn given_up<T>(&self, tell: &mut impl FnMut(&C) -> T) -> GivenUp<T> {
+        let facts = Facts { records: self.builder.len(), attempts: 0, created: self.created };
+        GivenUp { to: tell(&self.completion), fate: Fate::NotWritten, facts }
+    }
+}
+
 impl<C> Batch<C> {
     fn is_in_flight(&self) -> bool {
         matches!(self.state, State::InFlight(_))
@@ -222,6 +246,14 @@ impl<C> Batch<C> {
 
     fn identity(&self) -> Option<ProducerIdentity> {
         self.stamp.map(|stamp| stamp.identity)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { records: self.count, attempts: self.attempts, created: self.created }
+    }
+
+    fn given_up<T>(&self, tell: &mut impl FnMut(&C) -> T) -> GivenUp<T> {
+        GivenUp { to: tell(&self.completion), fate: self.fate(), facts: self.facts() }
     }
 
     fn doubt(&mut self, doubt: Doubt) {
@@ -384,7 +416,7 @@ impl<C: Completion> PartitionQueue<C> {
         }
         let Some(leader) = self.leader else { return Next::NoLeader };
         if let Some(retry_at) = self.retry_at.filter(|at| *at > now) {
-            return Next::At(retry_at);
+            return Next::BackOff(retry_at);
         }
         if self.sequences.raise_wanted() {
             if self.window.in_flight() > 0 {
@@ -457,7 +489,7 @@ impl<C: Completion> PartitionQueue<C> {
         let idle = broker_idle && self.window.in_flight() == 0;
         let linger_until = open.created + self.settings.linger;
         if !idle && !open.hurried && now < linger_until {
-            return Next::At(linger_until);
+            return Next::Linger(linger_until);
         }
         if !self.settings.compressed && open.builder.size() > room {
             return Next::NoRoom;
@@ -485,6 +517,14 @@ impl<C: Completion> PartitionQueue<C> {
             State::Closed(builder) => Some((batch.ticket, builder)),
             _ => unreachable!("looked for a closed one a line above"),
         }
+    }
+
+    /// The codec failed, and took the batch with it; whom to tell, unless it was given up meanwhile.
+    pub fn lost(&mut self, ticket: Ticket) -> Option<GivenUp<C>> {
+        let lost = |batch: &Batch<C>| batch.ticket == ticket && matches!(batch.state, State::Compressing);
+        let batch = self.batches.iter().position(lost).map(|at| self.remove(at))?;
+        self.abandoned(&batch);
+        Some(GivenUp { fate: batch.fate(), facts: batch.facts(), to: batch.completion })
     }
 
     /// Takes back a batch from the codec; false if it was given up meanwhile.
@@ -525,7 +565,7 @@ impl<C: Completion> PartitionQueue<C> {
             Verdict::Written { base_offset } => {
                 self.window.establish(identity, sent_to);
                 let batch = self.remove(at);
-                Settled::Written { completion: batch.completion, base_offset, attempts: batch.attempts }
+                Settled::Written { base_offset, facts: batch.facts(), completion: batch.completion }
             }
             Verdict::Again { doubt, refresh } => self.again(at, batch, doubt, refresh, now, random),
             Verdict::UnknownTopic => {
@@ -564,7 +604,7 @@ impl<C: Completion> PartitionQueue<C> {
         batch.doubt(doubt);
         self.abandoned(&batch);
         let fate = if batch.in_doubt { Fate::PossiblyWritten } else { Fate::NotWritten };
-        Settled::Failed { completion: batch.completion, fate, attempts: batch.attempts }
+        Settled::Failed(GivenUp { fate, facts: batch.facts(), to: batch.completion })
     }
 
     fn again(
@@ -702,7 +742,7 @@ impl<C: Completion> PartitionQueue<C> {
 
     /// Reports what is overdue: `tell` makes of each completion what the caller wants to keep. What was never sent, or
     /// surely not written, is given up; the rest stays until its fate is known.
-    pub fn expire<T>(&mut self, now: Instant, mut tell: impl FnMut(&C) -> T) -> Vec<(T, Fate)> {
+    pub fn expire<T>(&mut self, now: Instant, mut tell: impl FnMut(&C) -> T) -> Vec<GivenUp<T>> {
         let timeout = self.settings.delivery_timeout;
         let overdue = |created: Instant| now.saturating_duration_since(created) >= timeout;
         let mut told = Vec::new();
@@ -712,7 +752,7 @@ impl<C: Completion> PartitionQueue<C> {
                 at += 1;
                 continue;
             }
-            told.push((tell(&batch.completion), batch.fate()));
+            told.push(batch.given_up(&mut tell));
             let stays = batch.is_in_flight() || (batch.in_doubt && self.settings.idempotent);
             if stays {
                 batch.reported = true;
@@ -723,18 +763,18 @@ impl<C: Completion> PartitionQueue<C> {
             }
         }
         if let Some(open) = self.open.take_if(|open| overdue(open.created)) {
-            told.push((tell(&open.completion), Fate::NotWritten));
+            told.push(open.given_up(&mut tell));
         }
         told
     }
 
     /// Gives up everything, as when the producer is closed or a broker will never have it. Batches in flight stay
     /// until they are settled, but nobody waits for them any more.
-    pub fn give_up<T>(&mut self, mut tell: impl FnMut(&C) -> T) -> Vec<(T, Fate)> {
+    pub fn give_up<T>(&mut self, mut tell: impl FnMut(&C) -> T) -> Vec<GivenUp<T>> {
         let mut told = Vec::new();
         for mut batch in mem::take(&mut self.batches) {
             if !batch.reported {
-                told.push((tell(&batch.completion), batch.fate()));
+                told.push(batch.given_up(&mut tell));
             }
             if batch.is_in_flight() {
                 batch.reported = true;
@@ -744,7 +784,7 @@ impl<C: Completion> PartitionQueue<C> {
             }
         }
         if let Some(open) = self.open.take() {
-            told.push((tell(&open.completion), Fate::NotWritten));
+            told.push(open.given_up(&mut tell));
         }
         told
     }

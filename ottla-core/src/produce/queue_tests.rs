@@ -110,7 +110,7 @@ impl Test {
     }
 
     fn expire(&mut self) -> Vec<(Told, Fate)> {
-        self.queue.expire(self.now, Told::clone)
+        self.queue.expire(self.now, Told::clone).into_iter().map(|told| (told.to, told.fate)).collect()
     }
 
     /// Gets the window open: one batch is acknowledged.
@@ -138,7 +138,7 @@ fn numbers(outgoing: &Outgoing) -> (i16, i32, u32) {
 fn told(settled: &Settled<Told>) -> Option<(Vec<u32>, Option<Fate>)> {
     match settled {
         Settled::Written { completion, .. } => Some((completion.0.clone(), None)),
-        Settled::Failed { completion, fate, .. } => Some((completion.0.clone(), Some(*fate))),
+        Settled::Failed(GivenUp { to, fate, .. }) => Some((to.0.clone(), Some(*fate))),
         Settled::Again { .. } | Settled::Unknown => None,
     }
 }
@@ -150,7 +150,10 @@ fn a_batch_is_stamped_when_it_is_sent_and_its_offset_comes_back() {
     let first = test.send();
     assert_eq!(numbers(&first), (0, 0, 3));
     let settled = test.settle(first, WRITTEN);
-    assert!(matches!(settled, Settled::Written { base_offset: Some(40), attempts: 1, .. }));
+    assert!(matches!(
+        settled,
+        Settled::Written { base_offset: Some(40), facts: Facts { records: 3, attempts: 1, .. }, .. }
+    ));
     test.batch(2);
     assert_eq!(numbers(&test.send()), (0, 3, 2));
 }
@@ -167,7 +170,7 @@ fn an_open_batch_lingers_while_the_broker_is_busy_and_takes_more_records() {
     let mut test = test();
     test.append();
     let until = test.now + LINGER;
-    assert!(matches!(test.queue.next(test.now, false, usize::MAX), Next::At(at) if at == until));
+    assert!(matches!(test.queue.next(test.now, false, usize::MAX), Next::Linger(at) if at == until));
     test.append();
     test.pass(LINGER);
     let Next::Send(outgoing) = test.queue.next(test.now, false, usize::MAX) else {
@@ -239,7 +242,7 @@ fn a_new_leader_gets_one_batch_first_and_nothing_before_the_old_one_has_answered
     test.queue.set_leader(Some(THERE));
     assert!(matches!(test.next(), Next::Waiting));
     test.settle(a, answered(ErrorCode::NOT_LEADER_OR_FOLLOWER));
-    assert!(matches!(test.next(), Next::At(_)));
+    assert!(matches!(test.next(), Next::BackOff(_)));
     test.settle(b, Attempt::Lost);
     test.pass(BACKOFF);
     let again = test.send();
@@ -267,7 +270,7 @@ fn a_lost_answer_is_resent_unchanged_and_alone() {
     let bytes = a.batch.bytes();
     test.settle(a, Attempt::Lost);
     test.settle(b, Attempt::Lost);
-    assert!(matches!(test.next(), Next::At(_)));
+    assert!(matches!(test.next(), Next::BackOff(_)));
     test.pass(BACKOFF);
     let a = test.send();
     assert_eq!(a.batch.bytes(), bytes);
@@ -299,7 +302,7 @@ fn a_true_gap_raises_the_epoch_and_numbers_everything_anew_in_order() {
     (0..2).for_each(|_| test.batch(2));
     let (a, b) = (test.send(), test.send());
     test.settle(a, answered(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
-    assert!(matches!(test.next(), Next::At(_)));
+    assert!(matches!(test.next(), Next::BackOff(_)));
     test.settle(b, answered(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
     test.pass(BACKOFF);
     let a = test.send();
@@ -452,7 +455,7 @@ fn a_reported_batch_that_turns_out_unwritten_is_not_sent_again() {
     test.pass(DELIVERY);
     test.expire();
     test.batch(1);
-    assert!(matches!(test.settle(a, answered(ErrorCode::NOT_ENOUGH_REPLICAS)), Settled::Failed { .. }));
+    assert!(matches!(test.settle(a, answered(ErrorCode::NOT_ENOUGH_REPLICAS)), Settled::Failed(_)));
     assert_eq!(numbers(&test.send()), (1, 0, 1));
 }
 
@@ -499,7 +502,7 @@ fn a_new_leader_is_not_made_to_wait_for_the_back_off_of_the_old_one() {
     test.batch(1);
     let a = test.send();
     test.settle(a, answered(ErrorCode::NOT_LEADER_OR_FOLLOWER));
-    assert!(matches!(test.next(), Next::At(_)));
+    assert!(matches!(test.next(), Next::BackOff(_)));
     assert!(test.queue.set_leader(Some(THERE)));
     assert!(!test.queue.set_leader(Some(THERE)));
     assert!(matches!(test.next(), Next::Send(_)));
@@ -515,7 +518,7 @@ fn without_idempotence_nothing_is_numbered_and_a_reported_batch_is_dropped() {
     test.pass(DELIVERY);
     let told = test.expire();
     assert_eq!(told, [(Told(vec![0]), Fate::PossiblyWritten), (Told(vec![1]), Fate::PossiblyWritten)]);
-    assert!(matches!(test.settle(b, Attempt::Lost), Settled::Failed { .. }));
+    assert!(matches!(test.settle(b, Attempt::Lost), Settled::Failed(_)));
     assert!(test.queue.is_empty());
 }
 
@@ -552,6 +555,16 @@ fn a_batch_given_up_while_it_was_compressed_is_not_sent() {
 }
 
 #[test]
+fn a_batch_that_the_codec_lost_was_not_written() {
+    let mut test = test_with(QueueSettings { compressed: true, ..settings() });
+    test.batch(1);
+    let Next::Compress(ticket, _) = test.next() else { panic!("nothing to compress") };
+    let lost = test.queue.lost(ticket).expect("it was being compressed");
+    assert_eq!((lost.to, lost.fate), (Told(vec![0]), Fate::NotWritten));
+    assert!(test.queue.is_empty() && test.queue.lost(ticket).is_none());
+}
+
+#[test]
 fn an_answer_to_nothing_changes_nothing() {
     let mut test = test();
     test.batch(1);
@@ -572,7 +585,7 @@ fn giving_up_tells_everybody_what_is_known() {
     test.settle(b, answered(ErrorCode::NOT_ENOUGH_REPLICAS));
     test.append();
     let told = test.queue.give_up(Told::clone);
-    let fates: Vec<_> = told.iter().map(|(_, fate)| *fate).collect();
+    let fates: Vec<_> = told.iter().map(|told| told.fate).collect();
     assert_eq!(fates, [Fate::PossiblyWritten, Fate::NotWritten, Fate::NotWritten]);
     assert!(matches!(test.settle(a, WRITTEN), Settled::Written { .. }));
     assert!(test.queue.is_empty());

@@ -1,0 +1,103 @@
+//! The producer id: asked for once, when the first batch needs it, and again when a partition has used up its epochs.
+//!
+//! ```text
+//!            needed                        answered
+//!  unknown ─────────▶ asking (retries) ─────────────▶ known ──── epochs used up ────▶ asking
+//!     ▲                  │
+//!     └── refused: who waits fails
+//! ```
+
+use std::sync::{Arc, Mutex};
+
+use ottla_core::{backoff::Backoff, produce::ProducerIdentity};
+use ottla_protocol::messages::InitProducerIdRequest;
+
+use super::{inner::Inner, topic::Partition};
+use crate::{
+    Error, Result,
+    net::{Lane, lock},
+};
+
+/// The producer id, and who waits for it.
+#[derive(Default)]
+pub(super) struct Identity(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    known: Option<ProducerIdentity>,
+    waiting: Vec<Arc<Partition>>,
+    asking: bool,
+}
+
+impl Identity {
+    /// The producer id, if it is known and other than the one that the partition used up. Otherwise it is asked for,
+    /// and the partition is listed when it is here.
+    pub(super) fn get(
+        &self,
+        inner: &Arc<Inner>,
+        partition: &Arc<Partition>,
+        former: Option<i64>,
+    ) -> Option<ProducerIdentity> {
+        let mut state = lock(&self.0);
+        if let Some(known) = state.known.filter(|known| former != Some(known.id)) {
+            return Some(known);
+        }
+        state.waiting.push(partition.clone());
+        if !std::mem::replace(&mut state.asking, true) {
+            inner.client.spawn("producer id", ask(inner.clone()));
+        }
+        None
+    }
+
+    fn answered(&self, inner: &Arc<Inner>, answer: Result<ProducerIdentity>) {
+        let waiting = {
+            let mut state = lock(&self.0);
+            state.asking = false;
+            state.known = answer.as_ref().ok().copied();
+            std::mem::take(&mut state.waiting)
+        };
+        match answer {
+            Ok(_) => waiting.iter().for_each(|partition| inner.list(partition)),
+            Err(error) => inner.give_up(&waiting, &error),
+        }
+    }
+}
+
+async fn ask(inner: Arc<Inner>) {
+    let answer = tokio::select! {
+        biased;
+        () = inner.ended() => Err(Error::closed()),
+        answer = ask_until_answered(&inner) => answer,
+    };
+    inner.identity.answered(&inner, answer);
+}
+
+/// Asks one broker after the other until one gives an id or says that there will be none.
+async fn ask_until_answered(inner: &Inner) -> Result<ProducerIdentity> {
+    let mut backoff = Backoff::new(inner.config.retry_backoff);
+    loop {
+        match ask_once(inner).await {
+            Err(error) if error.is_retriable() => {
+                tracing::debug!(error = format_args!("{error:#}"), "no producer id yet");
+                tokio::time::sleep(backoff.on_failure(inner.client.env.random())).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask_once(inner: &Inner) -> Result<ProducerIdentity> {
+    let connection = inner.client.brokers.any(Lane::Control).await?;
+    let version = connection.version::<InitProducerIdRequest>(0..=i16::MAX)?;
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        // Means something for transactions only; Java sends the same.
+        transaction_timeout_ms: i32::MAX,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..InitProducerIdRequest::default()
+    };
+    let answer = connection.call(&request, version, inner.config.request_timeout).await?;
+    answer.error_code.ok().map_err(|code| Error::broker(code, "no producer id"))?;
+    Ok(ProducerIdentity { id: answer.producer_id, epoch: answer.producer_epoch })
+}
