@@ -50,6 +50,7 @@ struct Inner {
     retry_after: Option<Duration>,
     possibly_written: bool,
     fatal: bool,
+    retriable: bool,
     problems: Vec<ConfigProblem>,
 }
 
@@ -93,6 +94,7 @@ impl Error {
     pub fn is_retriable(&self) -> bool {
         !self.0.fatal
             && match self.0.kind {
+                _ if self.0.retriable => true,
                 ErrorKind::Broker(code) => code.is_retriable(),
                 // The connection was closed; a new one may well answer properly.
                 ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Peer => true,
@@ -157,6 +159,7 @@ impl Error {
             retry_after: None,
             possibly_written: false,
             fatal: false,
+            retriable: false,
             problems: Vec::new(),
         }))
     }
@@ -253,6 +256,11 @@ impl Error {
     /// Marks it as one after which the record may be in the log.
     pub(crate) fn with_possibly_written(self) -> Self {
         self.edit(|inner| inner.possibly_written = true)
+    }
+
+    /// Marks it as one after which the same call may succeed, whatever its kind.
+    pub(crate) fn with_retriable(self) -> Self {
+        self.edit(|inner| inner.retriable = true)
     }
 
     /// Marks it as one after which the producer, consumer or session is of no use.

@@ -14,11 +14,13 @@ mod error;
 pub mod event;
 mod metadata;
 mod net;
+mod producer;
+mod record;
 #[cfg(test)]
 mod scripted;
 mod topic_partition;
 
-pub use ottla_protocol::{ErrorCode, TopicId};
+pub use ottla_protocol::{ErrorCode, TopicId, compression::Compression};
 
 pub use self::{
     admin::{Admin, NewTopic, PerItem},
@@ -26,6 +28,11 @@ pub use self::{
     config::{ClientConfig, ConfigProblem, Properties},
     error::{Error, ErrorKind, Result},
     event::{Event, Events},
+    producer::{
+        Acks, Choice, HeaderWriter, Partitioner, Producer, ProducerBuilder, ProducerInterceptor, Receipt,
+        RecordMetadata, SendError, TopicProducer, TopicView, TryEnqueueError,
+    },
+    record::{Header, Headers, Record},
     topic_partition::TopicPartition,
 };
 

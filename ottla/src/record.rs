@@ -224,8 +224,13 @@ mod tests {
 
     #[test]
     fn anything_made_of_bytes_is_a_value() {
-        let values = [Record::from("text"), Record::from(b"bytes"), Record::from(&vec![1_u8]), Record::new(&[0_u8; 2])];
-        assert_eq!(values.map(|record| record.value_bytes().map(<[u8]>::len)), [Some(4), Some(5), Some(1), Some(2)]);
+        let vec = vec![1_u8];
+        let values =
+            [Record::from("text"), Record::from(b"bytes"), Record::from(&vec), Record::new(&[0_u8; 2])];
+        assert_eq!(
+            values.map(|record| record.value_bytes().map(<[u8]>::len)),
+            [Some(4), Some(5), Some(1), Some(2)]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    marker::PhantomData,
     ops::RangeInclusive,
     pin::Pin,
     sync::{
@@ -227,9 +228,27 @@ impl Connection {
         R: Request<Response: Send + 'static> + 'static,
     {
         let (answer_to, reply) = oneshot::channel();
-        let settle = Box::new(Decode::<R> { version, answer_to });
+        // Whoever waited may have given up.
+        let on_answer = move |answer| drop(answer_to.send(answer));
+        let settle = Box::new(Decode { version, on_answer, request: PhantomData::<fn(R)> });
         self.enqueue(request, version, timeout, Answer::Required, settle, None)?;
         Ok(Reply(reply))
+    }
+
+    /// Sends a request and calls `on_answer` once, with the answer or with why there is none: in the connection's
+    /// reader, where it must not take long, or before this returns. It saves the hop to a task.
+    pub(crate) fn send_with<R>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+        on_answer: impl FnOnce(Result<R::Response, RequestError>) + Send + 'static,
+    ) where
+        R: Request<Response: Send + 'static> + 'static,
+    {
+        let settle = Box::new(Decode { version, on_answer, request: PhantomData::<fn(R)> });
+        // `on_answer` has heard of an error.
+        let _ = self.enqueue(request, version, timeout, Answer::Required, settle, None);
     }
 
     /// [`Connection::send`] and the wait for the answer.
@@ -259,6 +278,7 @@ impl Connection {
         Ok(Written(receiver))
     }
 
+    /// Queues a request and writes it if that is possible at once. An error goes to `settle` as well.
     fn enqueue<R: Request>(
         &self,
         request: &R,
@@ -271,8 +291,13 @@ impl Connection {
         let inner = &*self.0;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let client_id = inner.context.config.client_id.as_deref();
-        let segments = encode_request(version, id, client_id, request)
-            .map_err(|error| Error::misuse(format!("{} cannot be encoded", R::NAME)).with_source(error))?;
+        let segments = match encode_request(version, id, client_id, request) {
+            Ok(segments) => segments,
+            Err(error) => {
+                let error = Error::misuse(format!("{} cannot be encoded", R::NAME)).with_source(error);
+                return refuse(settle, error);
+            }
+        };
         let queued = Queued {
             writing: Writing::new(id, segments, on_written),
             answer,
@@ -282,7 +307,8 @@ impl Connection {
         {
             let mut state = lock(&inner.state);
             if state.closed {
-                return Err(inner.closed.get().unwrap_or_else(Error::closed));
+                drop(state);
+                return refuse(queued.pending.settle, inner.closed.get().unwrap_or_else(Error::closed));
             }
             state.queue.push_back(queued);
         }
@@ -556,32 +582,42 @@ trait Settle: Send {
     fn failed(self: Box<Self>, error: RequestError);
 }
 
-struct Decode<R: Request> {
+struct Decode<R, F> {
     version: i16,
-    answer_to: oneshot::Sender<Result<R::Response, RequestError>>,
+    on_answer: F,
+    request: PhantomData<fn(R)>,
 }
 
-impl<R: Request<Response: Send>> Settle for Decode<R> {
+impl<R, F> Settle for Decode<R, F>
+where
+    R: Request,
+    F: FnOnce(Result<R::Response, RequestError>) + Send,
+{
     fn answered(self: Box<Self>, frame: Bytes, throttled: &mut dyn FnMut(i32)) -> Result<(), DecodeError> {
         // Decoded even if nobody waits any more: the throttle time counts.
         match decode_response::<R>(self.version, frame) {
             Ok((_, response)) => {
                 throttled(response.throttle_time_ms());
-                let _ = self.answer_to.send(Ok(response));
+                (self.on_answer)(Ok(response));
                 Ok(())
             }
             Err(error) => {
                 let what = format!("the answer to {} cannot be decoded", R::NAME);
                 let undecodable = Error::peer(what).with_source(error);
-                let _ = self.answer_to.send(Err(RequestError { error: undecodable, sent: true }));
+                (self.on_answer)(Err(RequestError { error: undecodable, sent: true }));
                 Err(error)
             }
         }
     }
 
     fn failed(self: Box<Self>, error: RequestError) {
-        let _ = self.answer_to.send(Err(error));
+        (self.on_answer)(Err(error));
     }
+}
+
+fn refuse(settle: Box<dyn Settle>, error: Error) -> Result<()> {
+    settle.failed(RequestError { error: error.clone(), sent: false });
+    Err(error)
 }
 
 /// Nobody waits for the answer.

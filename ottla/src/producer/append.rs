@@ -82,7 +82,8 @@ impl Inner {
         };
         let receipt = Receipt::new(completion.outcome.clone(), index);
         if sticky {
-            slot.sticky_bytes += value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len) + RECORD_OVERHEAD / 3;
+            slot.sticky_bytes +=
+                value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len) + RECORD_OVERHEAD / 3;
             if slot.sticky_bytes >= self.config.queue.batch_size {
                 slot.sticky_bytes = 0;
                 topic.switch(table, self.client.env.random());
@@ -263,7 +264,9 @@ impl Inner {
         let metadata = &self.client.metadata;
         let mut snapshot = metadata.snapshot();
         loop {
-            if let Some(told) = snapshot.topics.get(&*topic.name).filter(|told| told.partition(number).is_some()) {
+            if let Some(told) =
+                snapshot.topics.get(&*topic.name).filter(|told| told.partition(number).is_some())
+            {
                 self.learn(topic, told);
                 return Ok(());
             }

@@ -116,7 +116,8 @@ mod tests {
     fn no_more_is_kept_than_allowed() {
         let buffers = Buffers::new(250_000);
         (0..3).for_each(|_| buffers.give(batch(100_000)));
-        let kept = std::iter::repeat_with(|| buffers.take()).take_while(|buffer| buffer.capacity() > 0).count();
+        let kept =
+            std::iter::repeat_with(|| buffers.take()).take_while(|buffer| buffer.capacity() > 0).count();
         assert_eq!(kept, 2);
         assert_eq!(lock(&buffers.state).bytes, 0);
     }

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use ottla_protocol::compression::Compression;
 
 use super::{
-    Acks, Choice, Partitioner, Producer, ProducerInterceptor, TopicView, config::ProducerConfig, inner::Inner,
-    partitioner::By,
+    Acks, Choice, Partitioner, Producer, ProducerInterceptor, TopicView, config::ProducerConfig,
+    inner::Inner, partitioner::By,
 };
 use crate::{
     Client, Error, Properties, Record, Result,

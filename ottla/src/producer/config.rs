@@ -197,13 +197,22 @@ mod tests {
         assert_eq!(problem(&[("delivery.timeout.ms", "1000")]), "delivery.timeout.ms");
         let short = [("delivery.timeout.ms", "1000"), ("request.timeout.ms", "900"), ("linger.ms", "0")];
         assert_eq!(read(&short).unwrap().queue.delivery_timeout, SECOND);
-        assert_eq!(read(&[("request.timeout.ms", "600000")]).unwrap().queue.delivery_timeout, 600 * SECOND + 5 * MILLISECOND);
+        assert_eq!(
+            read(&[("request.timeout.ms", "600000")]).unwrap().queue.delivery_timeout,
+            600 * SECOND + 5 * MILLISECOND
+        );
     }
 
     #[test]
     fn a_level_that_the_codec_does_not_have_is_refused() {
-        assert_eq!(problem(&[("compression.type", "gzip"), ("compression.gzip.level", "77")]), "compression.gzip.level");
-        assert_eq!(read(&[("compression.type", "zstd"), ("compression.zstd.level", "-5")]).unwrap().level, Some(-5));
+        assert_eq!(
+            problem(&[("compression.type", "gzip"), ("compression.gzip.level", "77")]),
+            "compression.gzip.level"
+        );
+        assert_eq!(
+            read(&[("compression.type", "zstd"), ("compression.zstd.level", "-5")]).unwrap().level,
+            Some(-5)
+        );
     }
 
     #[test]

@@ -3,12 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Receipt, RecordMetadata, SendError, TryEnqueueError,
-    append::Blocked,
-    builder::ProducerBuilder,
-    inner::Inner,
-    interceptor::AddedHeaders,
-    topic::Topic,
+    Receipt, RecordMetadata, SendError, TryEnqueueError, append::Blocked, builder::ProducerBuilder,
+    inner::Inner, interceptor::AddedHeaders, topic::Topic,
 };
 use crate::{Client, Error, Record, Result};
 
@@ -207,7 +203,12 @@ impl Inner {
 
     /// Apart, so that the future of a record that need not wait stays small.
     #[cold]
-    async fn enqueue_waiting(self: &Arc<Self>, topic: &Topic, record: Record<'_>, blocked: Blocked) -> Result<Receipt> {
+    async fn enqueue_waiting(
+        self: &Arc<Self>,
+        topic: &Topic,
+        record: Record<'_>,
+        blocked: Blocked,
+    ) -> Result<Receipt> {
         Box::pin(self.append_waiting(topic, &record, &AddedHeaders::NONE, blocked)).await
     }
 
@@ -215,7 +216,9 @@ impl Inner {
     fn try_enqueue(self: &Arc<Self>, topic: &Topic, record: Record<'_>) -> Result<Receipt, TryEnqueueError> {
         let added = AddedHeaders::collect(&self.interceptors, &topic.name, &record);
         let appended = match self.append(topic, &record, &added, &mut None) {
-            Err(Blocked::UnknownTopic) if self.look_up(topic) => self.append(topic, &record, &added, &mut None),
+            Err(Blocked::UnknownTopic) if self.look_up(topic) => {
+                self.append(topic, &record, &added, &mut None)
+            }
             appended => appended,
         };
         added.recycle();

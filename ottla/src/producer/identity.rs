@@ -98,6 +98,8 @@ async fn ask_once(inner: &Inner) -> Result<ProducerIdentity> {
         ..InitProducerIdRequest::default()
     };
     let answer = connection.call(&request, version, inner.config.request_timeout).await?;
-    answer.error_code.ok().map_err(|code| Error::broker(code, "no producer id"))?;
+    if !answer.error_code.is_ok() {
+        return Err(Error::broker(answer.error_code, "no producer id"));
+    }
     Ok(ProducerIdentity { id: answer.producer_id, epoch: answer.producer_epoch })
 }

@@ -52,7 +52,10 @@ impl InFlight {
                     None => End::failed(Attempt::Lost, Error::peer("the answer left the partition out")),
                 });
                 if answer.surplus() > 0 {
-                    tracing::warn!(partitions = answer.surplus(), "a broker answered for partitions that were not asked about");
+                    tracing::warn!(
+                        partitions = answer.surplus(),
+                        "a broker answered for partitions that were not asked about"
+                    );
                 }
             }
             Err(failed) => self.failed(&failed),
@@ -114,7 +117,8 @@ impl InFlight {
         }
         match settled {
             Settled::Written { completion, base_offset, facts } => {
-                let log_append_time = end.answer.map(|answer| answer.log_append_time_ms).filter(|time| *time >= 0);
+                let log_append_time =
+                    end.answer.map(|answer| answer.log_append_time_ms).filter(|time| *time >= 0);
                 inner.written(&partition, completion, base_offset, log_append_time, facts, bytes);
                 inner.buffers.give(wire);
             }
@@ -163,7 +167,8 @@ impl End {
             .filter(|(index, _)| *index < facts.records)
             .map(|(index, culprit)| {
                 let message = culprit.batch_index_error_message.as_ref();
-                let what = message.map_or_else(|| "the record was refused".to_owned(), |text| text.to_string());
+                let what =
+                    message.map_or_else(|| "the record was refused".to_owned(), |text| text.to_string());
                 (index, SendError::NotWritten(error.clone().context(what)))
             })
             .collect();
@@ -173,7 +178,8 @@ impl End {
             Fate::NotWritten => {
                 let mut culprits = culprits;
                 culprits.sort_by_key(|(index, _)| *index);
-                let others = error.clone().context("not written, since other records of its batch were refused");
+                let others =
+                    error.clone().context("not written, since other records of its batch were refused");
                 Outcome::FailedByRecord { culprits, others: SendError::NotWritten(others.with_retriable()) }
             }
         }

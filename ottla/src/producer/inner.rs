@@ -197,7 +197,14 @@ impl Inner {
     }
 
     /// A batch is given up, or its sender is told at the deadline.
-    pub(super) fn failed(&self, batch: &BatchOutcome, outcome: Outcome, error: Error, fate: Fate, facts: Facts) {
+    pub(super) fn failed(
+        &self,
+        batch: &BatchOutcome,
+        outcome: Outcome,
+        error: Error,
+        fate: Fate,
+        facts: Facts,
+    ) {
         if !batch.resolve(outcome) {
             // Its sender was told before.
             return;

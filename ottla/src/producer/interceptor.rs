@@ -55,6 +55,8 @@ thread_local! {
 }
 
 impl AddedHeaders {
+    pub(super) const NONE: Self = Self { keys: String::new(), values: Vec::new(), ends: Vec::new() };
+
     /// What the interceptors add to `record`.
     pub(super) fn collect(
         interceptors: &[Arc<dyn ProducerInterceptor>],
@@ -62,7 +64,7 @@ impl AddedHeaders {
         record: &Record<'_>,
     ) -> Self {
         if interceptors.is_empty() {
-            return Self::default();
+            return Self::NONE;
         }
         let mut added = SPARE.take().unwrap_or_default();
         for interceptor in interceptors {
@@ -153,7 +155,8 @@ mod tests {
             let added = AddedHeaders::collect(&interceptors, "orders", &record);
             let all = added.behind(&record);
             assert_eq!(all.len(), 4);
-            let all: Vec<_> = all.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
+            let all: Vec<_> =
+                all.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
             let expected = [
                 ("via", Some(&b"web"[..])),
                 ("topic", Some(&b"orders"[..])),

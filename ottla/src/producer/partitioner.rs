@@ -76,7 +76,11 @@ impl fmt::Debug for dyn Partitioner {
 ///
 /// # Errors
 /// It panicked.
-pub(super) fn ask(partitioner: &dyn Partitioner, record: &Record<'_>, topic: &TopicView<'_>) -> Result<Choice> {
+pub(super) fn ask(
+    partitioner: &dyn Partitioner,
+    record: &Record<'_>,
+    topic: &TopicView<'_>,
+) -> Result<Choice> {
     // Nothing of ours is touched in there, so that nothing can be left half-done.
     catch_unwind(AssertUnwindSafe(|| partitioner.partition(record, topic)))
         .map_err(|_| Error::misuse(format!("the partitioner panicked on a record for {}", topic.name())))

@@ -131,12 +131,22 @@ pub(super) struct Destination {
 /// What became of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Written { base_offset: Option<i64>, log_append_time: Option<i64> },
+    Written {
+        base_offset: Option<i64>,
+        log_append_time: Option<i64>,
+    },
     Failed(SendError),
     /// The culprits, by position and in order; the others failed only with them (KIP-467).
-    FailedByRecord { culprits: Vec<(u32, SendError)>, others: SendError },
+    FailedByRecord {
+        culprits: Vec<(u32, SendError)>,
+        others: SendError,
+    },
     /// The first `at` records, and the rest.
-    Split { at: u32, first: Arc<BatchOutcome>, rest: Arc<BatchOutcome> },
+    Split {
+        at: u32,
+        first: Arc<BatchOutcome>,
+        rest: Arc<BatchOutcome>,
+    },
 }
 
 /// The completion that all records of a batch share.
@@ -419,7 +429,9 @@ mod tests {
         let (first, rest) = batch.split(2);
         assert!(Pin::new(&mut receipts[2]).poll(&mut cx).is_pending());
         rest.resolve(Outcome::Written { base_offset: Some(90), log_append_time: None });
-        let Poll::Ready(Ok(written)) = Pin::new(&mut receipts[2]).poll(&mut cx) else { panic!("it was written") };
+        let Poll::Ready(Ok(written)) = Pin::new(&mut receipts[2]).poll(&mut cx) else {
+            panic!("it was written")
+        };
         assert_eq!(written.offset(), Some(90));
         assert!(receipts[1].try_result().is_none());
         first.resolve(failed());

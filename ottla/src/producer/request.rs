@@ -72,7 +72,6 @@ impl Draft {
             let data = PartitionProduceData {
                 index: part.partition.number(),
                 records: Some(part.batch.bytes()),
-                ..PartitionProduceData::default()
             };
             match topics.last_mut() {
                 Some(topic) if topic.topic_id == part.topic_id && topic.name == part.partition.wire_name => {
@@ -82,7 +81,6 @@ impl Draft {
                     name: part.partition.wire_name.clone(),
                     topic_id: part.topic_id,
                     partition_data: vec![data],
-                    ..TopicProduceData::default()
                 }),
             }
         }
@@ -143,7 +141,12 @@ impl Answer {
     }
 
     /// Tells the metadata who leads the partition, if the answer says so (KIP-951).
-    pub(super) fn pass_hint_on(&self, metadata: &MetadataDriver, part: &Part, answer: &PartitionProduceResponse) {
+    pub(super) fn pass_hint_on(
+        &self,
+        metadata: &MetadataDriver,
+        part: &Part,
+        answer: &PartitionProduceResponse,
+    ) {
         let leader = &answer.current_leader;
         if leader.leader_id < 0 || answer.error_code.is_ok() {
             return;

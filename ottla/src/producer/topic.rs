@@ -118,7 +118,13 @@ impl Topic {
 
     /// Takes over what the cluster says. The number of partitions never falls, unless it is another incarnation: an
     /// answer that lacks some is stale (and records that wait for them must not fail by it).
-    pub(super) fn learn(&self, told: &TopicMetadata, settings: QueueSettings, unheard: &Arc<Unheard>, closed: bool) {
+    pub(super) fn learn(
+        &self,
+        told: &TopicMetadata,
+        settings: QueueSettings,
+        unheard: &Arc<Unheard>,
+        closed: bool,
+    ) {
         let _updating = lock(&self.updating);
         let known = self.table();
         if known.is_some_and(|table| table.partitions.len() >= told.partitions.len() && table.id == told.id) {
@@ -129,7 +135,8 @@ impl Topic {
         self.each_partition(|partition| partitions.push(partition.clone()));
         partitions.truncate(told.partitions.len());
         for number in (0..).skip(partitions.len()).take(told.partitions.len() - partitions.len()) {
-            let destination = Destination { topic: self.name.clone(), partition: number, unheard: unheard.clone() };
+            let destination =
+                Destination { topic: self.name.clone(), partition: number, unheard: unheard.clone() };
             partitions.push(Arc::new(Partition::new(destination, told, settings, closed)));
         }
         let table = Arc::new(Table { id: told.id, partitions: partitions.into(), next: OnceLock::new() });
@@ -209,9 +216,10 @@ impl Partition {
 
     /// Publishes how many batches wait. Called with the lock held.
     pub(super) fn publish_backlog(&self, slot: &Slot) {
-        let waiting = slot.queue.leader().map_or(NO_LEADER, |_: Leader| {
-            u32::try_from(slot.queue.len()).unwrap_or(NO_LEADER - 1)
-        });
+        let waiting = slot
+            .queue
+            .leader()
+            .map_or(NO_LEADER, |_: Leader| u32::try_from(slot.queue.len()).unwrap_or(NO_LEADER - 1));
         self.backlog.store(waiting, Ordering::Relaxed);
     }
 }
