@@ -20,7 +20,8 @@ use crate::{
 /// A client of one Kafka cluster: its connections, and what is known of the cluster.
 ///
 /// Producers, consumers and admins are made from it and share it. Cheap to clone. It lives on the tokio runtime that it
-/// was built on; when that is gone, every call answers [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+/// was built on, or [on its own](ClientBuilder::dedicated_io); when that is gone, every call answers
+/// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
 ///
 /// When the last handle is dropped, also of what was made from it, it closes in the background; [`Client::close`]
 /// waits for that.
@@ -32,6 +33,7 @@ use crate::{
 ///     Client::builder()
 ///         .bootstrap_servers(["b1.internal:9092", "b2.internal:9092"])
 ///         .client_id("billing-7") // goes out byte for byte
+///         .dedicated_io() // goes on when a handler blocks every thread of the program's runtime
 ///         .connect()
 ///         .await // wrong address: an error here
 /// }
@@ -174,7 +176,37 @@ impl Drop for Shared {
 #[must_use = "nothing happens before `build` or `connect`"]
 pub struct ClientBuilder {
     settings: Settings,
-    env: Option<Arc<dyn Env>>,
+    world: World,
+}
+
+/// Where the client's tasks and sockets live.
+#[derive(Clone, Default)]
+enum World {
+    /// On the runtime that `build` is called on.
+    #[default]
+    Current,
+    /// On a runtime of the client's own.
+    Dedicated,
+    Given(Arc<dyn Env>),
+}
+
+impl World {
+    fn env(self) -> Result<Arc<dyn Env>> {
+        match self {
+            Self::Given(env) => Ok(env),
+            Self::Current => match Tokio::current() {
+                Ok(env) => Ok(Arc::new(env)),
+                Err(error) => {
+                    let what = "a client has to be built inside of a tokio runtime, or with `dedicated_io`";
+                    Err(Error::misuse(what).with_source(error))
+                }
+            },
+            Self::Dedicated => match Tokio::dedicated() {
+                Ok(env) => Ok(Arc::new(env)),
+                Err(error) => Err(Error::io("cannot start a thread for the client's I/O", error)),
+            },
+        }
+    }
 }
 
 impl ClientBuilder {
@@ -256,9 +288,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Gives the client a runtime and a thread of its own, so that a program that blocks every thread of its runtime
+    /// does not hold up the client's I/O.
+    pub fn dedicated_io(mut self) -> Self {
+        self.world = World::Dedicated;
+        self
+    }
+
     /// The world that the client lives in, in place of tokio and the operating system: for tests and simulation.
     pub fn env(mut self, env: Arc<dyn Env>) -> Self {
-        self.env = Some(env);
+        self.world = World::Given(env);
         self
     }
 
@@ -266,15 +305,10 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong, and
-    /// [`ErrorKind::Misuse`](crate::ErrorKind::Misuse) outside of a tokio runtime.
+    /// [`ErrorKind::Misuse`](crate::ErrorKind::Misuse) outside of a tokio runtime (unless with `dedicated_io`).
     pub fn build(self) -> Result<Client> {
         let config = ClientConfig::read(&self.settings)?;
-        let env = match self.env {
-            Some(env) => env,
-            None => Arc::new(Tokio::current().map_err(|error| {
-                Error::misuse("a client has to be built inside of a tokio runtime").with_source(error)
-            })?),
-        };
+        let env = self.world.env()?;
         let context = Context::new(env, config);
         let brokers = Brokers::new(&context);
         let metadata = MetadataDriver::start(&context, &brokers);

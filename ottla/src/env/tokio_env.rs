@@ -6,10 +6,14 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{net::TcpStream, runtime::Handle};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Handle, Runtime},
+};
 
 use super::{BoxFuture, Duplex, Env, Work};
 
@@ -18,6 +22,20 @@ use super::{BoxFuture, Duplex, Env, Work};
 pub struct Tokio {
     runtime: Handle,
     started: Instant,
+    /// A runtime of our own, which ends with the last clone.
+    _dedicated: Option<Arc<Dedicated>>,
+}
+
+/// Ends its runtime without waiting for it: the last handle may be dropped in a task, where nothing may block.
+#[derive(Debug)]
+struct Dedicated(Option<Runtime>);
+
+impl Drop for Dedicated {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Tokio {
@@ -26,7 +44,19 @@ impl Tokio {
     /// # Errors
     /// Outside of a tokio runtime.
     pub fn current() -> Result<Self, tokio::runtime::TryCurrentError> {
-        Ok(Self { runtime: Handle::try_current()?, started: Instant::now() })
+        Ok(Self { runtime: Handle::try_current()?, started: Instant::now(), _dedicated: None })
+    }
+
+    /// A runtime with a thread of its own: what blocks the threads of another runtime does not hold up its tasks.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn dedicated() -> io::Result<Self> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("ottla-io").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let dedicated = Some(Arc::new(Dedicated(Some(runtime))));
+        Ok(Self { runtime: handle, started: Instant::now(), _dedicated: dedicated })
     }
 }
 

@@ -69,10 +69,8 @@ impl Draft {
         }
         let mut topics: Vec<TopicProduceData> = Vec::new();
         for part in &self.parts {
-            let data = PartitionProduceData {
-                index: part.partition.number(),
-                records: Some(part.batch.bytes()),
-            };
+            let data =
+                PartitionProduceData { index: part.partition.number(), records: Some(part.batch.bytes()) };
             match topics.last_mut() {
                 Some(topic) if topic.topic_id == part.topic_id && topic.name == part.partition.wire_name => {
                     topic.partition_data.push(data);

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     Client,
     net::{Connection, Lane},
-    scripted::{DecodeBody, Reply, Script, answer, api_versions, serve},
+    scripted::{Cluster, DecodeBody, Reply, Script, answer, api_versions, serve},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,10 +31,9 @@ fn echo(request: &mut RequestFrame) -> Reply {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the world of this test is the real one")]
-async fn broker() -> String {
+async fn broker(script: Script) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let script: Script = Arc::new(echo);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(stream, script.clone()));
@@ -67,7 +66,7 @@ async fn talk(connection: Connection, who: usize, rounds: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[expect(clippy::disallowed_methods, reason = "the world of this test is the real one")]
 async fn many_threads_share_a_connection() {
-    let client = Client::builder().bootstrap_servers([broker().await]).build().unwrap();
+    let client = Client::builder().bootstrap_servers([broker(Arc::new(echo)).await]).build().unwrap();
     let connection = client.shared().brokers.any(Lane::Control).await.unwrap();
     let tasks: Vec<_> = (0..8).map(|who| tokio::spawn(talk(connection.clone(), who, 40))).collect();
     for task in tasks {
@@ -75,4 +74,36 @@ async fn many_threads_share_a_connection() {
     }
     assert_eq!(connection.in_flight(), 0);
     client.close().await.unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the world of this test is the real one")]
+fn with_dedicated_io_a_blocked_runtime_holds_up_nothing() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (asked, questions) = std::sync::mpsc::channel();
+    let (address, addresses) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let broker = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let script = Cluster::new(&[1]).script();
+            let served = move |request: &mut RequestFrame| {
+                // Nobody listens any more when the test is over.
+                let _ = asked.send(request.api_key);
+                script(request)
+            };
+            address.send(broker(Arc::new(served)).await).unwrap();
+            let _ = stopped.await;
+        });
+    });
+    let age = Duration::from_millis(10);
+    let servers = [addresses.recv().unwrap()];
+    let builder = Client::builder().bootstrap_servers(servers).metadata_max_age(age).dedicated_io();
+    let users = runtime();
+    let client = users.block_on(builder.connect()).unwrap();
+    // From here on nobody polls the user's runtime, and the client goes on asking by age.
+    let metadata = questions.iter().filter(|api| *api == ApiKey::METADATA).take(3).count();
+    assert_eq!(metadata, 3);
+    users.block_on(client.close()).unwrap();
+    drop(stop);
+    broker.join().unwrap();
 }
