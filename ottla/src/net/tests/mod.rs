@@ -3,5 +3,6 @@
 mod brokers;
 mod client;
 mod connection;
+mod hostile;
 mod metadata;
 mod threads;
