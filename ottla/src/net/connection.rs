@@ -210,9 +210,9 @@ impl Connection {
     /// # Errors
     /// `Incompatible`, which names the API and both ranges.
     pub(crate) fn version<R: Request>(&self, wanted: RangeInclusive<i16>) -> Result<i16> {
-        self.versions()
-            .choose::<R>(&wanted)
-            .map_err(|none| Error::incompatible(self.0.describe("nothing in common with")).with_source(none))
+        self.versions().choose::<R>(&wanted).map_err(|none| {
+            Error::incompatible(format!("{}: {none}", self.0.describe("no common version with")))
+        })
     }
 
     /// Sends a request and gives the future of its answer. Never blocks: what the socket does not take at once is
