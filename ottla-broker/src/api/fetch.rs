@@ -108,11 +108,11 @@ impl FetchWait {
         exchange: &Exchange,
     ) -> Option<Outcome> {
         if matches!(self.state, State::Gathering) {
-            let plan = plan(node, &self.wanted, self.bounds);
+            let mut plan = plan(node, &self.wanted, self.bounds);
             if plan.bytes < self.min_bytes && !plan.urgent && now.monotonic < self.deadline {
                 return None;
             }
-            let outstanding = read(node, id, &plan.parts);
+            let outstanding = read(node, id, &mut plan.parts);
             self.state = State::Reading { parts: plan.parts, outstanding };
         }
         match &mut self.state {
@@ -149,13 +149,19 @@ impl FetchWait {
     }
 }
 
-/// Asks the disk for the records of all parts; how many answers are to come is returned.
-fn read(node: &mut Node, id: RequestId, parts: &[Part]) -> usize {
-    let slices = parts.iter().enumerate().filter_map(|(slot, part)| Some((slot, part.records?)));
+/// Takes the records of all parts from memory, or asks the disk for them; how many answers of the disk are to come is
+/// returned.
+fn read(node: &mut Node, id: RequestId, parts: &mut [Part]) -> usize {
     let mut outstanding = 0;
-    for (slot, (key, slice)) in slices {
-        node.read_for(id, slot, key, slice.position, slice.size);
-        outstanding += 1;
+    for (slot, part) in parts.iter_mut().enumerate() {
+        let Some((key, slice)) = part.records else { continue };
+        match node.replicas.get(&key).and_then(|replica| replica.in_memory(&slice)) {
+            Some(records) => part.data.records = Some(records),
+            None => {
+                node.read_for(id, slot, key, slice.position, slice.size);
+                outstanding += 1;
+            }
+        }
     }
     outstanding
 }

@@ -35,8 +35,17 @@ pub(crate) enum Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     next: u64,
-    waiting: BTreeMap<RequestId, (Exchange, Waiting)>,
+    waiting: BTreeMap<RequestId, Entry>,
     watchers: BTreeMap<ReplicaKey, BTreeSet<RequestId>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    exchange: Exchange,
+    waiting: Waiting,
+    /// What it watched when it began to wait, and when its time is up.
+    watched: Vec<ReplicaKey>,
+    deadline: Option<Instant>,
 }
 
 impl Waiting {
@@ -76,36 +85,38 @@ impl Node {
     pub(super) fn wait(&mut self, exchange: Exchange, waiting: Waiting) -> RequestId {
         let id = RequestId(self.requests.next);
         self.requests.next += 1;
-        for key in waiting.watched() {
-            self.requests.watchers.entry(key).or_default().insert(id);
+        let entry = Entry { watched: waiting.watched(), deadline: waiting.deadline(), exchange, waiting };
+        for key in &entry.watched {
+            self.requests.watchers.entry(*key).or_default().insert(id);
         }
-        if let Some(deadline) = waiting.deadline() {
+        if let Some(deadline) = entry.deadline {
             self.timers.insert((deadline, Timer::Request(id)));
         }
-        self.requests.waiting.insert(id, (exchange, waiting));
+        self.requests.waiting.insert(id, entry);
         self.work.push_back(Work::Request(id));
         id
     }
 
     /// Its connection has gone.
     pub(super) fn forget(&mut self, id: RequestId) {
-        if let Some((_, waiting)) = self.requests.waiting.remove(&id) {
-            self.unwatch(id, &waiting);
+        if let Some(entry) = self.requests.waiting.remove(&id) {
+            self.unwatch(id, &entry);
         }
     }
 
     /// Looks whether a request can be answered.
     pub(super) fn look_again(&mut self, now: Now, id: RequestId) {
         // It is taken out, so that it can look at the node; nothing that it does can reach itself.
-        let Some((exchange, mut waiting)) = self.requests.waiting.remove(&id) else { return };
-        match waiting.look(self, now, id, &exchange) {
+        let Some(mut entry) = self.requests.waiting.remove(&id) else { return };
+        let exchange = entry.exchange;
+        match entry.waiting.look(self, now, id, &exchange) {
             Some(outcome) => {
-                self.unwatch(id, &waiting);
+                self.unwatch(id, &entry);
                 self.conclude(now, &exchange, outcome);
                 self.answered(exchange.connection);
             }
             None => {
-                self.requests.waiting.insert(id, (exchange, waiting));
+                self.requests.waiting.insert(id, entry);
             }
         }
     }
@@ -118,16 +129,16 @@ impl Node {
 
     /// Whoever waits for producer ids looks again.
     pub(super) fn wake_producers(&mut self) {
-        let waits = |waiting: &Waiting| matches!(waiting, Waiting::ProducerId(_));
-        let waiting = self.requests.waiting.iter().filter(|(_, (_, waiting))| waits(waiting));
+        let waits = |entry: &Entry| matches!(entry.waiting, Waiting::ProducerId(_));
+        let waiting = self.requests.waiting.iter().filter(|(_, entry)| waits(entry));
         self.work.extend(waiting.map(|(id, _)| Work::Request(*id)));
     }
 
     /// The disk has read something for a request.
     pub(super) fn deliver_read(&mut self, id: RequestId, slot: usize, data: Bytes) {
-        match self.requests.waiting.get_mut(&id) {
-            Some((_, Waiting::Fetch(wait))) => wait.deliver(slot, data),
-            Some((_, Waiting::ListOffsets(wait))) => wait.deliver(slot, data),
+        match self.requests.waiting.get_mut(&id).map(|entry| &mut entry.waiting) {
+            Some(Waiting::Fetch(wait)) => wait.deliver(slot, data),
+            Some(Waiting::ListOffsets(wait)) => wait.deliver(slot, data),
             _ => return,
         }
         self.work.push_back(Work::Request(id));
@@ -135,8 +146,8 @@ impl Node {
 
     /// The controller has answered a call.
     pub(super) fn deliver_results(&mut self, call: CallId, results: &[TopicResult]) {
-        for (id, (_, waiting)) in &mut self.requests.waiting {
-            if let Waiting::Topics(wait) = waiting
+        for (id, entry) in &mut self.requests.waiting {
+            if let Waiting::Topics(wait) = &mut entry.waiting
                 && wait.call() == call
             {
                 wait.deliver(results.to_vec());
@@ -145,17 +156,23 @@ impl Node {
         }
     }
 
-    fn unwatch(&mut self, id: RequestId, waiting: &Waiting) {
-        if let Some(deadline) = waiting.deadline() {
+    fn unwatch(&mut self, id: RequestId, entry: &Entry) {
+        if let Some(deadline) = entry.deadline {
             self.timers.remove(&(deadline, Timer::Request(id)));
         }
-        for key in waiting.watched() {
-            if let Some(watchers) = self.requests.watchers.get_mut(&key) {
+        for key in &entry.watched {
+            if let Some(watchers) = self.requests.watchers.get_mut(key) {
                 watchers.remove(&id);
                 if watchers.is_empty() {
-                    self.requests.watchers.remove(&key);
+                    self.requests.watchers.remove(key);
                 }
             }
         }
+    }
+
+    /// How many requests wait, and how many replicas are watched for them.
+    #[cfg(test)]
+    pub(crate) fn waiting_and_watched(&self) -> (usize, usize) {
+        (self.requests.waiting.len(), self.requests.watchers.len())
     }
 }

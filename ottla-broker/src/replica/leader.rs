@@ -17,6 +17,9 @@ const CATCH_UP_BYTES: u32 = 1 << 20;
 /// A follower that has not acknowledged this much is not pushed more; it is fed from the disk later.
 const UNACKNOWLEDGED_BYTES: u64 = 16 << 20;
 
+/// The longest time between two attempts is the retry interval times two to the power of this.
+const MAX_RESEND_SHIFT: u32 = 2;
+
 /// What a leader knows.
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -48,6 +51,8 @@ struct Progress {
     reading: Option<i64>,
     /// When something was last sent to it or heard of it.
     active: Instant,
+    /// How often the same was sent again since it was last heard of.
+    resent: u32,
     /// When it was last known to have everything.
     caught_up: Instant,
     /// When it last reported, and the end of the log at that time: having reached it later, it was caught up then.
@@ -62,6 +67,7 @@ impl Leader {
             next: end,
             reading: None,
             active: now.monotonic,
+            resent: 0,
             caught_up: now.monotonic,
             reported: (now.monotonic, end),
         };
@@ -105,11 +111,7 @@ impl Leader {
 
     pub(super) fn deadline(&self, end: i64, timing: Timing) -> Option<Instant> {
         let retry = self.wanted.as_ref().map(|(_, asked)| *asked + timing.retry);
-        let resend = self.followers.values().filter_map(|progress| {
-            let unacknowledged =
-                progress.acknowledged.is_some_and(|acknowledged| acknowledged < progress.next);
-            unacknowledged.then(|| progress.active + timing.retry)
-        });
+        let resend = self.followers.values().filter_map(|progress| progress.resend_at(timing));
         let shrink = self.followers.iter().filter_map(|(node, progress)| {
             let behind = progress.acknowledged.is_none_or(|acknowledged| acknowledged < end);
             let counts = self.wanted.is_none() && self.isr.contains(node);
@@ -125,6 +127,15 @@ impl Leader {
             let end = if *member == node { Some(written) } else { self.followers.get(member)?.acknowledged };
             Some(least.min(end?))
         })
+    }
+}
+
+impl Progress {
+    /// When to send again what is not acknowledged: a node that does not answer is asked ever more slowly, since what
+    /// is sent to a frozen one piles up in front of it.
+    fn resend_at(&self, timing: Timing) -> Option<Instant> {
+        let unacknowledged = self.acknowledged.is_some_and(|acknowledged| acknowledged < self.next);
+        unacknowledged.then(|| self.active + timing.retry * (1 << self.resent.min(MAX_RESEND_SHIFT)))
     }
 }
 
@@ -158,6 +169,7 @@ impl Replica {
             progress.acknowledged = None;
         }
         progress.active = now.monotonic;
+        progress.resent = 0;
         if state.resync {
             progress.next = state.end_offset;
             progress.reading = None;
@@ -213,13 +225,12 @@ impl Replica {
         let Role::Leader(leader) = &mut self.role else { return };
         let mut behind = Vec::new();
         for (node, progress) in &mut leader.followers {
-            let unacknowledged = progress.acknowledged.filter(|acknowledged| *acknowledged < progress.next);
-            if let Some(acknowledged) =
-                unacknowledged.filter(|_| progress.active + timing.retry <= now.monotonic)
-            {
+            let due = progress.resend_at(timing).is_some_and(|at| at <= now.monotonic);
+            if let Some(acknowledged) = progress.acknowledged.filter(|_| due) {
                 progress.next = acknowledged;
                 progress.reading = None;
                 progress.active = now.monotonic;
+                progress.resent += 1;
                 behind.push(*node);
             }
         }

@@ -21,6 +21,7 @@
 
 mod follower;
 mod leader;
+mod tail;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,12 +32,13 @@ use ottla_protocol::{TopicId, batch};
 use crate::cluster::{ClusterConfig, FlushPolicy};
 use crate::image::Partition;
 use crate::io::{DiskToken, NodeId, Now};
-use crate::log::{BatchMeta, Log, RecoveredLog};
+use crate::log::{BatchMeta, Log, RecoveredLog, Slice};
 use crate::peer::PeerMessage;
 
 pub(crate) use leader::Leader;
 
 use follower::Follower;
+use tail::Tail;
 
 /// The topic and the partition of a replica.
 pub(crate) type ReplicaKey = (TopicId, i32);
@@ -46,6 +48,7 @@ pub(crate) type ReplicaKey = (TopicId, i32);
 pub(crate) struct Replica {
     pub(crate) key: ReplicaKey,
     pub(crate) log: Log,
+    tail: Tail,
     node: NodeId,
     incarnation: u64,
     timing: Timing,
@@ -102,6 +105,7 @@ impl Replica {
             Timing { retry: config.peer_retry, lag: config.replica_lag_time_max, flush: config.flush };
         Self {
             key,
+            tail: Tail::default(),
             node,
             incarnation,
             timing,
@@ -170,6 +174,11 @@ impl Replica {
         self.written
     }
 
+    /// The bytes of a slice of the log, if they are still in memory.
+    pub(crate) fn in_memory(&self, slice: &Slice) -> Option<Bytes> {
+        self.tail.get(slice)
+    }
+
     /// The node has asked the disk for the oldest append that has no token yet.
     pub(crate) fn asked(&mut self, token: DiskToken) {
         if let Some((unasked, _)) = self.writing.iter_mut().find(|(token, _)| token.is_none()) {
@@ -226,12 +235,15 @@ impl Replica {
         if taken > 0 {
             self.writing.push_back((None, self.log.end_offset()));
             let sync = self.timing.flush == FlushPolicy::BeforeAck;
-            out.push(Effect::Append { data: data.slice(..taken), sync });
+            let data = data.slice(..taken);
+            self.tail.push(before, data.clone());
+            out.push(Effect::Append { data, sync });
         }
     }
 
     fn truncate(&mut self, offset: i64, out: &mut Vec<Effect>) {
         let Some(size) = self.log.truncate(offset) else { return };
+        self.tail.clear();
         let end = self.log.end_offset();
         for (_, reached) in &mut self.writing {
             *reached = end.min(*reached);

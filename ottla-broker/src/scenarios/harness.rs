@@ -271,6 +271,13 @@ impl Cluster {
         self.connect(id.unwrap())
     }
 
+    /// No node keeps anything for a request that is done.
+    pub(crate) fn assert_at_rest(&self) {
+        for node in self.nodes.values().filter_map(|host| host.node.as_ref()) {
+            assert_eq!(node.waiting_and_watched(), (0, 0));
+        }
+    }
+
     /// A partition as the controller has it.
     pub(crate) fn partition(&self, topic: TopicId, index: i32) -> Partition {
         self.controller.image().partition(topic, index).unwrap().clone()

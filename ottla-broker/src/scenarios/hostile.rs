@@ -127,6 +127,7 @@ fn a_connection_that_ends_leaves_nothing_behind() {
     cluster.input(1, Input::Disconnected(client.connection));
     cluster.fast_disk(2);
     assert!(cluster.reply::<ProduceRequest>(client, 13).is_none());
+    cluster.assert_at_rest();
     let other = cluster.connect(1);
     assert_eq!(cluster.read_all(other, topic), ["a"]);
 }

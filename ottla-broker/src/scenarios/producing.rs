@@ -25,6 +25,7 @@ fn offsets_are_given_in_order() {
     let answer = cluster.produce(client, topic, plain(&["c"]));
     assert_eq!((answer.base_offset, answer.log_append_time_ms, answer.log_start_offset), (2, -1, 0));
     assert_eq!(cluster.read_all(client, topic), ["a", "b", "c"]);
+    cluster.assert_at_rest();
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_follower_that_lags_leaves_the_in_sync_set_and_comes_back() {
     assert_eq!(cluster.produce_error(client, topic, plain(&["b"])), ErrorCode::NONE);
 
     cluster.heal();
-    cluster.advance(Duration::from_secs(3));
+    cluster.advance(Duration::from_secs(5));
     assert_eq!(cluster.partition(topic, 0).isr, [1, 2, 3]);
     assert_eq!(cluster.stored(3, topic, 0), ["a", "b"]);
 }
