@@ -171,3 +171,23 @@ async fn nothing_asked_for_is_nothing_done() {
     assert!(admin(&world).create_topics([]).await.unwrap().is_empty());
     assert_eq!(world.dials().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_says_how_long_to_wait() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let world = world(move |request| {
+        let error_code = match count.fetch_add(1, Ordering::Relaxed) {
+            0 | 2 => ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+            _ => ErrorCode::NONE,
+        };
+        let topics = vec![CreatableTopicResult { name: "a".into(), error_code, ..Default::default() }];
+        let throttle_time_ms = if error_code == ErrorCode::NONE { 0 } else { 3_000 };
+        answer::<CreateTopicsRequest>(request, &CreateTopicsResponse { topics, throttle_time_ms })
+    });
+    let started = Instant::now();
+    admin(&world).create_topics([new("a")]).await.unwrap().all().unwrap();
+    assert!(started.elapsed() >= 3 * SECOND);
+    let error = admin(&world).create_topics([new("a")]).timeout(SECOND).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(3 * SECOND));
+}

@@ -138,7 +138,12 @@ impl CreateTopics {
         };
         let version = connection.version::<CreateTopicsRequest>(0..=i16::MAX)?;
         let response: CreateTopicsResponse = connection.call(&request, version, left).await?;
-        Ok(response.topics.iter().map(|told| (told.name.to_string(), self.created(told))).collect())
+        let throttled = |error: Error| match u64::try_from(response.throttle_time_ms) {
+            Ok(ms @ 1..) => error.with_retry_after(Duration::from_millis(ms)),
+            _ => error,
+        };
+        let created = |told| self.created(told).map_err(throttled);
+        Ok(response.topics.iter().map(|told| (told.name.to_string(), created(told))).collect())
     }
 
     fn created(&self, told: &CreatableTopicResult) -> Result<CreatedTopic> {
