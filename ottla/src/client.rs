@@ -3,7 +3,10 @@
 use std::{
     fmt,
     future::poll_fn,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -71,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) events: EventBus,
     context: Arc<Context>,
     resources: Mutex<Vec<Weak<dyn Resource>>>,
+    next_id: AtomicU64,
 }
 
 /// Something that was made from a client and that has to be closed before it: a producer, a consumer.
@@ -142,6 +146,11 @@ impl Shared {
         let mut resources = lock(&self.resources);
         resources.retain(|each| each.strong_count() > 0);
         resources.push(resource);
+    }
+
+    /// A number that nothing else made from this client has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Runs a task that has to end soon after [`Shared::closed`].
@@ -321,6 +330,7 @@ impl ClientBuilder {
             events: context.events.clone(),
             context,
             resources: Mutex::default(),
+            next_id: AtomicU64::new(0),
         })))
     }
 

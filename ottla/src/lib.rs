@@ -9,6 +9,7 @@
 pub mod admin;
 mod client;
 pub mod config;
+mod consumer;
 pub mod env;
 mod error;
 pub mod event;
@@ -16,6 +17,7 @@ mod metadata;
 mod net;
 mod producer;
 mod record;
+mod record_view;
 #[cfg(test)]
 mod scripted;
 mod topic_partition;
@@ -26,6 +28,10 @@ pub use self::{
     admin::{Admin, NewTopic, PerItem},
     client::{Client, ClientBuilder},
     config::{ClientConfig, ConfigProblem, Properties},
+    consumer::{
+        Batch, BatchIter, Consumer, ConsumerBuilder, ConsumerRecord, IsolationLevel, OffsetAndTimestamp,
+        OffsetSpec, Pause, PauseHandle, ReceivedRecord, RecordStream, Reset, Trouble,
+    },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},
     producer::{
@@ -33,6 +39,7 @@ pub use self::{
         RecordMetadata, SendError, TopicProducer, TopicView, TryEnqueueError,
     },
     record::{Header, Headers, Record},
+    record_view::{OwnedHeader, OwnedRecord, RecordView, Timestamp, TimestampKind},
     topic_partition::TopicPartition,
 };
 
@@ -48,9 +55,14 @@ const _: () = {
     handle::<Client>();
     handle::<ClientBuilder>();
     handle::<Admin>();
+    handle::<Consumer>();
+    handle::<OwnedRecord>();
     handle::<Error>();
     handle::<Event>();
     handle::<Properties>();
     handle::<TopicPartition>();
     stream::<Events>();
+    stream::<Batch>();
+    stream::<ReceivedRecord>();
+    stream::<RecordStream>();
 };

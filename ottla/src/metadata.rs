@@ -9,7 +9,7 @@ use ottla_core::metadata::{
     BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Refresh, TopicMetadata, Useless,
 };
 use ottla_protocol::{
-    Str,
+    ErrorCode, Str,
     messages::{MetadataRequest, MetadataResponse, metadata_request::MetadataRequestTopic},
 };
 use tokio::{sync::Notify, time::sleep_until};
@@ -94,6 +94,14 @@ impl MetadataDriver {
         self.watch(name);
         match lock(&self.0.state).cache.lookup(name) {
             Lookup::Known(topic) => Some(topic),
+            _ => None,
+        }
+    }
+
+    /// Why a topic cannot be used, if the cluster said so.
+    pub(crate) fn refusal(&self, name: &str) -> Option<ErrorCode> {
+        match lock(&self.0.state).cache.lookup(name) {
+            Lookup::Refused(code) => Some(code),
             _ => None,
         }
     }

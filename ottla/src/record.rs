@@ -102,7 +102,6 @@ impl<'a> Record<'a> {
     }
 
     /// Takes over the headers of a record that was consumed, as they are.
-    #[expect(dead_code, reason = "for the conversion of consumed records")]
     pub(crate) fn encoded_headers(mut self, headers: RawHeaders<'a>) -> Self {
         self.headers = HeaderSource::Encoded(headers);
         self

@@ -37,6 +37,8 @@ use crate::{
 /// What a scripted broker does with a request.
 pub(crate) enum Reply {
     Answer(Vec<Bytes>),
+    /// The answer after a while, as a long poll has it; whatever comes behind it on the connection waits too.
+    After(Duration, Vec<Bytes>),
     /// The bytes in pieces, a second apart.
     Slowly(Vec<u8>),
     Raw(Vec<u8>),
@@ -241,6 +243,10 @@ pub(crate) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, scrip
             let mut request = decode_request_header(bytes.split_to(length).freeze()).unwrap();
             let raw = match script(&mut request) {
                 Reply::Answer(segments) => segments.concat(),
+                Reply::After(wait, segments) => {
+                    tokio::time::sleep(wait).await;
+                    segments.concat()
+                }
                 Reply::Raw(raw) => raw,
                 Reply::Nothing => continue,
                 Reply::Close => return,
@@ -283,6 +289,8 @@ fn answer_versions(request: &RequestFrame, newest: i16, metadata: i16) -> Reply 
     let apis = [
         (ApiKey::PRODUCE, 12),
         (ApiKey::FETCH, 17),
+        (ApiKey::LIST_OFFSETS, 10),
+        (ApiKey::OFFSET_FOR_LEADER_EPOCH, 4),
         (ApiKey::METADATA, metadata),
         (ApiKey::API_VERSIONS, newest),
         (ApiKey::CREATE_TOPICS, 7),

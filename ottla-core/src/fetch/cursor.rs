@@ -147,6 +147,8 @@ impl Retry {
 pub enum LeaderNews {
     /// Nothing: there is no such topic or partition, or it is not known yet.
     Unknown,
+    /// The topic may not be read, or cannot exist.
+    Refused(ErrorCode),
     /// It exists.
     Known {
         /// The topic's id; zero on clusters without topic ids.
@@ -223,12 +225,13 @@ impl Cursor {
 
     /// The cluster's newest word. An answer that is older than what is known changes nothing.
     pub(super) fn on_leader(&mut self, news: LeaderNews) {
-        let LeaderNews::Known { topic_id, leader, epoch } = news else {
-            // A topic that is gone may come back, and a broker that starts knows no topics: see C15.
-            self.known = false;
-            return;
+        self.known = matches!(news, LeaderNews::Known { .. });
+        let (topic_id, leader, epoch) = match news {
+            LeaderNews::Known { topic_id, leader, epoch } => (topic_id, leader, epoch),
+            LeaderNews::Refused(code) => return self.on_refused(code),
+            // A topic that is gone may come back, and a broker that starts knows no topics.
+            LeaderNews::Unknown => return,
         };
-        self.known = true;
         let recreated = !topic_id.is_zero() && !self.topic_id.is_zero() && topic_id != self.topic_id;
         let stale = !recreated && epoch >= 0 && epoch < self.leader_epoch;
         if stale {
@@ -248,6 +251,13 @@ impl Cursor {
             if matches!(self.phase, Phase::Fetching) && epoch > was_epoch && !unread {
                 self.phase = Phase::Validating;
             }
+        }
+    }
+
+    fn on_refused(&mut self, code: ErrorCode) {
+        let hopeless = remedy(code) == Remedy::Hold;
+        if hopeless && !matches!(self.phase, Phase::Draining { .. } | Phase::Held { .. }) {
+            self.phase = Phase::Draining { trouble: Trouble::Refused { code } };
         }
     }
 

@@ -34,8 +34,8 @@ pub use self::{
     cursor::{LeaderNews, LogMarks},
     isolation::AbortedTransactions,
     partitions::{
-        Effects, FetchAsk, FetchPlan, FetchSettings, Handout, IsolationLevel, LeaderHint, LookUpAsk,
-        LookUpPlan, Outcome, Partitions, PositionReset, Ticket,
+        Effects, FetchAsk, FetchPlan, FetchSettings, Finished, Handout, IsolationLevel, LeaderHint,
+        LookUpAsk, LookUpPlan, Outcome, Partitions, PositionReset, Ticket,
     },
     pause::Pause,
     session::{Asked, FetchSession, SessionRequest, TopicRef},

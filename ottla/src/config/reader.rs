@@ -144,12 +144,15 @@ mod tests {
 
     #[test]
     fn reads_typed_values_by_either_name() {
-        let settings =
-            settings(&[("queue.buffering.max.ms", "2.5"), ("batch.size", "100"), ("check.crcs", "FALSE")]);
+        let settings = settings(&[
+            ("queue.buffering.max.ms", "2.5"),
+            ("batch.size", "100"),
+            ("allow.auto.create.topics", "FALSE"),
+        ]);
         let mut reader = Reader::new(&settings);
         assert_eq!(reader.duration("linger.ms", Duration::ZERO, MINUTE), Duration::from_micros(2_500));
         assert_eq!(reader.number("batch.size", 1, 0..=1_000), 100);
-        assert!(!reader.flag("check.crcs", true));
+        assert!(!reader.flag("allow.auto.create.topics", true));
         assert_eq!(reader.number("fetch.min.bytes", 1, 0..=9), 1);
         let effective: Vec<_> = reader.finish().unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(effective[0], "linger.ms = 2.5 (given as a pair)");

@@ -42,8 +42,9 @@ pub(crate) enum Lane {
     Control,
     /// Produce requests.
     Produce,
-    /// Fetch requests.
-    Fetch,
+    /// Fetch requests of the consumer with this number: a broker answers the requests of one connection one after the
+    /// other, so that a long poll holds up whatever is behind it.
+    Fetch(u64),
 }
 
 impl Lane {
@@ -51,7 +52,7 @@ impl Lane {
         match self {
             Self::Control => "control",
             Self::Produce => "produce",
-            Self::Fetch => "fetch",
+            Self::Fetch(_) => "fetch",
         }
     }
 }

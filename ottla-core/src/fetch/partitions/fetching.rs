@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use ottla_protocol::{
     ErrorCode, Str, TopicId,
     messages::{
@@ -25,6 +24,7 @@ use super::{
     },
     FetchSettings, Partitions, PositionReset, enlist,
 };
+use crate::metadata::BrokerAddress;
 
 /// Fetch names topics by id from this version on (KIP-516).
 const FIRST_VERSION_WITH_IDS: i16 = 13;
@@ -43,6 +43,14 @@ pub enum FetchPlan {
     Send(FetchAsk),
     /// There is nothing to ask until something changes, or until this moment.
     Wait(Option<Instant>),
+}
+
+/// The partitions of a broker that want something.
+struct Due {
+    wanted: Vec<u64>,
+    /// Some more would, if there were memory.
+    starved: bool,
+    earliest_retry: Option<Instant>,
 }
 
 /// A fetch request.
@@ -65,6 +73,10 @@ pub struct Effects {
     pub resets: Vec<PositionReset>,
     /// How many partitions have something new for `poll`.
     pub ready: usize,
+    /// How many partitions brought records.
+    pub partitions: usize,
+    /// A position has to be looked up, see [`Partitions::plan_look_up`].
+    pub look_up: bool,
     /// How many bytes of records came.
     pub bytes: usize,
     /// The request as a whole was refused; the next one says everything from the start.
@@ -72,7 +84,7 @@ pub struct Effects {
 }
 
 /// Who leads a partition, as a broker that does not lead it says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderHint {
     /// The partition's topic.
     pub topic: Str,
@@ -83,39 +95,32 @@ pub struct LeaderHint {
     /// Its epoch.
     pub epoch: i32,
     /// Where it is.
-    pub endpoint: Option<NodeEndpoint>,
+    pub endpoint: Option<BrokerAddress>,
 }
 
 impl Partitions {
+    /// Whether there is something to ask `node` for; if not, when there may be.
+    pub fn wants_fetch(&self, node: i32, now: Instant) -> Result<(), Option<Instant>> {
+        let due = self.due(node, now);
+        if due.wanted.is_empty() { Err(due.earliest_retry) } else { Ok(()) }
+    }
+
     /// What to ask `node` next. `with_ids`: the connection has a version of Fetch that names topics by id.
     pub fn plan_fetch(&mut self, node: i32, with_ids: bool, tick: Tick) -> FetchPlan {
-        let share = self.share();
-        let (mut wanted, mut starved, mut earliest) = (Vec::new(), false, None::<Instant>);
-        for (id, cursor) in &self.cursors {
-            if cursor.leader != Some(node) || cursor.is_paused() || !matches!(cursor.phase, Phase::Fetching) {
-                continue;
-            }
-            if let Some(at) = cursor.retry.blocked(tick.now) {
-                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
-            } else if self.budget.admits(&cursor.account, share) {
-                wanted.push((*id, cursor));
-            } else {
-                starved = true;
-            }
-        }
+        let Due { mut wanted, starved, earliest_retry } = self.due(node, tick.now);
         if wanted.is_empty() {
-            return FetchPlan::Wait(earliest);
+            return FetchPlan::Wait(earliest_retry);
         }
-        let by_id = with_ids && wanted.iter().all(|(_, cursor)| !cursor.topic_id.is_zero());
         // A full answer is filled in the order of the request: everybody begins once.
         self.rotation = self.rotation.wrapping_add(1);
         let turn = self.rotation % wanted.len();
         wanted.rotate_left(turn);
-        let wanted =
-            wanted.into_iter().map(|(id, cursor)| ask_of(id, cursor, by_id, &self.settings)).collect();
+        let cursors = || wanted.iter().filter_map(|id| Some((*id, self.cursors.get(id)?)));
+        let by_id = with_ids && cursors().all(|(_, cursor)| !cursor.topic_id.is_zero());
+        let asked = cursors().map(|(id, cursor)| ask_of(id, cursor, by_id, &self.settings)).collect();
 
-        let asked = self.sessions.entry(node).or_default().request(wanted);
-        let until_retry = earliest.map_or(Duration::MAX, |at| at.saturating_duration_since(tick.now));
+        let asked = self.sessions.entry(node).or_default().request(asked);
+        let until_retry = earliest_retry.map_or(Duration::MAX, |at| at.saturating_duration_since(tick.now));
         let patience = if starved { MAX_WAIT_WHILE_STARVED } else { Duration::MAX };
         let max_wait = self.settings.max_wait.min(until_retry).min(patience);
         let request = self.to_request(asked, max_wait);
@@ -127,6 +132,24 @@ impl Partitions {
         FetchPlan::Send(FetchAsk { request, versions })
     }
 
+    fn due(&self, node: i32, now: Instant) -> Due {
+        let share = self.share();
+        let mut due = Due { wanted: Vec::new(), starved: false, earliest_retry: None };
+        for (id, cursor) in &self.cursors {
+            if cursor.leader != Some(node) || cursor.is_paused() || !matches!(cursor.phase, Phase::Fetching) {
+                continue;
+            }
+            if let Some(at) = cursor.retry.blocked(now) {
+                due.earliest_retry = Some(due.earliest_retry.map_or(at, |earliest| earliest.min(at)));
+            } else if self.budget.admits(&cursor.account, share) {
+                due.wanted.push(*id);
+            } else {
+                due.starved = true;
+            }
+        }
+        due
+    }
+
     /// The answer of `node` to what [`Self::plan_fetch`] said last.
     pub fn on_fetch(&mut self, node: i32, response: FetchResponse, tick: Tick) -> Effects {
         let mut effects = Effects::default();
@@ -136,8 +159,10 @@ impl Partitions {
             effects.refused = Some(response.error_code);
             return effects;
         }
-        let parts = || response.responses.iter().flat_map(|topic| &topic.partitions);
-        effects.bytes = parts().filter_map(|part| part.records.as_ref()).map(Bytes::len).sum();
+        let parts = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let records = parts.filter_map(|part| part.records.as_ref()).filter(|bytes| !bytes.is_empty());
+        (effects.partitions, effects.bytes) =
+            records.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes.len()));
         let charge = self.budget.charge(effects.bytes);
         for topic in response.responses {
             for part in topic.partitions {
@@ -201,6 +226,7 @@ impl Partitions {
             effects.refresh_metadata |= cursor.on_fetch_error(code, tick, &self.settings.backoff);
         }
         cursor.settle(self.settings.on_out_of_range);
+        effects.look_up |= matches!(cursor.phase, Phase::Resolving { .. });
         let waiting = self.ready.len();
         enlist(&mut self.ready, id, cursor);
         effects.ready += self.ready.len() - waiting;
@@ -285,9 +311,15 @@ impl Answer<'_> {
             partition: cursor.partition,
             leader: said.leader_id,
             epoch: said.leader_epoch,
-            endpoint: self.endpoints.iter().find(|node| node.node_id == said.leader_id).cloned(),
+            endpoint: self.endpoints.iter().find(|node| node.node_id == said.leader_id).and_then(to_address),
         })
     }
+}
+
+fn to_address(node: &NodeEndpoint) -> Option<BrokerAddress> {
+    let port = u16::try_from(node.port).ok().filter(|port| *port > 0)?;
+    let (host, rack) = (node.host.detached(), node.rack.as_ref().map(Str::detached));
+    Some(BrokerAddress { id: node.node_id, host, port, rack })
 }
 
 impl Cursor {

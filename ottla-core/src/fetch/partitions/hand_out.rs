@@ -50,6 +50,17 @@ pub struct Outcome {
     pub corrupt: Option<BatchError>,
 }
 
+/// What became of a range that was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Hand out what there is.
+    Current,
+    /// Hand out what there is; the partition goes on elsewhere, and a broker has to be asked.
+    AskAgain,
+    /// It is out of date, since a seek came between: nothing of it may be handed out.
+    Stale,
+}
+
 impl Partitions {
     /// The next thing for the user, of the partition whose turn it is.
     pub fn take(&mut self) -> Option<Handout> {
@@ -79,13 +90,11 @@ impl Partitions {
         !self.ready.is_empty()
     }
 
-    /// A range was unpacked. `false`: it is out of date (a seek came between) and nothing of it may be handed out.
-    pub fn finish(&mut self, ticket: Ticket, outcome: Outcome) -> bool {
+    /// A range was unpacked.
+    pub fn finish(&mut self, ticket: Ticket, outcome: Outcome) -> Finished {
         let policy = self.settings.on_out_of_range;
-        let Some(cursor) = self.cursors.get_mut(&ticket.id) else { return false };
-        if cursor.generation != ticket.generation {
-            return false;
-        }
+        let cursor = self.cursors.get_mut(&ticket.id).filter(|cursor| cursor.generation == ticket.generation);
+        let Some(cursor) = cursor else { return Finished::Stale };
         cursor.on_handed_out(outcome.next);
         if let Some(rest) = outcome.rest {
             cursor.queue.put_back(rest);
@@ -95,6 +104,18 @@ impl Partitions {
         }
         cursor.settle(policy);
         enlist(&mut self.ready, ticket.id, cursor);
-        true
+        if cursor.generation == ticket.generation { Finished::Current } else { Finished::AskAgain }
+    }
+
+    /// Whether what was handed out under this ticket is up to date: no seek, no other assignment came since.
+    #[must_use]
+    pub fn is_current(&self, ticket: Ticket) -> bool {
+        self.cursors.get(&ticket.id).is_some_and(|cursor| cursor.generation == ticket.generation)
+    }
+
+    /// Whether somebody has paused the partition of this ticket.
+    #[must_use]
+    pub fn is_ticket_paused(&self, ticket: Ticket) -> bool {
+        self.cursors.get(&ticket.id).is_some_and(super::super::cursor::Cursor::is_paused)
     }
 }

@@ -28,7 +28,7 @@ use crate::backoff::BackoffPolicy;
 
 pub use self::{
     fetching::{Effects, FetchAsk, FetchPlan, LeaderHint},
-    hand_out::{Handout, Outcome, Ticket},
+    hand_out::{Finished, Handout, Outcome, Ticket},
     look_up::{LookUpAsk, LookUpPlan},
 };
 
@@ -162,6 +162,17 @@ impl Partitions {
             cursor.settle(policy);
             enlist(&mut self.ready, *id, cursor);
         }
+    }
+
+    /// The topics of which some partition is not in the cluster, as far as is known: somebody should go on asking.
+    pub fn unknown_topics(&self) -> BTreeSet<Str> {
+        self.cursors.values().filter(|cursor| !cursor.known).map(|cursor| cursor.topic.clone()).collect()
+    }
+
+    /// Who leads the partition.
+    #[must_use]
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.cursor(topic, partition)?.leader
     }
 
     /// Goes on at another place, and ends a hold. What was buffered is dropped. `false`: the partition is not assigned.

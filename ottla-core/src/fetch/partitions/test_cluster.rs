@@ -29,7 +29,7 @@ use super::{
         Budget, EARLIEST_TIMESTAMP, Effects, LATEST_TIMESTAMP, LeaderNews, OffsetSpec, Reset, Tick, Trouble,
         test_batches, unpack,
     },
-    FetchPlan, FetchSettings, Handout, IsolationLevel, LookUpAsk, LookUpPlan, Outcome, Partitions,
+    FetchPlan, FetchSettings, Finished, Handout, IsolationLevel, LookUpAsk, LookUpPlan, Outcome, Partitions,
 };
 use crate::backoff::BackoffPolicy;
 
@@ -217,7 +217,15 @@ impl World {
         if self.in_flight.contains_key(&node) {
             return false;
         }
-        let FetchPlan::Send(ask) = self.client.plan_fetch(node, true, self.tick) else { return false };
+        let wants = self.client.wants_fetch(node, self.tick.now);
+        let ask = match self.client.plan_fetch(node, true, self.tick) {
+            FetchPlan::Send(ask) => ask,
+            FetchPlan::Wait(until) => {
+                assert_eq!(wants, Err(until));
+                return false;
+            }
+        };
+        assert_eq!(wants, Ok(()));
         self.requests += 1;
         self.in_flight.insert(node, ask.request);
         true
@@ -383,7 +391,7 @@ impl World {
             Handout::Range { partition, ticket, range, .. } => {
                 let unpacked = unpack(range, &mut Decompressor::new(), enough);
                 let (next, rest, corrupt) = (unpacked.next, unpacked.rest, unpacked.corrupt);
-                if self.client.finish(ticket, Outcome { next, rest, corrupt }) {
+                if self.client.finish(ticket, Outcome { next, rest, corrupt }) != Finished::Stale {
                     let delivered = self.delivered.entry(partition).or_default();
                     for section in unpacked.sections {
                         delivered.extend(

@@ -39,7 +39,7 @@ async fn many_callers_share_one_dial() {
     assert!(connections.iter().all(Result::is_ok));
     assert_eq!(world.dials().len(), 1);
     // Another lane has a connection of its own.
-    brokers(&client).connection(0, Lane::Fetch).await.unwrap();
+    brokers(&client).connection(0, Lane::Fetch(0)).await.unwrap();
     assert_eq!(world.dials().len(), 2);
 }
 
@@ -155,7 +155,7 @@ async fn outage(world: &Arc<World>, client: &Client, lasts: Duration) {
             tokio::task::yield_now().await;
         }
     };
-    let lanes = [Lane::Control, Lane::Produce, Lane::Fetch];
+    let lanes = [Lane::Control, Lane::Produce, Lane::Fetch(0)];
     let all = (0..6).flat_map(|node| lanes.map(|lane| hammer(node, lane)));
     let _ = timeout(lasts, join_all(all)).await;
     let dials = world.dials();

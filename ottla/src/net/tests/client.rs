@@ -43,8 +43,8 @@ async fn after_closing_every_call_answers_closed() {
     let request = ottla_protocol::messages::MetadataRequest::default();
     let kinds = [
         connection.call(&request, 9, SECOND).await.unwrap_err().kind(),
-        client.shared().brokers.connection(0, Lane::Fetch).await.err().unwrap().kind(),
-        client.shared().brokers.any(Lane::Fetch).await.err().unwrap().kind(),
+        client.shared().brokers.connection(0, Lane::Fetch(0)).await.err().unwrap().kind(),
+        client.shared().brokers.any(Lane::Fetch(0)).await.err().unwrap().kind(),
         client.shared().metadata.topic("orders").await.unwrap_err().kind(),
     ];
     assert_eq!(kinds, [ErrorKind::Closed; 4]);

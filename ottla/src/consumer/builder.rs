@@ -1,0 +1,223 @@
+//! Settings of a consumer.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use ottla_core::fetch::{FetchSettings, IsolationLevel, Reset};
+use ottla_protocol::Str;
+
+use super::{Consumer, inner::Inner};
+use crate::{
+    Client, KIB, MIB, Result,
+    client::Shared,
+    config::{Reader, Settings, millis},
+};
+
+/// Settings for a new [`Consumer`]. It starts from the client's; setters never fail, `build` reports every problem at
+/// once, and the last call wins.
+#[derive(Clone)]
+#[must_use = "nothing happens before `build`"]
+pub struct ConsumerBuilder {
+    shared: Arc<Shared>,
+    settings: Settings,
+}
+
+/// What a consumer was told.
+#[derive(Debug, Clone)]
+pub(super) struct ConsumerConfig {
+    pub(super) fetch: FetchSettings,
+    pub(super) buffered_bytes: usize,
+}
+
+const ONE_BYTE: i32 = 1;
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+
+impl ConsumerBuilder {
+    pub(super) fn new(client: &Client) -> Self {
+        let shared = Arc::clone(client.shared());
+        let settings = shared.settings.clone();
+        Self { shared, settings }
+    }
+
+    /// What to do about a position that is not in the log, or not any more. [`Reset::Error`]: the partition is held and
+    /// `poll` says so, since anything else skips or repeats records.
+    ///
+    /// In a file it is `auto.offset.reset`: `none`, `earliest`, `latest`, or `by_duration:` and an ISO 8601 duration as
+    /// `PT1H30M` or `P7D` (KIP-1106).
+    pub fn on_out_of_range(self, reset: Reset) -> Self {
+        self.set("auto.offset.reset", reset_to_text(reset))
+    }
+
+    /// What to read of transactions. [`IsolationLevel::ReadUncommitted`].
+    pub fn isolation_level(self, level: IsolationLevel) -> Self {
+        let committed = matches!(level, IsolationLevel::ReadCommitted);
+        self.set("isolation.level", if committed { "read_committed" } else { "read_uncommitted" })
+    }
+
+    /// How many bytes of records a broker collects before it answers, unless
+    /// [`fetch_max_wait`](ConsumerBuilder::fetch_max_wait) is over. 1.
+    pub fn fetch_min_bytes(self, bytes: usize) -> Self {
+        self.set("fetch.min.bytes", bytes.to_string())
+    }
+
+    /// How long a broker waits for them. 500 ms.
+    pub fn fetch_max_wait(self, wait: Duration) -> Self {
+        self.set("fetch.max.wait.ms", millis(wait))
+    }
+
+    /// The most that one answer may bring. 50 MiB. A larger batch comes all the same if it is the first (KIP-74).
+    pub fn fetch_max_bytes(self, bytes: usize) -> Self {
+        self.set("fetch.max.bytes", bytes.to_string())
+    }
+
+    /// The most that one answer may bring for one partition. 256 KiB: with more, the records leave the processor's
+    /// cache before they are read. Raise it where the round trip to the brokers is long. A larger batch comes all the
+    /// same.
+    pub fn max_partition_fetch_bytes(self, bytes: usize) -> Self {
+        self.set("max.partition.fetch.bytes", bytes.to_string())
+    }
+
+    /// How many bytes the consumer may hold: what was fetched and not handed out, and every response of which a batch
+    /// or a record is still alive. 64 MiB. A partition that fills its share is not fetched until some are dropped; one
+    /// that holds nothing always is.
+    pub fn max_buffered_bytes(self, bytes: usize) -> Self {
+        self.set("max.buffered.bytes", bytes.to_string())
+    }
+
+    /// The consumer. It reads nothing before [`Consumer::assign`].
+    ///
+    /// # Errors
+    /// `Config` with every problem of the settings; `Closed` when the client is closed.
+    pub fn build(self) -> Result<Consumer> {
+        let config = ConsumerConfig::read(&self.settings, &self.shared)?;
+        Inner::start(self.shared, config).map(Consumer::new)
+    }
+
+    fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.settings.set(key, value);
+        self
+    }
+}
+
+impl ConsumerConfig {
+    fn read(settings: &Settings, shared: &Shared) -> Result<Self> {
+        let mut reader = Reader::new(settings);
+        let partition_bytes =
+            reader.number("max.partition.fetch.bytes", 256 * KIB as i32, ONE_BYTE..=i32::MAX);
+        let config = Self {
+            fetch: FetchSettings {
+                max_wait: reader.duration("fetch.max.wait.ms", Duration::from_millis(500), WAIT),
+                min_bytes: reader.number("fetch.min.bytes", ONE_BYTE, 0..=i32::MAX),
+                max_bytes: reader.number("fetch.max.bytes", 50 * MIB as i32, ONE_BYTE..=i32::MAX),
+                max_partition_bytes: partition_bytes,
+                isolation: reader.choice(
+                    "isolation.level",
+                    IsolationLevel::ReadUncommitted,
+                    &ISOLATION_LEVELS,
+                ),
+                on_out_of_range: reset(&mut reader),
+                backoff: shared.config.retry_backoff,
+                rack: shared.config.client_rack.as_deref().map(Str::from).unwrap_or_default(),
+            },
+            buffered_bytes: reader.number("max.buffered.bytes", 64 * MIB, 1..=usize::MAX),
+        };
+        reader.finish()?;
+        Ok(config)
+    }
+}
+
+const ISOLATION_LEVELS: [(&str, IsolationLevel); 2] = [
+    ("read_uncommitted", IsolationLevel::ReadUncommitted),
+    ("read_committed", IsolationLevel::ReadCommitted),
+];
+
+fn reset(reader: &mut Reader<'_>) -> Reset {
+    let allowed = "none, earliest, latest, or by_duration: and an ISO 8601 duration as PT1H30M or P7D";
+    reader.parsed("auto.offset.reset", "none", allowed, reset_from_text).unwrap_or_default()
+}
+
+fn reset_to_text(reset: Reset) -> String {
+    match reset {
+        Reset::Earliest => "earliest".to_owned(),
+        Reset::Latest => "latest".to_owned(),
+        Reset::ByDuration(age) => format!("by_duration:PT{}.{:09}S", age.as_secs(), age.subsec_nanos()),
+        _ => "none".to_owned(),
+    }
+}
+
+/// Java's words, and librdkafka's others for them.
+fn reset_from_text(text: &str) -> Option<Reset> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" | "error" => Some(Reset::Error),
+        "earliest" | "smallest" | "beginning" => Some(Reset::Earliest),
+        "latest" | "largest" | "end" => Some(Reset::Latest),
+        text => iso_duration(text.strip_prefix("by_duration:")?).map(Reset::ByDuration),
+    }
+}
+
+/// `P[n]DT[n]H[n]M[n]S`, as Java's `Duration` reads it; in lower case.
+fn iso_duration(text: &str) -> Option<Duration> {
+    let (days, time) = match text.strip_prefix('p')?.split_once('t') {
+        Some((days, time)) if !time.is_empty() => (days, time),
+        Some(_) => return None,
+        None => (text.strip_prefix('p')?, ""),
+    };
+    let mut total = 0.0;
+    for (part, units) in
+        [(days, &[('d', 86_400.0)][..]), (time, &[('h', 3_600.0), ('m', 60.0), ('s', 1.0)][..])]
+    {
+        let mut rest = part;
+        for (unit, seconds) in units {
+            if let Some((number, behind)) = rest.split_once(*unit) {
+                total += number.parse::<f64>().ok()? * seconds;
+                rest = behind;
+            }
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    let empty = days.is_empty() && time.is_empty();
+    if empty { None } else { Duration::try_from_secs_f64(total).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_read_as_they_are_written() {
+        for reset in [
+            Reset::Error,
+            Reset::Earliest,
+            Reset::Latest,
+            Reset::ByDuration(Duration::from_millis(90_500)),
+            Reset::ByDuration(Duration::ZERO),
+        ] {
+            assert_eq!(reset_from_text(&reset_to_text(reset)), Some(reset));
+        }
+    }
+
+    #[test]
+    fn java_and_librdkafka_spell_resets_differently() {
+        assert_eq!(reset_from_text("smallest"), Some(Reset::Earliest));
+        assert_eq!(reset_from_text("END"), Some(Reset::Latest));
+        let day_and_a_half = Duration::from_secs(129_600);
+        assert_eq!(reset_from_text("by_duration:P1DT12H"), Some(Reset::ByDuration(day_and_a_half)));
+        assert_eq!(reset_from_text("by_duration:PT2160M"), Some(Reset::ByDuration(day_and_a_half)));
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for text in [
+            "",
+            "ealiest",
+            "by_duration:",
+            "by_duration:P",
+            "by_duration:PT",
+            "by_duration:P1H",
+            "by_duration:-PT1S",
+        ] {
+            assert_eq!(reset_from_text(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The consumer as its users hold it.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
+
+use ottla_core::fetch::OffsetSpec;
+use ottla_protocol::Str;
+
+use super::{
+    batch::{Batch, ReceivedRecord},
+    builder::ConsumerBuilder,
+    inner::Inner,
+    offsets::{self, OffsetAndTimestamp},
+    pause::PauseHandle,
+    stream::RecordStream,
+};
+use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
+
+/// Reads records.
+///
+/// All methods take `&self`: clones and references can be used from many tasks at once. Each broker is fetched from by
+/// a task of its own, so that a slow or idle one holds up nobody; each partition is independent of the others.
+///
+/// ```no_run
+/// use ottla::*;
+///
+/// async fn store(record: &RecordView<'_>) -> Result<()> {
+///     println!("{}@{}: {:?}", record.partition(), record.offset(), record.value());
+///     Ok(())
+/// }
+///
+/// async fn batches(client: &Client) -> Result<()> {
+///     let consumer = Consumer::builder(client)
+///         .on_out_of_range(Reset::Error) // the default
+///         .build()?;
+///     consumer.assign([(TopicPartition::new("orders", 0), OffsetSpec::Earliest)])?;
+///     while let Some(batch) = consumer.poll().await? { // None: closed
+///         for record in &batch { // views: no copy, no allocation
+///             store(&record).await?;
+///         }
+///     }
+///     Ok(())
+/// }
+///
+/// async fn one_at_a_time(consumer: &Consumer) -> Result<()> {
+///     while let Some(record) = consumer.recv().await? {
+///         store(&record.view()).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// async fn sixteen_at_a_time(consumer: &Consumer) -> Result<()> {
+///     let handle = async |record: ReceivedRecord| store(&record.view()).await;
+///     futures::TryStreamExt::try_for_each_concurrent(consumer.stream(), 16, handle).await
+/// }
+///
+/// async fn control(consumer: &Consumer) -> Result<()> {
+///     let orders = TopicPartition::new("orders", 0);
+///     let pause = consumer.pause([orders.clone()], Pause::by("breaker").because("payments answers 503"));
+///     println!("{}", consumer.explain(&orders)); // paused by breaker for 12 s: payments answers 503
+///     pause.resume(); // or drop; the pauses of others still hold
+///     consumer.seek(&orders, OffsetSpec::Earliest).await?;
+///     consumer.close().await
+/// }
+/// ```
+///
+/// An error of `poll`, `recv` or the stream names the partition it is about and leaves that one held until a
+/// [`seek`](Consumer::seek); the others go on with the next call. Its source is a [`Trouble`](crate::Trouble), which
+/// has the offsets. What the client can cure by itself (brokers that are away, leaders that move, topics that are not
+/// there yet) is never an error: [`Consumer::explain`] tells.
+#[derive(Clone)]
+pub struct Consumer(Arc<Handle>);
+
+/// The last one of these stops the tasks.
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Consumer {
+    /// Settings for a new consumer of this client.
+    pub fn builder(client: &Client) -> ConsumerBuilder {
+        ConsumerBuilder::new(client)
+    }
+
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self(Arc::new(Handle(inner)))
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0.0
+    }
+
+    /// Reads these partitions from these places, in place of whatever was read before. Partitions that do not exist
+    /// (yet) are waited for.
+    ///
+    /// # Errors
+    /// `Misuse` for a partition that is named twice and for a negative number or offset; `Closed`.
+    pub fn assign(
+        &self,
+        partitions: impl IntoIterator<Item = (impl Into<TopicPartition>, OffsetSpec)>,
+    ) -> Result<()> {
+        let inner = self.open()?;
+        let partitions: Vec<(TopicPartition, OffsetSpec)> =
+            partitions.into_iter().map(|(partition, spec)| (partition.into(), spec)).collect();
+        let mut seen = BTreeSet::new();
+        for (partition, spec) in &partitions {
+            check(partition, *spec)?;
+            if !seen.insert(partition) {
+                return Err(
+                    Error::misuse("a partition is assigned twice").with_topic_partition(partition.clone())
+                );
+            }
+        }
+        let wanted = partitions
+            .iter()
+            .map(|(partition, spec)| (Str::from(partition.topic()), partition.partition(), *spec));
+        inner.with(|state| state.partitions.assign(wanted));
+        let topics: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.topic()).collect();
+        for topic in topics {
+            inner.shared.metadata.topic_now(topic);
+        }
+        inner.on_metadata(&inner.shared.metadata.snapshot());
+        inner.on_user_change();
+        Ok(())
+    }
+
+    /// The partitions that are being read.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.inner().with(|state| {
+            let assigned = state.partitions.assigned();
+            assigned.map(|(topic, partition)| TopicPartition::new(&**topic, partition)).collect()
+        })
+    }
+
+    /// The next records of one partition; `None` when the consumer is closed. Partitions take turns.
+    ///
+    /// Several tasks may poll one consumer. They may then hold successive batches of one partition.
+    ///
+    /// # Errors
+    /// A partition is held; see [`Consumer`].
+    ///
+    /// # Cancel safety
+    /// Nothing is taken when the future is dropped before it is ready.
+    pub async fn poll(&self) -> Result<Option<Batch>> {
+        self.next(Inner::try_poll).await
+    }
+
+    /// The next record; `None` when the consumer is closed.
+    ///
+    /// # Errors
+    /// A partition is held; see [`Consumer`].
+    ///
+    /// # Cancel safety
+    /// Nothing is taken when the future is dropped before it is ready.
+    pub async fn recv(&self) -> Result<Option<ReceivedRecord>> {
+        self.next(Inner::try_recv).await
+    }
+
+    /// The records from here on as a stream. It shares the position with `poll` and `recv`.
+    pub fn stream(&self) -> RecordStream {
+        RecordStream::new(self.clone())
+    }
+
+    async fn next<T>(&self, look: impl Fn(&Inner) -> Result<Option<T>>) -> Result<Option<T>> {
+        let inner = self.inner();
+        loop {
+            let ready = inner.ready.notified();
+            tokio::pin!(ready);
+            // From here on nothing is missed.
+            ready.as_mut().enable();
+            if inner.closed.is_set() {
+                return Ok(None);
+            }
+            if let Some(found) = look(inner)? {
+                return Ok(Some(found));
+            }
+            ready.await;
+        }
+    }
+
+    /// The offset of the next record that will be handed out; `None` if the partition is not assigned, or its place not
+    /// known yet.
+    #[must_use]
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        let unpacked = self.inner().unpacked_position(partition);
+        unpacked.or_else(|| {
+            self.inner().with(|state| state.partitions.position(partition.topic(), partition.partition()))
+        })
+    }
+
+    /// Goes on at another place, and ends a hold. Waits until the place is known, and so for a broker unless it is
+    /// [`OffsetSpec::At`]. Nothing from before the call is handed out after it.
+    ///
+    /// # Errors
+    /// `Misuse` when the partition is not assigned or the offset is negative; `Timeout` when nobody could be asked within
+    /// `default.api.timeout.ms` (the consumer goes on trying); `Closed`.
+    ///
+    /// # Cancel safety
+    /// The position is the old one or the new one when the future is dropped.
+    pub async fn seek(&self, partition: &TopicPartition, to: OffsetSpec) -> Result<()> {
+        let inner = self.open()?;
+        check(partition, to)?;
+        let (topic, number) = (partition.topic(), partition.partition());
+        if !inner.with(|state| state.partitions.seek(topic, number, to)) {
+            return Err(
+                Error::misuse("the partition is not assigned").with_topic_partition(partition.clone())
+            );
+        }
+        inner.on_user_change();
+        let bound = inner.shared.config.default_api_timeout;
+        match tokio::time::timeout(bound, inner.until_resolved(topic, number)).await {
+            Ok(()) => self.open().map(drop),
+            Err(_) => {
+                let error = Error::timeout(format!("the place {to:?} was not found in time"));
+                Err(error.with_topic_partition(partition.clone()))
+            }
+        }
+    }
+
+    /// Hands out nothing of these partitions until the handle is resumed or dropped; other pauses hold on their own.
+    /// What is buffered stays. Partitions that are not assigned are left out, and a new assignment is not paused.
+    ///
+    /// A batch that was handed out before is not touched.
+    pub fn pause(
+        &self,
+        partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
+        pause: Pause,
+    ) -> PauseHandle {
+        let partitions: Vec<TopicPartition> = partitions.into_iter().map(Into::into).collect();
+        let inner = self.inner();
+        let id = inner.with(|state| {
+            let named = partitions.iter().map(|partition| (partition.topic(), partition.partition()));
+            state.partitions.pause(named, &pause, now())
+        });
+        inner.on_user_change();
+        PauseHandle::new(inner, id)
+    }
+
+    /// The oldest offset of each of these partitions, assigned or not.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` after some seconds, missing rights, or `Timeout` after `default.api.timeout.ms`.
+    pub async fn beginning_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
+    ) -> Result<Vec<(TopicPartition, i64)>> {
+        offsets::list_present(self.open()?, partitions, OffsetSpec::Earliest).await
+    }
+
+    /// The offset behind the newest record of each of these partitions, assigned or not; for a reader of committed
+    /// records, the offset of the first record that is not decided.
+    ///
+    /// # Errors
+    /// As [`Consumer::beginning_offsets`].
+    pub async fn end_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
+    ) -> Result<Vec<(TopicPartition, i64)>> {
+        offsets::list_present(self.open()?, partitions, OffsetSpec::Latest).await
+    }
+
+    /// The first record of each of these partitions that is at least as new as that time, if there is one.
+    ///
+    /// # Errors
+    /// As [`Consumer::beginning_offsets`].
+    pub async fn offsets_for_times(
+        &self,
+        times: impl IntoIterator<Item = (impl Into<TopicPartition>, SystemTime)>,
+    ) -> Result<Vec<(TopicPartition, Option<OffsetAndTimestamp>)>> {
+        offsets::list_for_times(self.open()?, times).await
+    }
+
+    /// Why a partition does not move, or that it does, in one line for people.
+    #[must_use]
+    pub fn explain(&self, partition: &TopicPartition) -> String {
+        let (topic, number) = (partition.topic(), partition.partition());
+        if self.inner().closed.is_set() {
+            return "the consumer is closed".to_owned();
+        }
+        if let Some(offset) = self.inner().unpacked_position(partition) {
+            return format!("waits for recv or poll: records from offset {offset} on are unpacked");
+        }
+        self.inner().with(|state| {
+            let leader = state.partitions.leader(topic, number);
+            match leader.and_then(|node| state.unreachable.get(&node)) {
+                Some(error) => format!("its leader does not answer: {error}"),
+                None => state.partitions.explain(topic, number, now()),
+            }
+        })
+    }
+
+    /// Stops fetching. Whoever waits in `poll` or `recv` gets `None`. Batches that were handed out stay as they are.
+    ///
+    /// # Errors
+    /// None yet: what would have to be said to a coordinator is.
+    ///
+    /// # Cancel safety
+    /// It goes on in the background.
+    pub async fn close(&self) -> Result<()> {
+        self.inner().stop();
+        Ok(())
+    }
+
+    fn open(&self) -> Result<&Arc<Inner>> {
+        let inner = self.inner();
+        if inner.closed.is_set() { Err(Error::closed()) } else { Ok(inner) }
+    }
+}
+
+fn check(partition: &TopicPartition, spec: OffsetSpec) -> Result<()> {
+    let wrong = match spec {
+        _ if partition.partition() < 0 => "a partition's number is not negative",
+        OffsetSpec::At(..0) => "an offset is not negative",
+        _ => return Ok(()),
+    };
+    Err(Error::misuse(wrong).with_topic_partition(partition.clone()))
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("assignment", &self.assignment()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,340 @@
+//! What the handles and the tasks of a consumer share.
+//!
+//! ```text
+//!   handles ── assign, seek, pause ──▶ Partitions ◀── plan, answer ── fetcher of broker 1, 2, …
+//!      ▲                               (one lock)  ◀── plan, answer ── look-ups of broker 1, 2, …
+//!      └──────── take, finish ─────────┘     ▲
+//!                                            └── leaders ── watcher of the metadata
+//! ```
+//!
+//! The lock is held for decisions only: never across an await, and never while bytes are summed or decompressed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ottla_core::{
+    fetch::{
+        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Tick, Ticket, Trouble, unpack,
+    },
+    metadata::ClusterSnapshot,
+};
+use ottla_protocol::{ErrorCode, Str};
+use tokio::sync::Notify;
+
+use super::{
+    batch::{Batch, Pack},
+    builder::ConsumerConfig,
+    fetcher, look_up,
+    pool::Pool,
+    recv::Current,
+};
+use crate::{
+    Error, Event, Result, TopicPartition,
+    client::{Resource, Shared},
+    env::BoxFuture,
+    net::{Lane, Latch, lock, now},
+};
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: ConsumerConfig,
+    /// Differs from those of the client's other consumers.
+    id: u64,
+    state: Mutex<State>,
+    /// Something is there for `poll`.
+    pub(super) ready: Arc<Notify>,
+    /// Positions became known, or partitions were held.
+    pub(super) settled: Notify,
+    /// Grows whenever batches that were unpacked may be out of date or paused.
+    pub(super) changes: AtomicU64,
+    pub(super) current: Mutex<Current>,
+    pool: Arc<Pool>,
+    pub(super) closed: Latch<()>,
+    wakes: Arc<Wakes>,
+}
+
+pub(super) struct State {
+    pub(super) partitions: Partitions,
+    /// Why brokers could not be asked last.
+    pub(super) unreachable: BTreeMap<i32, Error>,
+}
+
+/// The tasks that ask brokers.
+#[derive(Debug, Default)]
+struct Wakes(Mutex<BTreeMap<i32, Arc<BrokerWake>>>);
+
+/// Tells the tasks of one broker that there may be something to ask.
+#[derive(Debug, Default)]
+pub(super) struct BrokerWake {
+    pub(super) fetch: Notify,
+    pub(super) look_up: Notify,
+}
+
+impl Wakes {
+    fn wake_all(&self) {
+        for wake in lock(&self.0).values() {
+            wake.fetch.notify_one();
+            wake.look_up.notify_one();
+        }
+    }
+}
+
+/// So many unpacked bytes are handed out at once: more would leave the processor's cache before they are read.
+const UNPACK_AT_ONCE: usize = 256 << 10;
+/// How often topics that are not there are asked for.
+const UNKNOWN_TOPIC_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Inner {
+    pub(super) fn start(shared: Arc<Shared>, config: ConsumerConfig) -> Result<Arc<Self>> {
+        if shared.is_closed() {
+            return Err(Error::closed());
+        }
+        let wakes = Arc::<Wakes>::default();
+        let waker = Arc::clone(&wakes);
+        let budget = Budget::new(config.buffered_bytes, move || waker.wake_all());
+        let partitions = Partitions::new(config.fetch.clone(), budget);
+        let id = shared.next_id();
+        let inner = Arc::new(Self {
+            shared,
+            id,
+            config,
+            state: Mutex::new(State { partitions, unreachable: BTreeMap::new() }),
+            ready: Arc::default(),
+            settled: Notify::new(),
+            changes: AtomicU64::new(0),
+            current: Mutex::default(),
+            pool: Arc::default(),
+            closed: Latch::default(),
+            wakes,
+        });
+        let resource: Weak<dyn Resource> = Arc::downgrade(&(Arc::clone(&inner) as Arc<dyn Resource>));
+        inner.shared.register(resource);
+        inner.shared.spawn("consumer metadata", Arc::clone(&inner).watch_metadata());
+        Ok(inner)
+    }
+
+    pub(super) fn tick(&self) -> Tick {
+        Tick { now: now(), wall: self.shared.env.now(), random: self.shared.env.random() }
+    }
+
+    /// Looks at the partitions, or carries a decision of them out.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut lock(&self.state))
+    }
+
+    /// The user changed something: what was unpacked may be out of date, and brokers may have to be asked.
+    pub(super) fn on_user_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+        self.wakes.wake_all();
+        self.ready.notify_one();
+    }
+
+    /// Passes on what follows from an answer.
+    pub(super) fn apply(&self, effects: Effects) {
+        if effects.ready > 0 {
+            self.ready.notify_one();
+        }
+        for reset in effects.resets {
+            let topic_partition = TopicPartition::new(&*reset.topic, reset.partition);
+            let (from, to, reason) = (reset.from, reset.to, reset.reason);
+            self.shared.events.emit(Event::PositionReset { topic_partition, from, to, reason });
+        }
+        for hint in effects.hints {
+            self.shared.metadata.leader_hint(
+                &hint.topic,
+                hint.partition,
+                hint.leader,
+                hint.epoch,
+                hint.endpoint,
+            );
+        }
+        if effects.refresh_metadata {
+            self.shared.metadata.refresh();
+        }
+    }
+
+    /// The next batch for the user, if one can be had without waiting.
+    ///
+    /// # Errors
+    /// A partition is held; the others go on with the next call.
+    pub(super) fn next_batch(&self) -> Result<Option<Batch>> {
+        loop {
+            let (handout, more) = self.with(|state| {
+                let handout = state.partitions.take();
+                (handout, state.partitions.has_more())
+            });
+            if more {
+                // Whoever else waits gets the next one.
+                self.ready.notify_one();
+            }
+            match handout {
+                None => return Ok(None),
+                Some(Handout::Trouble { topic, partition, trouble }) => {
+                    return Err(self.held(TopicPartition::new(&*topic, partition), trouble));
+                }
+                Some(Handout::Range { topic, partition, ticket, range }) => {
+                    let lease = range.lease.clone();
+                    let unpacked = self.pool.with(|decompressor| unpack(range, decompressor, UNPACK_AT_ONCE));
+                    let outcome =
+                        Outcome { next: unpacked.next, rest: unpacked.rest, corrupt: unpacked.corrupt };
+                    let current = self.finish(ticket, outcome);
+                    if current && !unpacked.sections.is_empty() {
+                        let topic_partition = TopicPartition::new(&*topic, partition);
+                        let pack = Pack::new(topic_partition, ticket, unpacked.sections, lease, &self.pool);
+                        let start = pack.start();
+                        return Ok(Some(Batch::new(Arc::new(pack), start)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&self, ticket: Ticket, outcome: Outcome) -> bool {
+        let (finished, more) = self.with(|state| {
+            let finished = state.partitions.finish(ticket, outcome);
+            (finished, state.partitions.has_more())
+        });
+        if more {
+            self.ready.notify_one();
+        }
+        if finished == Finished::AskAgain {
+            self.wakes.wake_all();
+        }
+        finished != Finished::Stale
+    }
+
+    fn held(&self, topic_partition: TopicPartition, trouble: Trouble) -> Error {
+        self.settled.notify_waiters();
+        let error = to_error(trouble, &topic_partition);
+        self.shared.events.emit(Event::PartitionHeld { topic_partition, error: error.clone() });
+        error
+    }
+
+    /// Positions may be known that somebody waits for.
+    pub(super) fn on_positions_known(&self) {
+        self.settled.notify_waiters();
+        self.wakes.wake_all();
+        self.ready.notify_one();
+    }
+
+    /// Waits until the position of a partition is known, or the partition held, or everything over.
+    pub(super) async fn until_resolved(&self, topic: &str, partition: i32) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let resolving = self.with(|state| state.partitions.is_resolving(topic, partition));
+            if !resolving || self.closed.is_set() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// What the consumer's fetch requests go over: its own connections, since a broker answers the requests of one
+    /// connection one after the other, and a long poll of another consumer would stand in front.
+    pub(super) fn lane(&self) -> Lane {
+        Lane::Fetch(self.id)
+    }
+
+    /// Stops all tasks; every call from now on says that the consumer is closed.
+    pub(super) fn stop(&self) {
+        self.closed.set(());
+        self.ready.notify_waiters();
+        self.settled.notify_waiters();
+    }
+
+    async fn watch_metadata(self: Arc<Self>) {
+        let mut seen = 0;
+        loop {
+            let changed = self.shared.metadata.changed(seen);
+            let again = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL);
+            tokio::select! {
+                biased;
+                () = self.closed.wait() => return,
+                () = self.shared.closed() => return self.stop(),
+                snapshot = changed => {
+                    seen = snapshot.version;
+                    self.on_metadata(&snapshot);
+                }
+                () = again => self.look_for_unknown_topics(),
+            }
+        }
+    }
+
+    fn look_for_unknown_topics(self: &Arc<Self>) {
+        let unknown = self.with(|state| state.partitions.unknown_topics());
+        for topic in &unknown {
+            // Also keeps the interest in it alive.
+            self.shared.metadata.topic_now(topic);
+        }
+        if !unknown.is_empty() {
+            self.on_metadata(&self.shared.metadata.snapshot());
+        }
+    }
+
+    /// Takes over who leads what, and starts tasks for brokers that lead something for the first time.
+    pub(super) fn on_metadata(self: &Arc<Self>, snapshot: &ClusterSnapshot) {
+        let leaders = self.with(|state| {
+            let refusals: BTreeMap<Str, ErrorCode> = state
+                .partitions
+                .topics()
+                .filter_map(|topic| Some((topic.clone(), self.shared.metadata.refusal(topic)?)))
+                .collect();
+            state.partitions.on_metadata(|topic, partition| match refusals.get(topic) {
+                Some(code) => LeaderNews::Refused(*code),
+                None => news(snapshot, topic, partition),
+            });
+            state.partitions.leaders()
+        });
+        self.start_tasks(leaders);
+        self.wakes.wake_all();
+        self.ready.notify_one();
+    }
+
+    fn start_tasks(self: &Arc<Self>, leaders: BTreeSet<i32>) {
+        let mut wakes = lock(&self.wakes.0);
+        for node in leaders {
+            if self.closed.is_set() || wakes.contains_key(&node) {
+                continue;
+            }
+            let wake = Arc::<BrokerWake>::default();
+            wakes.insert(node, Arc::clone(&wake));
+            self.shared.spawn("consumer fetcher", fetcher::run(Arc::clone(self), node, Arc::clone(&wake)));
+            self.shared.spawn("consumer look-ups", look_up::run(Arc::clone(self), node, wake));
+        }
+    }
+}
+
+fn news(snapshot: &ClusterSnapshot, topic: &str, partition: i32) -> LeaderNews {
+    let Some(topic) = snapshot.topics.get(topic) else { return LeaderNews::Unknown };
+    match topic.partition(partition) {
+        Some(known) => {
+            LeaderNews::Known { topic_id: topic.id, leader: known.leader, epoch: known.leader_epoch }
+        }
+        None => LeaderNews::Unknown,
+    }
+}
+
+/// The error that the user gets for a held partition; its source is the [`Trouble`].
+fn to_error(trouble: Trouble, topic_partition: &TopicPartition) -> Error {
+    let what = "the partition is held until a seek";
+    let error = match &trouble {
+        Trouble::OutOfRange { .. } => Error::broker(ErrorCode::OFFSET_OUT_OF_RANGE, what),
+        Trouble::Refused { code } => Error::broker(*code, what),
+        _ => Error::data(what),
+    };
+    error.with_source(trouble).with_topic_partition(topic_partition.clone())
+}
+
+impl Resource for Inner {
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.stop() })
+    }
+}

@@ -1,0 +1,36 @@
+//! Reading records.
+//!
+//! ```text
+//!   Consumer (handle) ─▶ inner ◀─ fetcher, look_up (one each per broker) ─▶ connections
+//!        │ poll, recv, stream
+//!        ▼
+//!   Batch, ReceivedRecord ─▶ RecordView
+//! ```
+//!
+//! What is decided is decided in `ottla_core::fetch`.
+
+mod batch;
+mod builder;
+mod fetcher;
+mod handle;
+mod inner;
+mod look_up;
+mod offsets;
+mod pause;
+mod pool;
+mod recv;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub use ottla_core::fetch::{IsolationLevel, OffsetSpec, Pause, Reset, Trouble};
+
+pub use self::{
+    batch::{Batch, BatchIter, ConsumerRecord, ReceivedRecord},
+    builder::ConsumerBuilder,
+    handle::Consumer,
+    offsets::OffsetAndTimestamp,
+    pause::PauseHandle,
+    stream::RecordStream,
+};

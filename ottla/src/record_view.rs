@@ -1,0 +1,331 @@
+//! Records as they were read.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::batch::{self, TimestampType};
+
+use crate::{
+    TopicPartition,
+    record::{Headers, Record},
+};
+
+/// One record that was read, borrowed from the batch it came in. Copying it copies a few words.
+#[derive(Clone, Copy)]
+pub struct RecordView<'a> {
+    topic_partition: &'a TopicPartition,
+    timestamp_kind: TimestampKind,
+    raw: batch::RecordView<'a>,
+}
+
+impl<'a> RecordView<'a> {
+    pub(crate) fn new(
+        topic_partition: &'a TopicPartition,
+        timestamp_kind: TimestampKind,
+        raw: batch::RecordView<'a>,
+    ) -> Self {
+        Self { topic_partition, timestamp_kind, raw }
+    }
+
+    /// Topic and partition.
+    #[must_use]
+    pub fn topic_partition(&self) -> &'a TopicPartition {
+        self.topic_partition
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        self.topic_partition.topic()
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.topic_partition.partition()
+    }
+
+    /// The offset in the partition.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.raw.offset
+    }
+
+    /// When the record was made, or appended to the log.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp { millis: self.raw.timestamp, kind: self.timestamp_kind }
+    }
+
+    /// The key; none is not the same as an empty one.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.raw.key
+    }
+
+    /// The value; `None` is a tombstone, and not the same as an empty value.
+    #[must_use]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.raw.value
+    }
+
+    /// The headers in the order they were written, duplicates included. They are parsed while iterating.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        Headers::Encoded(self.raw.headers())
+    }
+
+    /// The value of the last header of that key, which is the one that counts where only one may; `None` when there is
+    /// no such header or its value is null.
+    #[must_use]
+    pub fn header(&self, key: &str) -> Option<&'a [u8]> {
+        self.headers().filter(|header| header.key() == key).last()?.value()
+    }
+
+    /// A copy with memory of its own, for what is kept long: a view, and whatever borrows from it, keeps the whole
+    /// response in memory.
+    #[must_use]
+    pub fn detach(&self) -> OwnedRecord {
+        OwnedRecord::copy(self)
+    }
+}
+
+impl fmt::Debug for RecordView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordView")
+            .field("topic_partition", self.topic_partition)
+            .field("offset", &self.offset())
+            .field("timestamp", &self.timestamp())
+            .field("key", &self.key().map(Bytes::copy_from_slice))
+            .field("value", &self.value().map(Bytes::copy_from_slice))
+            .field("headers", &self.headers().len())
+            .finish()
+    }
+}
+
+/// A moment that a record carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Timestamp {
+    millis: i64,
+    kind: TimestampKind,
+}
+
+/// Whose clock a timestamp was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimestampKind {
+    /// The producer's (`message.timestamp.type=CreateTime`).
+    CreateTime,
+    /// The broker's, when it appended the batch (`LogAppendTime`).
+    LogAppendTime,
+}
+
+impl Timestamp {
+    pub(crate) fn new(millis: i64, kind: TimestampKind) -> Self {
+        Self { millis, kind }
+    }
+
+    /// Milliseconds since 1970, in UTC; negative when the record carries none.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        self.millis
+    }
+
+    /// Whose clock it was read from.
+    #[must_use]
+    pub fn kind(self) -> TimestampKind {
+        self.kind
+    }
+
+    /// As the standard library has it; `None` when the record carries none.
+    #[must_use]
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let millis = u64::try_from(self.millis).ok()?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(millis))
+    }
+}
+
+impl From<TimestampType> for TimestampKind {
+    fn from(kind: TimestampType) -> Self {
+        match kind {
+            TimestampType::LogAppendTime => Self::LogAppendTime,
+            TimestampType::CreateTime => Self::CreateTime,
+        }
+    }
+}
+
+/// Forwards a record as it is: key, value, headers and timestamp. Partition and offset are where it came from, not part
+/// of it.
+impl<'a> From<RecordView<'a>> for Record<'a> {
+    fn from(view: RecordView<'a>) -> Self {
+        let record = Self::from_parts(view.key(), view.value()).encoded_headers(view.raw.headers());
+        match view.timestamp().to_system_time() {
+            Some(time) => record.timestamp(time),
+            None => record,
+        }
+    }
+}
+
+/// A record with memory of its own: data, to keep and to send around. Cloning it copies no key, value or header value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedRecord {
+    topic_partition: TopicPartition,
+    offset: i64,
+    timestamp: Timestamp,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Vec<OwnedHeader>,
+}
+
+/// A header of an [`OwnedRecord`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnedHeader {
+    /// The key.
+    pub key: Box<str>,
+    /// The value; null is not the same as empty.
+    pub value: Option<Bytes>,
+}
+
+impl OwnedRecord {
+    /// Copies key, value and header values into one buffer.
+    fn copy(record: &RecordView<'_>) -> Self {
+        let parts =
+            [record.key(), record.value()].into_iter().chain(record.headers().map(|header| header.value()));
+        let size = parts.flatten().map(<[u8]>::len).sum();
+        let mut buffer = BytesMut::with_capacity(size);
+        let mut keep = |bytes: Option<&[u8]>| {
+            bytes.map(|bytes| {
+                buffer.extend_from_slice(bytes);
+                buffer.split().freeze()
+            })
+        };
+        Self {
+            topic_partition: record.topic_partition.clone(),
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+            key: keep(record.key()),
+            value: keep(record.value()),
+            headers: record
+                .headers()
+                .map(|header| OwnedHeader { key: header.key().into(), value: keep(header.value()) })
+                .collect(),
+        }
+    }
+
+    /// Topic and partition.
+    #[must_use]
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.topic_partition.topic()
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.topic_partition.partition()
+    }
+
+    /// The offset in the partition.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// When the record was made, or appended to the log.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// The key; none is not the same as an empty one.
+    #[must_use]
+    pub fn key(&self) -> Option<&Bytes> {
+        self.key.as_ref()
+    }
+
+    /// The value; `None` is a tombstone, and not the same as an empty value.
+    #[must_use]
+    pub fn value(&self) -> Option<&Bytes> {
+        self.value.as_ref()
+    }
+
+    /// The headers in the order they were written, duplicates included.
+    #[must_use]
+    pub fn headers(&self) -> &[OwnedHeader] {
+        &self.headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{
+        batch::{BatchBuilder, RecordHeader, batches},
+        compression::Decompressor,
+    };
+
+    use super::*;
+
+    fn with_record<T>(check: impl FnOnce(RecordView<'_>) -> T) -> T {
+        let mut builder = BatchBuilder::new(256);
+        let headers = [
+            RecordHeader { key: "via", value: Some(b"web") },
+            RecordHeader { key: "via", value: None },
+            RecordHeader { key: "", value: Some(b"") },
+        ];
+        builder.append(1_500, Some(b"k"), Some(b"value"), headers.into_iter()).unwrap();
+        let mut sealed = builder.seal();
+        sealed.stamp(-1, -1, -1);
+        let batch = batches(sealed.into_bytes()).next().unwrap().unwrap();
+        let records = batch.records(&mut Decompressor::new()).unwrap();
+        let raw = records.iter().next().unwrap().unwrap();
+        check(RecordView::new(&TopicPartition::new("orders", 3), TimestampKind::CreateTime, raw))
+    }
+
+    #[test]
+    fn a_view_shows_what_was_written() {
+        with_record(|record| {
+            assert_eq!((record.topic(), record.partition(), record.offset()), ("orders", 3, 0));
+            assert_eq!((record.key(), record.value()), (Some(&b"k"[..]), Some(&b"value"[..])));
+            assert_eq!(record.headers().len(), 3);
+            assert_eq!(record.header("via"), None, "the last one counts, and it is null");
+            assert_eq!(record.header(""), Some(&b""[..]));
+        });
+    }
+
+    #[test]
+    fn a_record_is_forwarded_as_it_is() {
+        with_record(|record| {
+            let forward = Record::from(record);
+            assert_eq!((forward.key_bytes(), forward.value_bytes()), (record.key(), record.value()));
+            assert_eq!(forward.iter_headers().collect::<Vec<_>>(), record.headers().collect::<Vec<_>>());
+            assert_eq!((forward.timestamp_ms(), forward.chosen_partition()), (Some(1_500), None));
+        });
+    }
+
+    #[test]
+    fn a_detached_record_is_equal_and_keeps_nothing_alive() {
+        let owned = with_record(|record| record.detach());
+        assert_eq!(owned.key().map(|key| &key[..]), Some(&b"k"[..]));
+        assert_eq!(owned.value().map(|value| &value[..]), Some(&b"value"[..]));
+        let headers: Vec<_> =
+            owned.headers().iter().map(|header| (&*header.key, header.value.as_deref())).collect();
+        assert_eq!(headers, [("via", Some(&b"web"[..])), ("via", None), ("", Some(&b""[..]))]);
+        assert_eq!(owned, owned.clone());
+    }
+
+    #[test]
+    fn a_timestamp_before_1970_is_none() {
+        let timestamp = |millis| Timestamp { millis, kind: TimestampKind::CreateTime };
+        assert_eq!(timestamp(-1).to_system_time(), None);
+        assert_eq!(timestamp(1_500).to_system_time(), Some(UNIX_EPOCH + Duration::from_millis(1_500)));
+    }
+}
