@@ -169,42 +169,42 @@ impl Event {
         let event = self.name();
         match self {
             Self::BrokerConnected { node, address, lane } => {
-                tracing::debug!(event, node, %address, lane, "connected");
+                tracing::debug!(target: "ottla", event, node, %address, lane, "connected");
             }
             // Clusters are restarted all the time: nobody should be woken by it.
             Self::BrokerDisconnected { node, address, lane, error } => {
-                tracing::info!(event, node, %address, lane, error = format_args!("{error:#}"), "disconnected");
+                tracing::info!(target: "ottla", event, node, %address, lane, error = format_args!("{error:#}"), "disconnected");
             }
             Self::BrokerUnreachable { node, address, error } => {
-                tracing::warn!(event, node, %address, error = format_args!("{error:#}"), "cannot connect");
+                tracing::warn!(target: "ottla", event, node, %address, error = format_args!("{error:#}"), "cannot connect");
             }
             Self::Throttled { node, duration } => {
-                tracing::info!(event, node, ?duration, "throttled by a quota of the broker");
+                tracing::info!(target: "ottla", event, node, ?duration, "throttled by a quota of the broker");
             }
             Self::MetadataRefreshed { version, brokers, topics } => {
-                tracing::debug!(event, version, brokers, topics, "cluster metadata changed");
+                tracing::debug!(target: "ottla", event, version, brokers, topics, "cluster metadata changed");
             }
             Self::MetadataFailed { error } => {
-                tracing::warn!(event, error = format_args!("{error:#}"), "no broker answers")
+                tracing::warn!(target: "ottla", event, error = format_args!("{error:#}"), "no broker answers")
             }
             Self::BatchProduced { topic_partition, records, bytes, attempts, elapsed, offset } => {
-                tracing::trace!(event, %topic_partition, records, bytes, attempts, ?elapsed, offset, "batch written");
+                tracing::trace!(target: "ottla", event, %topic_partition, records, bytes, attempts, ?elapsed, offset, "batch written");
             }
             Self::BatchFailed { topic_partition, records, attempts, error } => {
-                tracing::warn!(event, %topic_partition, records, attempts, error = format_args!("{error:#}"), "batch failed");
+                tracing::warn!(target: "ottla", event, %topic_partition, records, attempts, error = format_args!("{error:#}"), "batch failed");
             }
             Self::Fetched { node, partitions, bytes } => {
-                tracing::trace!(event, node, partitions, bytes, "fetched");
+                tracing::trace!(target: "ottla", event, node, partitions, bytes, "fetched");
             }
             Self::PositionReset { topic_partition, from, to, reason } => {
-                tracing::info!(event, %topic_partition, from, to, reason, "position reset");
+                tracing::info!(target: "ottla", event, %topic_partition, from, to, reason, "position reset");
             }
             Self::PartitionHeld { topic_partition, error } => {
-                tracing::warn!(event, %topic_partition, error = format_args!("{error:#}"), "partition held");
+                tracing::warn!(target: "ottla", event, %topic_partition, error = format_args!("{error:#}"), "partition held");
             }
             // It exists only in a reader's queue.
             Self::Missed { .. } => {}
-            Self::ClientClosed => tracing::debug!(event, "client closed"),
+            Self::ClientClosed => tracing::debug!(target: "ottla", event, "client closed"),
         }
     }
 }
