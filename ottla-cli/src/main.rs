@@ -2,7 +2,6 @@
 //!
 //! Data goes to stdout and nothing else does; what is said to a person goes to stderr. Exit codes: 0 done, 1 failed
 //! (also when only one item of several failed), 2 wrong usage.
-#![allow(dead_code, reason = "`produce`, `consume` and `demo` use these and follow as the client lands")]
 
 mod commands;
 mod connect;
@@ -25,20 +24,27 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(commands::demo::Demo),
     Dev(commands::dev::Dev),
+    Produce(commands::produce::Produce),
+    Consume(commands::consume::Consume),
     Topics(commands::topics::Topics),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    output::log_to_stderr();
+    // The demo crashes a node, and that its client notices is no news.
+    output::log_to_stderr(if matches!(arguments.command, Command::Demo(_)) { "error" } else { "warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::exit(Err(Failure::new(format!("cannot start the runtime: {error}")))),
     };
     let result = runtime.block_on(async {
         match arguments.command {
+            Command::Demo(command) => command.run().await,
             Command::Dev(command) => command.run().await,
+            Command::Produce(command) => command.run().await,
+            Command::Consume(command) => command.run().await,
             Command::Topics(command) => command.run().await,
         }
     });

@@ -1,6 +1,10 @@
 //! What every command says, and how it ends.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 /// Why a command failed, in words for a person.
 #[derive(Debug)]
@@ -72,9 +76,10 @@ pub(crate) fn exit(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// The client's log goes to stderr, by default from WARN; `OTTLA_LOG=ottla=debug` shows more.
-pub(crate) fn log_to_stderr() {
+/// The client's log goes to stderr, by default from this level on; `OTTLA_LOG=ottla=debug` shows more.
+pub(crate) fn log_to_stderr(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OTTLA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }

@@ -91,6 +91,18 @@ impl Drop for Scratch {
 }
 
 #[test]
+fn acknowledged_lines_survive_kill_minus_nine() {
+    let data = Scratch::new();
+    let lines: String = (0..5_000).map(|n| format!("line {n}\n")).collect();
+    let dev = Dev::start(&["--data-dir", data.text(), "--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &lines);
+    drop(dev);
+    assert!(data.path().join("node-1").is_dir());
+    let dev = Dev::start(&["--data-dir", data.text()]);
+    assert_eq!(dev.ok(&["consume", "t", "--from-beginning", "--exit"], ""), lines);
+}
+
+#[test]
 fn topics_are_created_and_several_nodes_are_told() {
     let dev = Dev::start(&["--nodes", "3", "--topic", "orders:6", "--topic", "refunds"]);
     assert_eq!(dev.servers.split(',').count(), 3);
@@ -143,4 +155,12 @@ fn wrong_usage_has_exit_code_2() {
         );
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn the_demo_finds_again_what_it_wrote() {
+    let output = run(&["demo"], "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("nothing lost, nothing twice"), "{said}");
 }

@@ -80,8 +80,8 @@ impl Consume {
             _ = tokio::signal::ctrl_c() => Ok(()),
             result = self.consume(&client, range) => result,
         };
-        client.close().await;
-        result
+        let closed = client.close().await;
+        result.and(Ok(closed?))
     }
 
     async fn consume(&self, client: &Client, range: OffsetRange) -> Result<(), Failure> {
@@ -152,7 +152,7 @@ async fn resolve(
             let found: BTreeMap<_, _> = consumer.offsets_for_times(times).await?.into_iter().collect();
             // Nothing that new: it would come at the end.
             let at = |partition: &TopicPartition, end| {
-                found.get(partition).and_then(|f| *f).map_or(end, |f| f.offset())
+                found.get(partition).and_then(|f| *f).map_or(end, |f| f.offset)
             };
             ends.into_iter().map(|(partition, end)| (partition.clone(), at(&partition, end))).collect()
         }

@@ -1,4 +1,7 @@
 //! One file per command.
 
+pub(crate) mod consume;
+pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod produce;
 pub(crate) mod topics;

@@ -88,7 +88,7 @@ impl Produce {
         let producer = builder.build()?;
         let result = self.produce_lines(&producer.topic(&self.topic)).await;
         let closed = producer.close().await;
-        client.close().await;
+        client.close().await?;
         result.and(closed.map_err(|error| Failure::new(with_causes(&error))))
     }
 
