@@ -128,6 +128,9 @@ pub struct ReplicaAppend {
     pub partition: i32,
     /// The epoch of the leader.
     pub leader_epoch: i32,
+    /// The registration of the follower that it is meant for: what was sent to a former life of it is no answer to
+    /// this one.
+    pub incarnation: u64,
     /// The first offset of `data`; where it is empty, the end offset that the follower is known to have.
     pub base_offset: i64,
     /// Whole batches, or nothing.

@@ -30,10 +30,12 @@ impl Follower {
 }
 
 impl Replica {
-    /// The leader pushes something. What is of another epoch is ignored: the metadata will tell.
+    /// The leader pushes something. What is of another epoch, or meant for a former life of this node, is ignored:
+    /// the metadata will tell, or has been asked for.
     pub(crate) fn pushed(&mut self, now: Now, from: NodeId, push: ReplicaAppend, out: &mut Vec<Effect>) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if push.leader_epoch != self.leader_epoch || from != follower.leader {
+        let meant = push.leader_epoch == self.leader_epoch && push.incarnation == self.incarnation;
+        if !meant || from != follower.leader {
             return;
         }
         follower.asked = None;

@@ -34,6 +34,8 @@ pub(crate) struct Leader {
     wanted: Option<(Vec<NodeId>, Instant)>,
     /// When to look for followers that could join the in-sync set, and report nothing because nothing happens.
     review: Option<Instant>,
+    /// Who was proposed last and refused; others come first next time.
+    refused: Option<NodeId>,
     incarnation: u64,
     followers: BTreeMap<NodeId, Progress>,
 }
@@ -78,6 +80,7 @@ impl Leader {
             version: partition.version,
             wanted: None,
             review: None,
+            refused: None,
             incarnation,
             followers: followers.map(|replica| (*replica, progress(replica))).collect(),
         }
@@ -214,6 +217,11 @@ impl Replica {
             return;
         }
         progress.reading = None;
+        if progress.next != base_offset {
+            // It has acknowledged this meanwhile: the push before was late, not lost.
+            self.send_more(to, out);
+            return;
+        }
         let Some(slice) = slice else { return };
         progress.next = slice.next_offset;
         progress.active = now.monotonic;
@@ -257,7 +265,8 @@ impl Replica {
     fn review(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.review.take_if(|review| *review <= now.monotonic).is_some() {
-            let followers: Vec<NodeId> = leader.followers.keys().copied().collect();
+            let mut followers: Vec<NodeId> = leader.followers.keys().copied().collect();
+            followers.sort_by_key(|follower| leader.refused.is_some_and(|refused| *follower <= refused));
             for follower in followers {
                 self.consider_expansion(now, follower, out);
             }
@@ -328,10 +337,12 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) {
         let (topic, partition) = self.key;
+        let follower = self.leader().and_then(|leader| leader.followers.get(&to));
         let push = ReplicaAppend {
             topic,
             partition,
             leader_epoch: self.leader_epoch,
+            incarnation: follower.map_or(0, |progress| progress.incarnation),
             base_offset,
             data,
             high_watermark: self.high_watermark,
@@ -346,7 +357,8 @@ impl Replica {
         let Role::Leader(leader) = &mut self.role else { return };
         // Of another version, it may be an answer to an earlier request, and the metadata tells what became of this.
         if version == leader.version {
-            leader.wanted = None;
+            let wanted = leader.wanted.take().map(|(wanted, _)| wanted).unwrap_or_default();
+            leader.refused = wanted.into_iter().find(|member| !leader.isr.contains(member));
             leader.review = Some(now.monotonic + retry);
             self.advance(now, out);
         }

@@ -76,6 +76,7 @@ impl World {
             topic: TOPIC,
             partition: 0,
             leader_epoch: 5,
+            incarnation: 11,
             base_offset,
             data,
             high_watermark,
@@ -196,6 +197,18 @@ fn what_is_not_acknowledged_is_sent_again() {
 }
 
 #[test]
+fn what_is_acknowledged_while_it_is_read_again_is_not_sent_again() {
+    let mut world = World::new(1);
+    world.report(2, 0, true);
+    world.append();
+    world.pass(SECOND);
+    world.append();
+    world.report(2, 1, false);
+    let fed = world.act(|replica, now, out| replica.feed(now, 2, 0, stamped(0), out));
+    assert!(matches!(fed[..], [Effect::Read { follower: 2, base_offset: 1, .. }]), "{fed:?}");
+}
+
+#[test]
 fn a_replica_at_rest_wants_no_tick() {
     let mut world = World::new(1);
     for node in [2, 3] {
@@ -308,4 +321,33 @@ fn what_another_leader_or_another_epoch_pushes_is_ignored() {
     world.apply(&partition(2, 6, 1, &[1, 2, 3]));
     assert!(world.push(0, stamped(0), 0).is_empty());
     assert_eq!(world.replica.log.end_offset(), 0);
+}
+
+#[test]
+fn what_was_meant_for_a_former_life_is_no_answer() {
+    let mut world = World::new(2);
+    let push = ReplicaAppend {
+        topic: TOPIC,
+        partition: 0,
+        leader_epoch: 5,
+        incarnation: 10,
+        base_offset: 0,
+        data: stamped(0),
+        high_watermark: 0,
+        diverging: None,
+    };
+    assert!(world.act(|replica, now, out| replica.pushed(now, 2, push, out)).is_empty());
+    assert_eq!(reports(&world.pass(SECOND)), [(0, true)]);
+}
+
+#[test]
+fn a_refused_follower_does_not_keep_others_out() {
+    let mut world = World::new(1);
+    world.apply(&partition(1, 5, 1, &[1]));
+    assert_eq!(wanted(&world.report(2, 0, true)), Some(vec![(1, 11), (2, 100)]));
+    world.report(3, 0, true);
+    world.act(|replica, now, out| replica.refused(now, 1, out));
+    assert_eq!(wanted(&world.pass(SECOND)), Some(vec![(1, 11), (3, 100)]));
+    world.act(|replica, now, out| replica.refused(now, 1, out));
+    assert_eq!(wanted(&world.pass(SECOND)), Some(vec![(1, 11), (2, 100)]));
 }

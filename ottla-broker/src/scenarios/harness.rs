@@ -35,6 +35,8 @@ pub(crate) struct Cluster {
     queue: VecDeque<Event>,
     /// Pairs of nodes that do not hear each other; 0 is the controller.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// A third of the messages between machines are lost.
+    loss: Option<Rng>,
     next_connection: u64,
     seed: u64,
 }
@@ -81,6 +83,7 @@ impl Cluster {
             now,
             queue: VecDeque::from([Event::Controller(ControllerInput::Tick)]),
             cut: BTreeSet::new(),
+            loss: None,
             next_connection: 0,
             seed: 0,
             config,
@@ -154,6 +157,22 @@ impl Cluster {
 
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+    }
+
+    /// Loses a third of the messages between machines, or none any more.
+    pub(crate) fn lose(&mut self, seed: Option<u64>) {
+        self.loss = seed.map(Rng::seeded);
+    }
+
+    fn delivers(&mut self, from: NodeId, to: NodeId) -> bool {
+        let lost = self.loss.as_mut().is_some_and(|rng| rng.next_u64().is_multiple_of(3));
+        !lost && !self.cut.contains(&(from, to))
+    }
+
+    /// Whether a node is in sync in the first partition of every topic.
+    pub(crate) fn is_in_sync(&self, node: NodeId) -> bool {
+        let topics = self.controller.image().topics.values();
+        topics.filter_map(|topic| topic.partition(0)).all(|partition| partition.isr.contains(&node))
     }
 
     /// The controller's process ends and starts again.
@@ -305,6 +324,11 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, id: NodeId, output: Output) {
+        let delivers = match &output {
+            Output::Peer(Sender::Node(to), _) => self.delivers(id, *to),
+            Output::Peer(Sender::Controller, _) => self.delivers(id, 0),
+            _ => true,
+        };
         let host = self.nodes.get_mut(&id).unwrap();
         match output {
             // A request that gets no response.
@@ -322,10 +346,10 @@ impl Cluster {
                     self.queue.push_back(Event::Node(id, Input::Disk(token, result)));
                 }
             },
-            Output::Peer(Sender::Node(to), message) if !self.cut.contains(&(id, to)) => {
+            Output::Peer(Sender::Node(to), message) if delivers => {
                 self.queue.push_back(Event::Node(to, Input::Peer(Sender::Node(id), message)));
             }
-            Output::Peer(Sender::Controller, message) if !self.cut.contains(&(id, 0)) => {
+            Output::Peer(Sender::Controller, message) if delivers => {
                 self.queue.push_back(Event::Controller(ControllerInput::Peer(id, message)));
             }
             Output::Peer(..) => {}
@@ -349,7 +373,7 @@ impl Cluster {
     }
 
     fn controller_says(&mut self, to: NodeId, message: PeerMessage) {
-        if !self.cut.contains(&(0, to)) {
+        if self.delivers(0, to) {
             self.queue.push_back(Event::Node(to, Input::Peer(Sender::Controller, message)));
         }
     }

@@ -3,6 +3,7 @@
 mod harness;
 mod requests;
 
+mod chaos;
 mod consuming;
 mod hostile;
 mod metadata;
