@@ -1,0 +1,79 @@
+//! The brokers that the suite runs against.
+
+use std::process::Stdio;
+
+use ottla_broker::disk::Tail;
+use ottla_broker::{ClusterConfig, tcp};
+use tokio::process::Command;
+
+/// A cluster that can be asked for its address and harmed.
+pub(crate) enum Backend {
+    Embedded(Box<tcp::Cluster>),
+    Real(RealKafka),
+}
+
+impl Backend {
+    /// An embedded cluster in memory.
+    pub(crate) async fn embedded(nodes: usize) -> Self {
+        let config = ClusterConfig::with_nodes(nodes, "127.0.0.1", 0);
+        Self::Embedded(Box::new(tcp::Cluster::start(config, None).await.expect("an embedded cluster starts")))
+    }
+
+    pub(crate) fn bootstrap_servers(&self) -> Vec<String> {
+        match self {
+            Self::Embedded(cluster) => cluster.bootstrap_servers(),
+            Self::Real(kafka) => kafka.bootstrap_servers.clone(),
+        }
+    }
+
+    /// Kills a broker as `kill -9` does.
+    pub(crate) async fn kill(&self, node: i32) {
+        match self {
+            Self::Embedded(cluster) => cluster.crash(node, Tail::Kept).await.expect("the node runs"),
+            Self::Real(kafka) => kafka.control("kill", node).await,
+        }
+    }
+
+    /// Starts a killed broker with what it had on its disk.
+    pub(crate) async fn restart(&self, node: i32) {
+        match self {
+            Self::Embedded(cluster) => cluster.restart(node).await.expect("the node was killed"),
+            Self::Real(kafka) => kafka.control("restart", node).await,
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        if let Self::Embedded(cluster) = self {
+            cluster.stop().await;
+        }
+    }
+}
+
+/// The cluster of `cargo xtask kafka run`.
+pub(crate) struct RealKafka {
+    bootstrap_servers: Vec<String>,
+    control: Option<String>,
+}
+
+impl RealKafka {
+    pub(crate) fn from_environment() -> Option<Self> {
+        let servers = std::env::var("OTTLA_KAFKA_BOOTSTRAP").ok()?;
+        let control = std::env::var("OTTLA_KAFKA_CTL").ok();
+        Some(Self { bootstrap_servers: servers.split(',').map(str::to_owned).collect(), control })
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.bootstrap_servers.len()
+    }
+
+    async fn control(&self, verb: &str, node: i32) {
+        let program = self.control.as_deref().expect("OTTLA_KAFKA_CTL is set beside OTTLA_KAFKA_BOOTSTRAP");
+        let status = Command::new(program)
+            .args(["kafka", verb, "--node", &node.to_string()])
+            .stdin(Stdio::null())
+            .status()
+            .await
+            .expect("the program that started Kafka is there");
+        assert!(status.success(), "kafka {verb} --node {node}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Kafka's own Java client, through `tests/java/Interop.java`.
+
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::record::{Read, Written};
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/Interop.java");
+
+pub(crate) struct Java {
+    class_path: String,
+}
+
+impl Java {
+    pub(crate) fn from_environment() -> Option<Self> {
+        std::env::var("OTTLA_KAFKA_LIBS").ok().map(|class_path| Self { class_path })
+    }
+
+    /// Has Java's producer write the records; gives the partition and the offset of each.
+    pub(crate) async fn produce(
+        &self,
+        servers: &str,
+        topic: &str,
+        records: &[Written],
+        settings: &[&str],
+    ) -> Vec<(i32, i64)> {
+        let input: String = records.iter().map(|record| format!("{}\n", record.to_json())).collect();
+        let lines = self.run(&["produce", servers, topic], settings, input).await;
+        let number = |line: &Value, name: &str| line[name].as_i64().expect("Java prints it");
+        lines.iter().map(|line| (number(line, "partition") as i32, number(line, "offset"))).collect()
+    }
+
+    /// The first `count` records that Java's consumer reads, by partition and offset.
+    pub(crate) async fn consume(&self, servers: &str, topic: &str, count: usize) -> Vec<Read> {
+        let lines = self.run(&["consume", servers, topic, &count.to_string()], &[], String::new()).await;
+        let mut records: Vec<_> = lines.iter().map(Read::from_json).collect();
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    async fn run(&self, arguments: &[&str], settings: &[&str], input: String) -> Vec<Value> {
+        let mut java = Command::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, PROGRAM])
+            .args(arguments)
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("java is installed");
+        let mut stdin = java.stdin.take().expect("it is piped");
+        let feed = async move {
+            // An error is seen in what Java says.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        };
+        let (output, ()) = tokio::join!(java.wait_with_output(), feed);
+        let Output { status, stdout, stderr } = output.expect("java runs to its end");
+        assert!(status.success(), "Interop.java {arguments:?}:\n{}", String::from_utf8_lossy(&stderr));
+        let lines = stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).expect("each line is JSON")).collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! One suite for every broker: the embedded one always, and the real Kafka that `cargo xtask kafka run` names.
+//!
+//! ```text
+//! cargo test -p ottla --test conformance                                       embedded
+//! cargo xtask kafka run --nodes 3 -- cargo test -p ottla --test conformance    and real, with Java as the other side
+//! ```
+//!
+//! A scenario is an async function that takes a [`World`]. What a machine cannot run (no real Kafka, too few nodes, no
+//! Java) says so and passes.
+
+mod backend;
+mod java;
+mod record;
+mod scenarios;
+mod world;
+
+use world::World;
+
+/// Makes two tests of each scenario, one for each backend. `on 3`: the broker must have three nodes; `alone`: it harms the
+/// cluster, so that no other scenario may use it meanwhile.
+macro_rules! conformance {
+    ($($group:ident::$scenario:ident on $nodes:literal $($alone:ident)?;)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                crate::world::on_embedded($nodes, crate::scenarios::$group::$scenario).await;
+            })*
+        }
+
+        mod real_kafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                let alone = false $(|| stringify!($alone) == "alone")?;
+                crate::world::on_real_kafka($nodes, alone, crate::scenarios::$group::$scenario).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    records::every_codec_gives_back_what_was_sent on 1;
+    records::headers_keep_their_order_and_their_duplicates on 1;
+    records::null_is_not_empty_and_a_tombstone_is_null on 1;
+    records::a_megabyte_goes_through_in_one_record on 1;
+    records::timestamps_are_kept_or_taken_from_the_clock on 1;
+    records::each_partition_keeps_its_own_order on 1;
+    records::keys_go_where_java_sends_them on 1;
+    positions::offsets_are_found_by_timestamp on 1;
+    positions::a_position_out_of_range_is_reset_as_it_was_asked_for on 1;
+    positions::a_position_out_of_range_is_an_error_by_default on 1;
+    positions::seeking_goes_back_and_forth on 1;
+    positions::a_paused_partition_waits_and_the_others_go_on on 1;
+    topics::a_topic_is_created_described_and_deleted on 1;
+    topics::what_fails_is_told_topic_by_topic on 1;
+    interop::java_reads_what_we_write on 1;
+    interop::we_read_what_java_writes on 1;
+    interop::java_and_we_choose_the_same_partitions on 1;
+    failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
+}

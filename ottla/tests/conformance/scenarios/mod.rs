@@ -1,0 +1,5 @@
+pub(crate) mod failover;
+pub(crate) mod interop;
+pub(crate) mod positions;
+pub(crate) mod records;
+pub(crate) mod topics;
