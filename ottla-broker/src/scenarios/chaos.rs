@@ -1,4 +1,4 @@
-//! Crashes, freezes, cuts and lost messages at random, while one idempotent producer writes: what it was acknowledged
+//! Crashes, freezes, slow disks, cuts and lost messages at random, while one idempotent producer writes: what it was acknowledged
 //! is there once and in order, and all replicas are equal in the end.
 
 use std::time::Duration;
@@ -17,6 +17,8 @@ enum State {
     Up,
     Down,
     Frozen,
+    /// It runs, and its disk does nothing.
+    Slow,
 }
 
 /// A producer with one batch of one record at a time, which is sent until it is acknowledged.
@@ -80,6 +82,7 @@ fn run(seed: u64) {
             State::Up => {}
             State::Down => cluster.start(node),
             State::Frozen => cluster.thaw(node),
+            State::Slow => cluster.fast_disk(node),
         }
     }
     // Its connection may have been to a former life of a node.
@@ -96,14 +99,22 @@ fn run(seed: u64) {
 fn disturb(cluster: &mut Cluster, states: &mut [State; 3], rng: &mut Rng) {
     let node = 1 + (rng.next_u64() % 3) as NodeId;
     let state = &mut states[usize::try_from(node - 1).unwrap()];
-    match (rng.next_u64() % 7, *state) {
-        (0, State::Up) => {
+    match (rng.next_u64() % 8, *state) {
+        (0, State::Up | State::Slow) => {
             cluster.crash(node, Tail::Kept);
             *state = State::Down;
         }
         (1, State::Up) => {
             cluster.freeze(node);
             *state = State::Frozen;
+        }
+        (7, State::Up) => {
+            cluster.slow_disk(node);
+            *state = State::Slow;
+        }
+        (1..=2, State::Slow) => {
+            cluster.fast_disk(node);
+            *state = State::Up;
         }
         (_, State::Frozen) => {
             cluster.thaw(node);
