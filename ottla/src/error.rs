@@ -49,7 +49,6 @@ struct Inner {
     topic_partition: Option<TopicPartition>,
     retry_after: Option<Duration>,
     possibly_written: bool,
-    fatal: bool,
     retriable: bool,
     problems: Vec<ConfigProblem>,
 }
@@ -92,20 +91,26 @@ impl Error {
     /// It does not say that nothing has happened: look at [`Error::possibly_written`] first.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
-        !self.0.fatal
-            && match self.0.kind {
-                _ if self.0.retriable => true,
-                ErrorKind::Broker(code) => code.is_retriable(),
-                // The connection was closed; a new one may well answer properly.
-                ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Peer => true,
-                _ => false,
-            }
+        match self.0.kind {
+            _ if self.0.retriable => true,
+            ErrorKind::Broker(code) => code.is_retriable(),
+            // The connection was closed; a new one may well answer properly.
+            ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Peer => true,
+            _ => false,
+        }
     }
 
     /// Whether the producer, consumer or session that returned it is of no use any more.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        self.0.fatal || matches!(self.0.kind, ErrorKind::Closed)
+        match self.0.kind {
+            ErrorKind::Closed => true,
+            // Somebody else has taken its place.
+            ErrorKind::Broker(code) => {
+                [ErrorCode::PRODUCER_FENCED, ErrorCode::FENCED_INSTANCE_ID].contains(&code)
+            }
+            _ => false,
+        }
     }
 
     /// Whether the record may be in the log all the same, so that sending it again may duplicate it.
@@ -158,7 +163,6 @@ impl Error {
             topic_partition: None,
             retry_after: None,
             possibly_written: false,
-            fatal: false,
             retriable: false,
             problems: Vec::new(),
         }))
@@ -262,11 +266,6 @@ impl Error {
     pub(crate) fn with_retriable(self) -> Self {
         self.edit(|inner| inner.retriable = true)
     }
-
-    /// Marks it as one after which the producer, consumer or session is of no use.
-    pub(crate) fn with_fatal(self) -> Self {
-        self.edit(|inner| inner.fatal = true)
-    }
 }
 
 impl fmt::Display for Error {
@@ -297,12 +296,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {self:#}", self.0.kind)?;
-        for (is, name) in [(self.0.possibly_written, "possibly written"), (self.0.fatal, "fatal")] {
-            if is {
-                write!(f, " [{name}]")?;
-            }
-        }
-        Ok(())
+        if self.0.possibly_written { f.write_str(" [possibly written]") } else { Ok(()) }
     }
 }
 
@@ -355,10 +349,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fatal_error_is_not_retriable() {
-        let error = Error::broker(ErrorCode::NOT_LEADER_OR_FOLLOWER, "produce");
-        assert!(error.is_retriable());
-        assert!(!error.with_fatal().is_retriable());
-        assert!(Error::closed().is_fatal());
+    fn what_is_fatal_is_not_retriable() {
+        for fatal in [Error::closed(), Error::broker(ErrorCode::PRODUCER_FENCED, "produce")] {
+            assert!(fatal.is_fatal() && !fatal.is_retriable());
+        }
+        let passes = Error::broker(ErrorCode::NOT_LEADER_OR_FOLLOWER, "produce");
+        assert!(passes.is_retriable() && !passes.is_fatal());
     }
 }

@@ -1,11 +1,5 @@
 //! A Kafka client in which reliable consumption is part of the client.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "producer and consumer, which use the rest, are about to arrive"
-)]
-
 pub mod admin;
 mod client;
 pub mod config;
@@ -56,6 +50,8 @@ const _: () = {
     handle::<ClientBuilder>();
     handle::<Admin>();
     handle::<Consumer>();
+    handle::<Producer>();
+    handle::<TopicProducer>();
     handle::<OwnedRecord>();
     handle::<Error>();
     handle::<Event>();
@@ -63,6 +59,15 @@ const _: () = {
     handle::<TopicPartition>();
     stream::<Events>();
     stream::<Batch>();
+    stream::<Receipt>();
     stream::<ReceivedRecord>();
     stream::<RecordStream>();
+    assert!(
+        size_of::<Receipt>() <= 16 && size_of::<Error>() == size_of::<usize>(),
+        "both are stored by the thousand"
+    );
+    const fn view<T: Copy>() {}
+    view::<Record<'_>>();
+    view::<RecordView<'_>>();
+    view::<ConsumerRecord<'_>>();
 };

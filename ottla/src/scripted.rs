@@ -104,10 +104,6 @@ impl World {
         lock(&self.dials).clone()
     }
 
-    pub(crate) fn dials_to(&self, port: u16) -> usize {
-        self.dials().iter().filter(|(_, to)| *to == address(port)).count()
-    }
-
     pub(crate) fn open_streams(&self) -> usize {
         // Each stream has two halves.
         (Arc::strong_count(&self.open) - 1) / 2

@@ -26,7 +26,7 @@ use tokio::time::sleep_until;
 use super::inner::{BrokerWake, Inner};
 use crate::{
     Error, Event, Result,
-    net::{Connection, Lane, Reply, now},
+    net::{Connection, Reply, now},
 };
 
 /// From this version on Fetch names topics by id (KIP-516).

@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use ottla_core::fetch::{LookUpAsk, LookUpPlan, Ticket};
-use ottla_protocol::{
-    Request, Response,
-    messages::{ListOffsetsRequest, OffsetForLeaderEpochRequest},
-};
+use ottla_protocol::{Request, Response};
 use tokio::time::sleep_until;
 
 use super::inner::{BrokerWake, Inner};

@@ -1,6 +1,6 @@
 //! Questions about offsets that have nothing to do with what is assigned.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use ottla_core::{
     backoff::Backoff,

@@ -185,7 +185,8 @@ impl Connection {
         self.0.closed.is_set()
     }
 
-    /// Waits until the connection is closed, and says why. Cancel safe.
+    /// Waits until the connection is closed, and says why.
+    #[cfg(test)]
     pub(crate) async fn closed(&self) -> Error {
         self.0.closed.wait().await
     }

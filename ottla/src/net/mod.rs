@@ -24,7 +24,7 @@ use std::{
 
 pub(crate) use self::{
     broker::{Brokers, Lane},
-    connection::{Connection, Reply, RequestError, Written},
+    connection::{Connection, Reply, RequestError},
     latch::Latch,
 };
 use crate::{config::ClientConfig, env::Env, event::EventBus};

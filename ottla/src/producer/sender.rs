@@ -20,7 +20,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError, TryLockError,
+        Arc, Mutex, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
