@@ -1,0 +1,97 @@
+//! The built command, as somebody at a terminal uses it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "each test uses a part; tests are drivers"
+)]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+pub const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
+
+/// An embedded cluster in a process of its own, killed at the end.
+pub struct Dev {
+    process: Child,
+    pub servers: String,
+}
+
+impl Dev {
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(OTTLA);
+        command.args(["dev", "--port", "0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut servers = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut servers).unwrap();
+        assert!(!servers.is_empty(), "ottla dev did not start");
+        Self { process, servers: servers.trim().to_owned() }
+    }
+
+    pub fn ottla(&self, arguments: &[&str], input: &str) -> Output {
+        run(&[arguments, &["--bootstrap-server", &self.servers]].concat(), input)
+    }
+
+    pub fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.ottla(arguments, input);
+        assert!(output.status.success(), "ottla {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[cfg(unix)]
+    pub fn terminate(&mut self) -> process::ExitStatus {
+        let sent = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Dev {
+    /// SIGKILL.
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+pub fn run(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(OTTLA);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that does not read its input has closed it.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    child.wait_with_output().unwrap()
+}
+
+/// A path below the temporary directory where nothing is, removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("ottla-cli-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = env::temp_dir().join(unique);
+        drop(fs::remove_dir_all(&path));
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,195 @@
+//! `ottla produce`, `ottla consume` and `ottla topics` against `ottla dev`.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use common::{Dev, run};
+
+const ALL: [&str; 3] = ["--from-beginning", "--exit", "--format"];
+
+/// All records of a topic, in a format.
+fn all(dev: &Dev, topic: &str, format: &str) -> String {
+    dev.ok(&[&["consume", topic][..], &ALL, &[format]].concat(), "")
+}
+
+#[test]
+fn keys_and_headers_come_back() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t", "--key-separator", ":", "-H", "via=web", "-H", "via=eu"], "ada:1\nbob:2=:3\n");
+    let seen = all(&dev, "t", r"%t/%p@%o %k=%v%h{ %k:%v} %K %V %H %i\n");
+    assert_eq!(seen, "t/0@0 ada=1 via:web via:eu 3 1 2 1\nt/0@1 bob=2=:3 via:web via:eu 3 4 2 2\n");
+}
+
+#[test]
+fn every_codec_is_written_and_read() {
+    let dev = Dev::start(&[]);
+    let lines: String = (0..2_000).map(|n| format!("line {n} is a line like the others\n")).collect();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        dev.ok(&["topics", "create", codec, "--partitions", "1"], "");
+        dev.ok(&["produce", codec, "--compression-codec", codec], &lines);
+        assert_eq!(all(&dev, codec, r"%v\n"), lines, "{codec}");
+    }
+}
+
+/// Null is not empty, bytes need not be text, a header may come twice or have no value.
+#[test]
+fn json_lines_lose_nothing() {
+    let dev = Dev::start(&["--topic", "from:1", "--topic", "to:1"]);
+    let lines = [
+        r#"{"key":null,"value":null,"headers":[]}"#,
+        r#"{"key":"","value":"","headers":[["h",null],["h",""],["h","x"]]}"#,
+        r#"{"key":{"base64":"/wA="},"value":"grüße\n","timestamp":1700000000123}"#,
+    ];
+    dev.ok(&["produce", "from", "--json"], &lines.join("\n"));
+    let first = dev.ok(&["consume", "from", "--from-beginning", "--exit", "--json"], "");
+    dev.ok(&["produce", "to", "--json"], &first);
+    let second = dev.ok(&["consume", "to", "--from-beginning", "--exit", "--json"], "");
+    assert_eq!(first.replace(r#""topic":"from""#, r#""topic":"to""#), second);
+
+    let records: Vec<serde_json::Value> =
+        first.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records[0]["key"].is_null() && records[0]["value"].is_null());
+    assert_eq!(records[1]["value"], "");
+    assert_eq!(records[1]["headers"], serde_json::json!([["h", null], ["h", ""], ["h", "x"]]));
+    assert_eq!(records[2]["key"]["base64"], "/wA=");
+    assert_eq!(records[2]["value"], "grüße\n");
+    assert_eq!(records[2]["timestamp"], 1_700_000_000_123_i64);
+}
+
+#[test]
+fn ranges_start_and_end_where_they_say() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let line = |n: i64| format!("{{\"value\":\"{n}\",\"timestamp\":{}}}\n", 1_700_000_000_000 + n * 1_000);
+    dev.ok(&["produce", "t", "--json"], &(0..10).map(line).collect::<String>());
+    let consume = |range| dev.ok(&["consume", "t", "-o", range, "-e", "-f", "%v "], "");
+    assert_eq!(consume("earliest"), "0 1 2 3 4 5 6 7 8 9 ");
+    assert_eq!(consume("latest"), "");
+    assert_eq!(consume("7"), "7 8 9 ");
+    assert_eq!(consume("-2"), "8 9 ");
+    assert_eq!(consume("3:5"), "3 4 ");
+    assert_eq!(consume(":2"), "0 1 ");
+    assert_eq!(consume("@1700000008000"), "8 9 ");
+    assert_eq!(consume("@1700000001500:1700000004000"), "2 3 ");
+    assert_eq!(consume("@2023-11-14T22:13:29Z"), "9 ");
+    let three = ["consume", "t", "--from-beginning", "--max-messages", "3", "-f", "%v "];
+    assert_eq!(dev.ok(&three, ""), "0 1 2 ");
+}
+
+#[test]
+fn partitions_are_chosen_on_both_sides() {
+    let dev = Dev::start(&["--topic", "t:3"]);
+    for partition in ["0", "2"] {
+        dev.ok(&["produce", "t", "--partition", partition], &format!("in {partition}\n"));
+    }
+    assert_eq!(dev.ok(&["consume", "t", "-p", "2", "--from-beginning", "-e"], ""), "in 2\n");
+    assert_eq!(dev.ok(&["consume", "t", "-p", "0,1", "--from-beginning", "-e"], ""), "in 0\n");
+    let missing = dev.ottla(&["consume", "t", "-p", "3"], "");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no partition 3"));
+}
+
+#[test]
+fn an_empty_line_is_a_tombstone_when_asked_for() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t", "--key", "k", "--tombstone"], "\nx\n");
+    dev.ok(&["produce", "t", "--key", "k"], "\n");
+    assert_eq!(all(&dev, "t", "%V "), "-1 1 0 ");
+}
+
+#[test]
+fn a_follower_prints_records_as_they_come_and_a_closed_pipe_is_no_failure() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let mut follower = Command::new(common::OTTLA)
+        .args(["consume", "t", "--from-beginning", "--bootstrap-server", &dev.servers])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    for word in ["one", "two"] {
+        dev.ok(&["produce", "t"], word);
+        assert_eq!(lines.next().unwrap().unwrap(), word);
+    }
+    drop(lines);
+    dev.ok(&["produce", "t"], "nobody reads this");
+    let ended = follower.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn topics_are_created_described_and_deleted() {
+    let dev = Dev::start(&["--nodes", "3"]);
+    dev.ok(&["topics", "create", "a", "b", "--partitions", "2", "--replication-factor", "3"], "");
+    assert_eq!(dev.ok(&["topics", "list"], ""), "a\nb\n");
+    let described = dev.ok(&["topics", "describe", "a", "--json"], "");
+    let partitions: Vec<serde_json::Value> =
+        described.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(partitions.len(), 2);
+    assert_eq!(partitions[0]["replicas"].as_array().unwrap().len(), 3);
+
+    let again = dev.ottla(&["topics", "create", "a", "c"], "");
+    assert_eq!(again.status.code(), Some(1), "one of several failed");
+    assert!(again.stdout.is_empty());
+    dev.ok(&["topics", "create", "a", "--if-not-exists"], "");
+    dev.ok(&["topics", "delete", "a", "b", "c"], "");
+    assert_eq!(dev.ok(&["topics", "list"], ""), "");
+    assert_eq!(dev.ottla(&["topics", "delete", "a"], "").status.code(), Some(1));
+    dev.ok(&["topics", "delete", "a", "--if-exists"], "");
+}
+
+#[test]
+fn failures_say_why_and_have_exit_code_1() {
+    let dev = Dev::start(&["--no-auto-create-topics"]);
+    for arguments in [&["consume", "nowhere"][..], &["topics", "describe", "nowhere"]] {
+        let output = dev.ottla(arguments, "");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere"), "{arguments:?}");
+    }
+    let bad_json = dev.ottla(&["produce", "t", "--json"], "{}\nnot json\n");
+    assert_eq!(bad_json.status.code(), Some(1));
+}
+
+#[test]
+fn wrong_usage_says_what_is_allowed_and_has_exit_code_2() {
+    for (arguments, expected) in [
+        (&["consume", "t", "--offset", "soon"][..], "--offset"),
+        (&["consume", "t", "--format", "%q"], "--format"),
+        (&["produce", "t", "--compression-codec", "rar"], "zstd"),
+        (&["produce"], "TOPIC"),
+        (&["topics"], "Usage"),
+        (&["nonsense"], "nonsense"),
+    ] {
+        let output = run(arguments, "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+/// What one command writes, the next one reads while it is being written.
+#[test]
+fn a_large_pipe_goes_through_whole() {
+    let dev = Dev::start(&["--topic", "t:4"]);
+    let mut producer = Command::new(common::OTTLA)
+        .args(["produce", "t", "--bootstrap-server", &dev.servers, "-z", "lz4"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = producer.stdin.take().unwrap();
+    for n in 0..200_000 {
+        writeln!(stdin, "{n}").unwrap();
+    }
+    drop(stdin);
+    assert!(producer.wait().unwrap().success());
+    let seen = all(&dev, "t", r"%v\n");
+    let mut numbers: Vec<u32> = seen.lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..200_000));
+}
