@@ -3,7 +3,7 @@
 use std::{cell::RefCell, fmt, io, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use ottla::{Client, ClientBuilder};
+use ottla::{Client, ClientBuilder, Producer, Record};
 use ottla_broker::{
     ClusterConfig, Controller, Node, Recovered, Rng,
     disk::{MemoryDisk, Tail},
@@ -190,6 +190,26 @@ impl Cluster {
             topic.is_some_and(|topic| topic.partitions.iter().all(|partition| partition.leader.is_some()))
         };
         world.until(&format!("topic {name} has leaders"), || led(&self.image())).await;
+    }
+
+    /// Produces records from a host of its own and waits until all are acknowledged.
+    ///
+    /// # Panics
+    /// When one is not written.
+    pub async fn produce<'r>(&self, topic: &str, records: impl IntoIterator<Item = Record<'r>>) {
+        let client = self.client_on("test");
+        let written = async {
+            let producer = Producer::builder(&client).build()?;
+            for record in records {
+                drop(producer.enqueue(topic, record).await?);
+            }
+            producer.flush().await?;
+            Ok::<_, ottla::Error>(producer.close().await?)
+        };
+        if let Err(error) = written.await {
+            panic!("producing to {topic}: {error}");
+        }
+        drop(client.close().await);
     }
 
     /// What the leader of a partition has in its log, from its disk: the truth.

@@ -1,7 +1,7 @@
 //! The deterministic world in which the real client runs against the embedded broker: virtual time, a virtual network,
 //! faults on demand, one thread. A seed and a commit reproduce a run byte for byte.
 //!
-//! ```ignore
+//! ```
 //! use ottla::{Consumer, OffsetSpec, Producer, Record, TopicPartition};
 //! use ottla_sim::Sim;
 //! use std::time::Duration;

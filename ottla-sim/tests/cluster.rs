@@ -124,13 +124,13 @@ async fn one_after_the_other(world: &World, crash: impl Fn(&Broker)) {
 
 #[test]
 fn killed_brokers_lose_nothing() {
-    Sim::seeds(0..20).run(async |world| one_after_the_other(world, Broker::kill).await);
+    Sim::seeds(0..6).run(async |world| one_after_the_other(world, Broker::kill).await);
 }
 
 #[test]
 fn brokers_without_power_lose_nothing_that_was_acknowledged() {
     for tail in [Tail::Kept, Tail::Lost, Tail::Torn(1000)] {
-        Sim::seeds(0..20).run(async |world| {
+        Sim::seeds(0..6).run(async |world| {
             one_after_the_other(world, |broker| broker.lose_power(tail)).await;
         });
     }
@@ -138,7 +138,7 @@ fn brokers_without_power_lose_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_frozen_leader_that_comes_back_adds_nothing_of_its_own() {
-    Sim::seeds(0..20).run(async |world| {
+    Sim::seeds(0..6).run(async |world| {
         while_sending(world, async |cluster: &Cluster| {
             sleep(2 * SECOND).await;
             let leader = cluster.leader(TOPIC, 0).expect("a leader");
@@ -150,7 +150,7 @@ fn a_frozen_leader_that_comes_back_adds_nothing_of_its_own() {
 
 #[test]
 fn a_leader_that_the_controller_does_not_hear_acknowledges_nothing_that_gets_lost() {
-    Sim::seeds(0..20).run(async |world| {
+    Sim::seeds(0..6).run(async |world| {
         while_sending(world, async |cluster: &Cluster| {
             sleep(2 * SECOND).await;
             let (leader, controller) =

@@ -640,6 +640,10 @@ impl Net {
         self.inboxes.remove(&host);
         if power_lost {
             self.without_power.insert(host);
+            // What waited in its network card is gone, or was on the wire already.
+            if self.random.bool() {
+                self.silence(host);
+            }
         }
         let numbers: Vec<u64> = self.connections.keys().copied().collect();
         for number in numbers {
@@ -657,6 +661,21 @@ impl Net {
         }
         let in_use = |connection: &Connection| Side::BOTH.iter().any(|side| connection.end(*side).open);
         self.connections.retain(|_, connection| in_use(connection));
+    }
+
+    /// Takes back what a host has sent and nobody has received yet.
+    fn silence(&mut self, host: HostId) {
+        let sent_by_host = |due: &Due| matches!(due, Due::Deliver { parcel, .. } if parcel.from == host);
+        self.agenda.retain(|Reverse(entry)| !sent_by_host(&entry.due));
+        for connection in self.connections.values_mut() {
+            for to in Side::BOTH {
+                if connection.path_to(to).0 == host {
+                    let pipe = connection.pipe(to);
+                    pipe.in_flight.clear();
+                    pipe.buffered = pipe.received.iter().map(Bytes::len).sum();
+                }
+            }
+        }
     }
 
     /// The host has power again.

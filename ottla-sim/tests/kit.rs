@@ -1,0 +1,75 @@
+//! The kit as those use it who test their own consumers: their code, the real client, embedded brokers.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use ottla::{Client, Consumer, OffsetSpec, Record, TopicPartition};
+use ottla_sim::Sim;
+
+/// How often each offset was seen.
+type Seen = Rc<RefCell<BTreeMap<i64, u32>>>;
+
+/// The application under test.
+async fn remember(client: Client, seen: Seen, shutdown: impl Future<Output = ()>) -> ottla::Result<usize> {
+    let consumer = Consumer::builder(&client).build()?;
+    consumer.assign([(TopicPartition::new("orders", 0), OffsetSpec::Earliest)])?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut records = 0;
+    loop {
+        let polled = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            polled = consumer.poll() => polled?,
+        };
+        let Some(batch) = polled else { break };
+        for record in &batch {
+            *seen.borrow_mut().entry(record.offset()).or_default() += 1;
+            records += 1;
+        }
+    }
+    client.close().await?;
+    Ok(records)
+}
+
+#[test]
+fn a_broker_paused_for_45_seconds_causes_no_duplicate() {
+    Sim::seeds(0..8).run(async |world| {
+        let (cluster, seen) = (world.cluster(1).await, Seen::default());
+        cluster.topic("orders", 1).await;
+        let app = world.spawn("app", remember(cluster.client(), Rc::clone(&seen), world.shutdown()));
+
+        cluster.produce("orders", (0..1_000).map(|_| Record::new("order"))).await;
+        world.until("half is seen", || seen.borrow().len() == 1_000).await;
+        cluster.broker(0).pause_for(Duration::from_secs(45)).await;
+        cluster.produce("orders", (0..1_000).map(|_| Record::new("order"))).await;
+        world.until("all is seen", || seen.borrow().len() == 2_000).await;
+        assert!(seen.borrow().values().all(|times| *times == 1));
+        let host = app.host().clone();
+        assert_eq!(app.shut_down().await?, 2_000);
+        world.until("no task and no socket is left", || host.tasks() + host.sockets() == 0).await;
+        Ok::<_, ottla::Error>(())
+    });
+}
+
+#[test]
+fn a_frozen_application_goes_on_where_it_was_and_a_crashed_one_leaves_nothing_behind() {
+    Sim::seeds(0..8).run(async |world| {
+        let (cluster, seen) = (world.cluster(1).await, Seen::default());
+        cluster.topic("orders", 1).await;
+        let app = world.spawn("app", remember(cluster.client(), Rc::clone(&seen), world.shutdown()));
+        cluster.produce("orders", (0..100).map(|_| Record::new("order"))).await;
+        world.until("the first are seen", || seen.borrow().len() == 100).await;
+
+        app.host().freeze();
+        cluster.produce("orders", (0..100).map(|_| Record::new("order"))).await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(seen.borrow().len(), 100);
+        app.host().thaw();
+        world.until("the others are seen", || seen.borrow().len() == 200).await;
+        assert!(seen.borrow().values().all(|times| *times == 1));
+
+        let host = app.host().clone();
+        host.crash();
+        assert!(app.outcome().await.is_none());
+        assert_eq!((host.tasks(), host.sockets()), (0, 0));
+    });
+}

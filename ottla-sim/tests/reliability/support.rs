@@ -1,0 +1,205 @@
+//! A load of known records, and readers that write down what they get.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::Range,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ottla::{Client, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
+use ottla_sim::{
+    Cluster, Conditions, World,
+    history::{Fate, History, Read},
+};
+use tokio::{sync::mpsc, time::Instant, time::sleep};
+
+/// The seeds of each scenario: what takes a minute or two in a debug build. `OTTLA_SIM_SEEDS=0..1000` runs more.
+pub(crate) const SEEDS: Range<u64> = 0..6;
+
+/// The topic of all scenarios.
+pub(crate) const TOPIC: &str = "orders";
+
+/// How much is sent, and how fast.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) partitions: i32,
+    pub(crate) senders: u32,
+    /// Of each sender.
+    pub(crate) records: u32,
+    /// The longest pause between two records of a sender.
+    pub(crate) pause: Duration,
+    /// After so many records a sender takes a new producer: a broker that does not know one accepts anything from it.
+    pub(crate) records_of_producer: u32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let pause = Duration::from_millis(100);
+        Self { partitions: 4, senders: 2, records: 600, pause, records_of_producer: 60 }
+    }
+}
+
+/// Senders and a reader at work.
+pub(crate) struct Load {
+    pub(crate) history: History,
+    plan: Plan,
+    done: Rc<Cell<u32>>,
+    pauses: Rc<RefCell<BTreeMap<i32, Pauses>>>,
+}
+
+/// When acknowledgements of a partition came.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl Load {
+    /// Senders on hosts `sender-1` …, and one reader on host `reader`.
+    pub(crate) fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
+        let load = Self { history: History::new(), plan, done: Rc::default(), pauses: Rc::default() };
+        for sender in 1..=plan.senders {
+            load.send(world, sender, cluster.client_on(&format!("sender-{sender}")));
+        }
+        load.read(world, 1, "reader", cluster.client_on("reader"));
+        load
+    }
+
+    fn send(&self, world: &World, sender: u32, client: Client) {
+        let host = world.host(&format!("sender-{sender}"));
+        let (receipts, mut outstanding) = mpsc::unbounded_channel();
+        let (history, plan, done) = (self.history.clone(), self.plan, Rc::clone(&self.done));
+        let (mut random, noted, here) = (world.random(), world.clone(), host.clone());
+        drop(host.spawn("sender", async move {
+            let mut producer = Producer::builder(&client).build().expect("default settings");
+            for number in 0..plan.records {
+                if number > 0 && number % plan.records_of_producer == 0 {
+                    // The old one goes on with what it has; order is promised within each.
+                    let fresh = Producer::builder(&client).build().expect("default settings");
+                    let old = std::mem::replace(&mut producer, fresh);
+                    drop(here.spawn("old producer", async move { drop(old.flush().await) }));
+                }
+                let partition = random.i32(0..plan.partitions);
+                let value = format!("{sender}-{partition}-{number}");
+                let of_producer = sender * 1000 + number / plan.records_of_producer;
+                let record = history.sending(of_producer, partition, Bytes::from(value.clone()));
+                match producer.enqueue(TOPIC, Record::new(&value).partition(partition)).await {
+                    Ok(receipt) => drop(receipts.send((record, receipt))),
+                    Err(error) => {
+                        noted.note(format!("{value} was not taken: {error:#}"));
+                        history.settled(record, Fate::NotWritten);
+                    }
+                }
+                // Bursts and pauses: batches of one record, and of many.
+                if random.u32(..4) == 0 {
+                    sleep(Duration::from_nanos(random.u64(..plan.pause.as_nanos() as u64 * 4))).await;
+                }
+            }
+            drop(receipts);
+            // Each failure is told by its receipt.
+            drop(producer.flush().await);
+            done.set(done.get() + 1);
+        }));
+        let (history, pauses, noted) = (self.history.clone(), Rc::clone(&self.pauses), world.clone());
+        drop(host.spawn("receipts", async move {
+            while let Some((record, receipt)) = outstanding.recv().await {
+                let fate = match receipt.await {
+                    Ok(written) => {
+                        pauses.borrow_mut().entry(written.partition()).or_default().acknowledged();
+                        Fate::Written(written.offset())
+                    }
+                    Err(SendError::NotWritten(error)) => {
+                        noted.note(format!("record {record} is not written: {error:#}"));
+                        Fate::NotWritten
+                    }
+                    Err(SendError::PossiblyWritten(error)) => {
+                        noted.note(format!("record {record} is possibly written: {error:#}"));
+                        Fate::PossiblyWritten
+                    }
+                };
+                history.settled(record, fate);
+            }
+        }));
+    }
+
+    /// Another reader, from the beginning.
+    pub(crate) fn read(&self, world: &World, reader: u32, host: &str, client: Client) {
+        let (history, partitions) = (self.history.clone(), self.plan.partitions);
+        drop(world.host(host).spawn("reader", async move {
+            let consumer = Consumer::builder(&client).build().expect("default settings");
+            let all = (0..partitions)
+                .map(|partition| (TopicPartition::new(TOPIC, partition), OffsetSpec::Earliest));
+            consumer.assign(all).expect("partitions that exist");
+            while let Some(batch) = consumer.poll().await.expect("nothing that needs the user") {
+                for record in &batch {
+                    let value = record.value().map(Bytes::copy_from_slice).unwrap_or_default();
+                    let (partition, offset) = (record.partition(), record.offset());
+                    history.read(reader, Read { partition, offset, value });
+                }
+            }
+        }));
+    }
+
+    /// How many records were acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.history.acknowledged()
+    }
+
+    /// The longest time without an acknowledgement, of the given partitions.
+    pub(crate) fn longest_pause(&self, of: impl Fn(i32) -> bool) -> Duration {
+        let pauses = self.pauses.borrow();
+        pauses
+            .iter()
+            .filter(|(partition, _)| of(**partition))
+            .map(|(_, p)| p.longest)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Forgets the pauses so far.
+    pub(crate) fn forget_pauses(&self) {
+        self.pauses.borrow_mut().values_mut().for_each(|pauses| pauses.longest = Duration::ZERO);
+    }
+
+    /// Waits until all is sent and read, and checks everything.
+    pub(crate) async fn end(self, world: &World, cluster: &Cluster) {
+        let Self { history, plan, done, .. } = &self;
+        world.until("all records are sent", || done.get() == plan.senders).await;
+        world.until("the fate of every record is known", || history.pending() == 0).await;
+        cluster.healed(TOPIC).await;
+        let logs = cluster.logs(TOPIC);
+        let logged: usize = logs.values().map(Vec::len).sum();
+        world.until("everything is read", || history.read_by(1) >= logged).await;
+        // Whatever is read or written twice has time to show.
+        sleep(Duration::from_secs(10)).await;
+        history.check(world, &cluster.logs(TOPIC));
+        let all = (plan.senders * plan.records) as usize;
+        world.expect(history.acknowledged() == all, "all records to be acknowledged in the end", || {
+            format!("{} of {all} were", history.acknowledged())
+        });
+    }
+}
+
+impl Pauses {
+    fn acknowledged(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.longest = self.longest.max(now - last);
+        }
+    }
+}
+
+/// A cluster of three with the topic. Replication takes its time, so that a crash finds something under way.
+pub(crate) async fn cluster(world: &World, plan: Plan) -> Cluster {
+    let cluster = world.cluster(3).await;
+    let slow = Duration::from_millis(1)..=Duration::from_millis(60);
+    let slow = Conditions { latency: slow, ..Conditions::default() };
+    for (from, to) in cluster.brokers().flat_map(|from| cluster.brokers().map(move |to| (from.clone(), to))) {
+        world.network().set(from.host(), to.host(), slow.clone());
+    }
+    cluster.topic(TOPIC, plan.partitions).await;
+    cluster
+}
