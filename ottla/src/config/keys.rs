@@ -114,6 +114,11 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name || key.aliases.contains(&name))
 }
 
+/// Settings of TLS and SASL, which `security.protocol` decides upon: a file that asks for either is refused there.
+pub(super) fn is_security(name: &str) -> bool {
+    name.starts_with("ssl.") || name.starts_with("sasl.")
+}
+
 pub(super) fn is_foreign(name: &str) -> bool {
     FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

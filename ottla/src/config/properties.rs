@@ -97,6 +97,7 @@ impl Properties {
         let reason = match keys::find(&key) {
             Some(known) if known.read => None,
             Some(_) => Some(format!("{key} has no effect in this version")),
+            None if keys::is_security(&key) => Some(format!("{key} has no effect in this version")),
             None if keys::is_foreign(&key) => None,
             None => Some(match keys::similar(&key) {
                 Some(name) => format!("unknown key {key}; did you mean {name}?"),
@@ -238,8 +239,9 @@ mod tests {
 
     #[test]
     fn warns_of_what_has_no_effect_and_of_nothing_else() {
-        let properties =
-            parse("linger.ms=5\nlinger.mss=5\nschema.registry.url=http://x\nkey.serializer=x\nwhat=1");
+        let properties = parse(
+            "linger.ms=5\nlinger.mss=5\nschema.registry.url=http://x\nkey.serializer=x\nwhat=1\nssl.ca=x",
+        );
         let warnings: Vec<_> = properties.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
@@ -247,6 +249,7 @@ mod tests {
                 "client.properties:2: unknown key linger.mss; did you mean linger.ms?",
                 "client.properties:4: key.serializer has no effect in this version",
                 "client.properties:5: unknown key what",
+                "client.properties:6: ssl.ca has no effect in this version",
             ]
         );
     }
