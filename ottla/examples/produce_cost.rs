@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p ottla --example produce_cost            all cases
 //! cargo run --release -p ottla --example produce_cost -- 3       three rounds
+//! cargo run --release -p ottla --example produce_cost -- 3 lz4   of the cases with that in their name
 //! ```
 //!
 //! One broker on loopback, six partitions, `acks=all`, idempotent, linger 5 ms. Rounds are interleaved, and the median
@@ -75,17 +76,19 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let rounds = argument.and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let wanted = std::env::args().nth(2).unwrap_or_default();
+    let cases: Vec<_> = CASES.iter().filter(|case| case.name.contains(&wanted)).collect();
     let broker = Broker::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let mut results = [const { Vec::new() }; CASES.len()];
+    let mut results = vec![Vec::new(); cases.len()];
     for _ in 0..rounds {
-        for (case, results) in CASES.iter().zip(&mut results) {
+        for (case, results) in cases.iter().zip(&mut results) {
             results.push(runtime.block_on(measure(case, &broker.address))?);
         }
     }
     println!("{:<36} {:>22} {:>12}", "", "ns CPU per record", "M records/s");
-    for (case, mut results) in CASES.iter().zip(results) {
+    for (case, mut results) in cases.iter().zip(results) {
         results.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (least, median, most) = (results[0], results[results.len() / 2], results[results.len() - 1]);
         let range = format!("({:.0} to {:.0})", least.0, most.0);

@@ -10,7 +10,7 @@
 //! What every record pays: the choice of the partition, an uncontended lock, the encoding, and a reference count. It
 //! allocates nothing, reads no clock, and wakes nobody unless its batch is new or full.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use ottla_core::produce::{Refusal, partition_for_key};
 use ottla_protocol::batch::BatchBuilder;
@@ -69,9 +69,16 @@ impl Inner {
             (None, None) => self.clock.publish(self.client.env.now()),
         };
         let (key, value) = (record.key_bytes(), record.value_bytes());
+        let headers = added.behind(record);
+        let bare = headers.len() == 0;
         let mut is_full = false;
         let index = loop {
-            match slot.queue.append(timestamp, key, value, added.behind(record)) {
+            let appended = if bare {
+                slot.queue.append(timestamp, key, value, iter::empty())
+            } else {
+                slot.queue.append(timestamp, key, value, headers.clone())
+            };
+            match appended {
                 Ok(index) => break index,
                 Err(Refusal::Full) => is_full = slot.queue.close(),
                 Err(refusal) => self.make_room(&mut slot, partition, record, added, refusal, memory)?,
