@@ -287,6 +287,7 @@ fn answer_versions(request: &RequestFrame, newest: i16, metadata: i16) -> Reply 
         (ApiKey::FETCH, 17),
         (ApiKey::LIST_OFFSETS, 10),
         (ApiKey::OFFSET_FOR_LEADER_EPOCH, 4),
+        (ApiKey::INIT_PRODUCER_ID, 5),
         (ApiKey::METADATA, metadata),
         (ApiKey::API_VERSIONS, newest),
         (ApiKey::CREATE_TOPICS, 7),

@@ -26,6 +26,9 @@ mod sender;
 mod topic;
 mod upkeep;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     append::TryEnqueueError,
     builder::ProducerBuilder,
