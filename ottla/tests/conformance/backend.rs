@@ -42,6 +42,22 @@ impl Backend {
         }
     }
 
+    /// Freezes a broker as SIGSTOP does: its connections stay up and nothing answers.
+    pub(crate) async fn freeze(&self, node: i32) {
+        match self {
+            Self::Embedded(cluster) => cluster.freeze(node).await.expect("the node runs"),
+            Self::Real(kafka) => kafka.control("stop", node).await,
+        }
+    }
+
+    /// Lets a frozen broker go on.
+    pub(crate) async fn thaw(&self, node: i32) {
+        match self {
+            Self::Embedded(cluster) => cluster.thaw(node).await.expect("the node runs"),
+            Self::Real(kafka) => kafka.control("cont", node).await,
+        }
+    }
+
     pub(crate) async fn stop(self) {
         if let Self::Embedded(cluster) = self {
             cluster.stop().await;

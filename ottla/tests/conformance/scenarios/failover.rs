@@ -1,9 +1,9 @@
-//! Brokers that die.
+//! Brokers that die or sleep.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ottla::{Client, Consumer, OffsetSpec, Producer};
+use ottla::{Admin, Client, Consumer, OffsetSpec, Producer, TopicPartition};
 use tokio::sync::oneshot;
 
 use crate::World;
@@ -15,33 +15,58 @@ const ENOUGH: usize = 1_000;
 /// Between two looks at something that somebody else is doing.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// How long a request may take, so that a frozen broker is given up before the test is.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What those who take part tell each other.
 #[derive(Default)]
 struct Progress {
-    restarted: AtomicBool,
+    undone: AtomicBool,
     /// Records written in all; 0 until all are.
     written: AtomicUsize,
 }
 
+#[derive(Clone, Copy)]
+enum Harm {
+    Kill,
+    Freeze,
+}
+
+pub(crate) async fn a_leader_is_killed_and_restarted_under_load(world: &World) {
+    under_load(world, Harm::Kill).await;
+}
+
+/// What was sent to the frozen leader is still in its sockets when it wakes up, and another one leads by then.
+pub(crate) async fn a_leader_is_frozen_under_load_and_wakes_up_deposed(world: &World) {
+    under_load(world, Harm::Freeze).await;
+}
+
 /// No acknowledged record is lost, none is there twice, each partition keeps the order of sending; and so it looks to a
 /// consumer that reads all the while.
-pub(crate) async fn a_leader_is_killed_and_restarted_under_load(world: &World) {
+async fn under_load(world: &World, harm: Harm) {
     let topic = world.topic(PARTITIONS).await;
-    let consumer = world.consumer(&topic, PARTITIONS, OffsetSpec::Earliest).await;
-    let progress = Progress::default();
+    let servers = world.backend().bootstrap_servers();
+    let client = Client::builder().bootstrap_servers(servers).request_timeout(REQUEST_TIMEOUT);
+    let client = client.connect().await.expect("the brokers answer");
+    let consumer = Consumer::builder(&client).build().expect("valid");
+    let all =
+        (0..PARTITIONS).map(|partition| (TopicPartition::new(&*topic, partition), OffsetSpec::Earliest));
+    consumer.assign(all).expect("they exist");
+    let (admin, progress) = (Admin::new(&client), Progress::default());
     let (warm, is_warm) = oneshot::channel();
 
     let ((), (), live) = tokio::join!(
-        load(world.client(), &topic, warm, &progress),
-        harm(world, &topic, is_warm, &progress),
+        load(&client, &topic, warm, &progress),
+        harm_and_undo(world, harm, &admin, &topic, is_warm, &progress),
         follow(&consumer, &progress),
     );
     let written = progress.written.load(Ordering::Relaxed);
     assert_complete(&live, written, "while it happened");
     assert_complete(&world.read(&topic, PARTITIONS, written).await, written, "afterwards");
+    client.close().await.expect("nothing is left to do");
 }
 
-/// Writes numbers to all partitions in turn until enough are acknowledged after the restart. Every one must be.
+/// Writes numbers to all partitions in turn until enough are acknowledged after the harm was undone. Every one must be.
 async fn load(client: &Client, topic: &str, warm: oneshot::Sender<()>, progress: &Progress) {
     let producer = Producer::builder(client).build().expect("valid");
     let mut warm = Some(warm);
@@ -62,7 +87,7 @@ async fn load(client: &Client, topic: &str, warm: oneshot::Sender<()>, progress:
             }
             warm.take().map(|warm| warm.send(()));
         }
-        if stop_at == usize::MAX && progress.restarted.load(Ordering::Relaxed) {
+        if stop_at == usize::MAX && progress.undone.load(Ordering::Relaxed) {
             stop_at = written + ENOUGH;
         }
     }
@@ -78,20 +103,33 @@ fn record(n: usize) -> Written {
     Written::value((n / PARTITIONS as usize).to_string()).partition(n as i32 % PARTITIONS)
 }
 
-async fn harm(world: &World, topic: &str, is_warm: oneshot::Receiver<()>, progress: &Progress) {
+async fn harm_and_undo(
+    world: &World,
+    harm: Harm,
+    admin: &Admin,
+    topic: &str,
+    is_warm: oneshot::Receiver<()>,
+    progress: &Progress,
+) {
     is_warm.await.expect("the load goes on");
-    let killed = leader(world, topic).await.expect("the topic has been written to");
-    world.backend().kill(killed).await;
-    while leader(world, topic).await.is_none_or(|leader| leader == killed) {
+    let victim = leader(admin, topic).await.expect("the topic has been written to");
+    match harm {
+        Harm::Kill => world.backend().kill(victim).await,
+        Harm::Freeze => world.backend().freeze(victim).await,
+    }
+    while leader(admin, topic).await.is_none_or(|leader| leader == victim) {
         tokio::time::sleep(GLANCE).await;
     }
-    world.backend().restart(killed).await;
-    progress.restarted.store(true, Ordering::Relaxed);
+    match harm {
+        Harm::Kill => world.backend().restart(victim).await,
+        Harm::Freeze => world.backend().thaw(victim).await,
+    }
+    progress.undone.store(true, Ordering::Relaxed);
 }
 
 /// The leader of the topic's first partition, as far as somebody knows one.
-async fn leader(world: &World, topic: &str) -> Option<i32> {
-    let described = world.admin().describe_topics([topic]).await.ok()?;
+async fn leader(admin: &Admin, topic: &str) -> Option<i32> {
+    let described = admin.describe_topics([topic]).await.ok()?;
     let (_, topic) = described.into_iter().next()?;
     topic.ok()?.partitions.first()?.leader
 }
