@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -62,7 +62,8 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Says something to the person at the terminal.
 pub(crate) fn say(message: impl fmt::Display) {
-    eprintln!("{message}");
+    // Whoever closed stderr does not want to hear it, and that is no reason to panic.
+    drop(writeln!(io::stderr(), "{message}"));
 }
 
 /// Ends the command: the failure to stderr, and its exit code.

@@ -164,7 +164,8 @@ async fn create(
     for (name, result) in admin.create_topics(topics).await? {
         match result {
             Ok(created) if json => {
-                println!("{}", json!({ "topic": name, "created": true, "partitions": created.partitions }));
+                let line = json!({ "topic": name, "created": true, "partitions": created.partitions });
+                writeln!(io::stdout(), "{line}")?;
             }
             Ok(_) => say(format_args!("created {name}")),
             Err(error)
@@ -182,7 +183,7 @@ async fn delete(admin: &Admin, topics: Vec<String>, if_exists: bool, json: bool)
     let mut failed = Failures::default();
     for (name, result) in admin.delete_topics(topics).await? {
         match result {
-            Ok(()) if json => println!("{}", json!({ "topic": name, "deleted": true })),
+            Ok(()) if json => writeln!(io::stdout(), "{}", json!({ "topic": name, "deleted": true }))?,
             Ok(()) => say(format_args!("deleted {name}")),
             Err(error)
                 if if_exists && error.broker_code() == Some(ottla::ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) =>
