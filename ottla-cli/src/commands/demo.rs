@@ -81,7 +81,9 @@ async fn round_trip(
     let (checksum, bytes) = (checksum(lines), lines.iter().map(Vec::len).sum::<usize>());
     report.step("produce", format_args!("{} lines, {bytes} bytes, checksum {checksum:08x}", lines.len()))?;
     for (partition, (first, last)) in &written {
-        report.detail(format_args!("partition {partition}: offsets {first} to {last}, on all replicas"))?;
+        report.detail(format_args!(
+            "partition {partition}: offsets {first} to {last}, acknowledged by all replicas in sync"
+        ))?;
     }
 
     let leader = leader_of_first_partition(&admin).await?;
