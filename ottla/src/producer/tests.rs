@@ -485,3 +485,29 @@ async fn batches_are_compressed_inline_and_elsewhere_and_keep_their_order() {
     let largest = test.got().iter().map(|got| got.values().len()).max();
     assert!(largest > Some(600), "some batch was large enough to be compressed elsewhere: {largest:?}");
 }
+
+/// What the hot path promises: a handful of allocations for a batch, none for a record.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_joins_a_batch_allocates_nothing() {
+    let test = Test::new();
+    let topic = test.producer().topic("t");
+    topic.send(record("warm up")).await.unwrap();
+    test.say([Say::After(SECOND)]);
+    let _in_flight = topic.enqueue(record("in flight")).await.unwrap();
+    let first = topic.enqueue(record("opens a batch")).await.unwrap();
+    let headers = [Header::new("via", "web")];
+    let records = 500;
+    let mut receipts = Vec::with_capacity(records);
+    let allocated = allocation_counter::measure(|| {
+        for n in 0..records {
+            let key = n.to_be_bytes();
+            let record = record("some value of some length").key(&key).headers(&headers);
+            receipts.push(topic.try_enqueue(record).unwrap());
+        }
+    });
+    // The batch's buffer doubles some times.
+    assert!(allocated.count_total < 10, "{} allocations", allocated.count_total);
+    let offsets: Vec<_> = futures::future::join_all(receipts).await;
+    assert!(offsets.iter().all(Result::is_ok) && first.await.is_ok());
+    assert_eq!(test.values().len(), 3);
+}
