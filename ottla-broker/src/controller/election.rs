@@ -1,11 +1,12 @@
 //! In-sync sets and elections: what changes when a node comes, goes, or lags.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ottla_protocol::TopicId;
 
 use super::Controller;
-use crate::image::{Broker, Partition};
+use crate::image::{Broker, Image, Partition};
 use crate::io::NodeId;
 
 impl Controller {
@@ -89,6 +90,15 @@ impl Controller {
             if let Some(partition) = partition {
                 *partition = next;
             }
+        }
+    }
+}
+
+/// Nodes that live register after a start of the controller. One that never comes back must not lead for ever.
+pub(super) fn nobody_leads(image: &mut Image) {
+    for topic in image.topics.values_mut() {
+        for partition in &mut Arc::make_mut(topic).partitions {
+            partition.leader = None;
         }
     }
 }

@@ -89,7 +89,11 @@ impl Controller {
     /// When the file cannot be understood.
     pub fn new(config: Arc<ClusterConfig>, file: Option<&[u8]>, mut rng: Rng) -> Result<Self, SnapshotError> {
         let (image, next_producer_id) = match file {
-            Some(file) => snapshot::read(file)?,
+            Some(file) => {
+                let (mut image, next_producer_id) = snapshot::read(file)?;
+                election::nobody_leads(&mut image);
+                (image, next_producer_id)
+            }
             None => {
                 let drawn = || ottla_protocol::TopicId(rng.uuid()).to_string();
                 let cluster_id = config.cluster_id.clone().unwrap_or_else(drawn);

@@ -142,6 +142,17 @@ fn registering_twice_changes_nothing() {
 }
 
 #[test]
+fn a_leader_that_does_not_come_back_after_a_restart_of_all_is_replaced() {
+    let (mut world, id) = World::new();
+    let file = super::snapshot::write(world.image(), 0);
+    let config = Arc::new(ClusterConfig::with_nodes(3, "localhost", 1));
+    world.controller = Controller::new(config, Some(file.as_bytes()), Rng::seeded(2)).unwrap();
+    world.register(2, 101);
+    let partition = world.partition(id);
+    assert_eq!((partition.leader, partition.leader_epoch), (Some(2), 1));
+}
+
+#[test]
 fn an_in_sync_set_is_changed_by_the_leader_that_has_seen_the_last_change() {
     let (mut world, id) = World::new();
     let refused = |world: &mut World| matches!(world.said.last(), Some((_, PeerMessage::IsrRefused { .. })));

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Node;
+use crate::image::Image;
 use crate::io::{Now, Output, Sender};
 use crate::peer::PeerMessage;
 
@@ -66,11 +67,15 @@ impl Node {
 
     /// An image has come: it may name this life of the node, which makes it registered.
     pub(super) fn check_registration(&mut self, now: Now) {
-        let named = self.image.brokers.get(&self.id).map(|broker| broker.incarnation);
-        if !self.link.registered && named == Some(self.incarnation) {
+        if !self.link.registered && self.is_named(&self.image) {
             self.link.registered = true;
             self.link.next = Some(now.monotonic + self.config.broker_heartbeat_interval);
         }
+    }
+
+    /// Whether an image knows this life of the node.
+    pub(super) fn is_named(&self, image: &Image) -> bool {
+        image.brokers.get(&self.id).is_some_and(|broker| broker.incarnation == self.incarnation)
     }
 
     /// Calls the controller; the answer names the call.

@@ -29,7 +29,9 @@ pub(super) enum Purpose {
 impl Node {
     /// The controller has sent the metadata.
     pub(super) fn apply(&mut self, now: Now, image: Arc<Image>) {
-        if image.version <= self.image.version {
+        // Before this life of the node is registered, what others are told is about the former one: it may have led.
+        let unknown_yet = self.image.version == 0 && !self.is_named(&image);
+        if image.version <= self.image.version || unknown_yet {
             return;
         }
         if let Err(why) = self.check_cluster(&image) {

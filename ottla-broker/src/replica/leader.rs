@@ -171,6 +171,10 @@ impl Replica {
             progress.incarnation = state.incarnation;
             progress.acknowledged = None;
         }
+        if progress.acknowledged.is_none() && !state.resync {
+            // What a disk confirmed late, of a log that was not compared with ours in this epoch: it may be another.
+            return;
+        }
         progress.active = now.monotonic;
         progress.resent = 0;
         if state.resync {

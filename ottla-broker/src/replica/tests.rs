@@ -161,6 +161,19 @@ fn a_follower_that_has_not_reported_holds_the_high_watermark() {
 }
 
 #[test]
+fn an_end_counts_only_after_the_logs_were_compared() {
+    let mut world = World::new(1);
+    world.apply(&partition(1, 5, 1, &[1, 2]));
+    world.append();
+    world.confirm();
+    // Written under a former leader, and confirmed by a slow disk.
+    world.report(2, 1, false);
+    assert_eq!(world.replica.high_watermark(), 0);
+    world.report(2, 1, true);
+    assert_eq!(world.replica.high_watermark(), 1);
+}
+
+#[test]
 fn an_append_is_pushed_to_those_that_are_level() {
     let mut world = World::new(1);
     world.report(2, 0, true);

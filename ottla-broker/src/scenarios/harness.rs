@@ -155,6 +155,11 @@ impl Cluster {
         self.cut.extend([(one, other), (other, one)]);
     }
 
+    /// One node is not heard by another; 0 is the controller.
+    pub(crate) fn mute(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }

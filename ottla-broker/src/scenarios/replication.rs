@@ -8,7 +8,8 @@ use super::harness::{Cluster, plain};
 use super::requests::{PRODUCE, produce_request, produced};
 use crate::cluster::{ClusterConfig, FlushPolicy};
 use crate::disk::Tail;
-use ottla_protocol::messages::ProduceRequest;
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::{CreateTopicsRequest, ProduceRequest};
 
 const SESSION: Duration = Duration::from_secs(10);
 
@@ -61,6 +62,34 @@ fn a_leader_that_restarts_within_its_session_does_not_lead_with_a_lost_tail() {
     assert_eq!(cluster.stored(1, topic, 0), ["a"]);
     let client = cluster.connect(2);
     assert_eq!(cluster.read_all(client, topic), ["a"]);
+}
+
+#[test]
+fn a_leader_that_restarts_does_not_lead_before_it_is_registered() {
+    let mut cluster = Cluster::new(3);
+    let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
+    let client = cluster.connect(1);
+    cluster.produce(client, topic, plain(&["a"]));
+    cluster.crash(1, Tail::Lost);
+    cluster.mute(1, 0);
+    cluster.start(1);
+    // Its former life is told of it, and still leads.
+    let other = cluster.connect(2);
+    let another =
+        CreatableTopic { name: "u".into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
+    let request = CreateTopicsRequest { topics: vec![another], timeout_ms: 1000, ..Default::default() };
+    cluster.call(other, 7, &request);
+
+    let client = cluster.connect(1);
+    cluster.send(client, PRODUCE, &produce_request(topic, 1, plain(&["b"])));
+    assert_eq!(cluster.stored(1, topic, 0), [] as [&str; 0]);
+    cluster.heal();
+    cluster.advance(SESSION);
+    assert_eq!(
+        produced(&cluster.reply::<ProduceRequest>(client, PRODUCE).unwrap()).error_code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+    );
+    assert_eq!(cluster.stored(1, topic, 0), ["a"]);
 }
 
 #[test]
