@@ -44,6 +44,9 @@ pub struct InFlight<T> {
     queue: VecDeque<Entry<T>>,
 }
 
+/// A producer with `acks=0` sends thousands of requests a second, and a broker that answers them does it at once.
+const OPTIONAL_KEPT: usize = 256;
+
 #[derive(Debug)]
 struct Entry<T> {
     correlation_id: i32,
@@ -61,8 +64,17 @@ impl<T> Default for InFlight<T> {
 impl<T> InFlight<T> {
     /// Notes a request that is about to be written.
     ///
-    /// Before, not after: the answer may arrive before the writer gets to its bookkeeping.
+    /// Before, not after: the answer may arrive before the writer gets to its bookkeeping. Of those whose answer is
+    /// optional only the newest are kept, since most brokers never send any.
     pub fn register(&mut self, correlation_id: i32, deadline: Instant, answer: Answer, value: T) {
+        if answer == Answer::Optional {
+            let is_optional = |entry: &Entry<T>| entry.answer == Answer::Optional;
+            if self.queue.iter().filter(|entry| is_optional(entry)).count() >= OPTIONAL_KEPT
+                && let Some(oldest) = self.queue.iter().position(is_optional)
+            {
+                self.queue.remove(oldest);
+            }
+        }
         self.queue.push_back(Entry { correlation_id, deadline, answer, value });
     }
 
@@ -97,6 +109,12 @@ impl<T> InFlight<T> {
     pub fn expire(&mut self, now: Instant) -> Option<&T> {
         self.queue.retain(|entry| entry.answer == Answer::Required || entry.deadline > now);
         self.queue.iter().find(|entry| entry.deadline <= now).map(|entry| &entry.value)
+    }
+
+    /// Whether the deadline of a request has passed, also where its answer is optional.
+    #[must_use]
+    pub fn is_overdue(&self, correlation_id: i32, now: Instant) -> bool {
+        self.queue.iter().any(|entry| entry.correlation_id == correlation_id && entry.deadline <= now)
     }
 
     /// Takes back the newest request if it is this one: no byte of it was written.
@@ -175,6 +193,18 @@ mod tests {
         assert_eq!(queue.on_answer(2), Ok('b'));
         assert_eq!(queue.on_answer(3), Ok('c'));
         assert_eq!(queue.on_answer(1), Err(UnexpectedAnswer::Unsolicited(1)));
+    }
+
+    #[test]
+    fn answers_that_never_come_do_not_pile_up() {
+        let (mut queue, now) = (InFlight::default(), now());
+        queue.register(-1, now + SECOND, Answer::Required, -1);
+        for id in 0..100_000 {
+            queue.register(id, now + SECOND, Answer::Optional, id);
+        }
+        assert_eq!(queue.len(), OPTIONAL_KEPT + 1);
+        assert_eq!(queue.on_answer(-1), Ok(-1));
+        assert_eq!(queue.on_answer(99_999), Ok(99_999));
     }
 
     #[test]

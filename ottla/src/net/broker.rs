@@ -308,13 +308,20 @@ impl Dialling {
         if self.outcome.is_set() {
             return;
         }
-        if let Some(broker) = lock(&self.brokers.pool).brokers.get_mut(&self.target) {
+        if let Some(broker) = lock(&self.brokers.pool).brokers.get_mut(&self.target)
+            && self.is_for(broker)
+        {
             match &outcome {
                 Ok(connection) => broker.lanes.insert(self.lane, Slot::Live(connection.clone())),
                 Err(_) => broker.lanes.remove(&self.lane),
             };
         }
         self.outcome.set(outcome);
+    }
+
+    /// Whether the broker still waits for this dial, and not for a later one.
+    fn is_for(&self, broker: &Broker) -> bool {
+        matches!(broker.lanes.get(&self.lane), Some(Slot::Dialling(dial)) if Arc::ptr_eq(dial, &self.outcome))
     }
 
     async fn dial(&self) -> Result<Connection> {
@@ -332,9 +339,10 @@ impl Dialling {
         let (address, mut memory) = self.with_broker(|broker| (broker.address.clone(), broker.memory))?;
         let (context, node) = (&self.brokers.context, self.target.node());
         let dialled = Dial { context, node, address: &address, lane: self.lane }.run(&mut memory).await;
-        let moved = self.with_broker(|broker| broker.address != address)?;
+        let wanted = self.with_broker(|broker| broker.address == address && self.is_for(broker));
         match dialled {
-            Ok(connection) if moved => {
+            // It has moved, or was left and perhaps found anew: nobody would use the connection.
+            Ok(connection) if !wanted.unwrap_or(false) => {
                 connection.close(unknown(self.target));
                 Err(unknown(self.target))
             }

@@ -422,13 +422,16 @@ impl Inner {
 
     /// Does what a deadline asks for; an error closes the connection.
     fn on_time(&self, now: Instant) -> Result<()> {
-        let (overdue, given_up) = {
+        let writing = lock(&self.writer).writing();
+        let (stuck, overdue, given_up) = {
             let mut state = lock(&self.state);
+            // Nobody may owe it an answer, and yet it must not be written for ever.
+            let stuck = writing.is_some_and(|id| state.in_flight.is_overdue(id, now));
             let overdue = state.in_flight.expire(now).map(|pending| (pending.name, pending.timeout));
             let (given_up, queue) =
                 state.queue.drain(..).partition::<VecDeque<_>, _>(|each| each.give_up <= now);
             state.queue = queue;
-            (overdue, given_up)
+            (stuck, overdue, given_up)
         };
         for Queued { pending, writing, .. } in given_up {
             let what = format!("{} could not be sent within {:?}", pending.name, pending.timeout);
@@ -438,6 +441,9 @@ impl Inner {
             return Err(Error::timeout(
                 self.describe(&format!("no answer to {name} within {timeout:?} from")),
             ));
+        }
+        if stuck {
+            return Err(Error::timeout(self.describe("a request could not be written in time to")));
         }
         let state = lock(&self.state);
         let used = state.last_used.unwrap_or(now) + self.context.config.connections_max_idle;

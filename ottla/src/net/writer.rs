@@ -88,6 +88,11 @@ impl Writer {
         self.blocked
     }
 
+    /// The request that is being written.
+    pub(super) fn writing(&self) -> Option<i32> {
+        self.current.as_ref().map(|writing| writing.correlation_id)
+    }
+
     /// Writes what `next` gives until it gives nothing or the socket is full.
     pub(super) fn write(
         &mut self,

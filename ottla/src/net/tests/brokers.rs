@@ -219,6 +219,26 @@ async fn a_broker_that_moved_is_left_at_its_old_address() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dial_to_a_broker_that_was_left_meanwhile_leaves_no_connection() {
+    let world = World::new();
+    world.serve(1, |request| match api_versions(request, 4) {
+        // A byte a second.
+        Reply::Answer(segments) => Reply::Slowly(segments.concat()),
+        other => other,
+    });
+    let client =
+        world.builder(&["10.0.0.1:1"]).socket_connection_setup_timeout(600 * SECOND).build().unwrap();
+    brokers(&client).set_brokers([&at(0, 1)]);
+    assert!(timeout(5 * SECOND, brokers(&client).connection(0, Lane::Produce)).await.is_err());
+    brokers(&client).rebootstrap();
+    brokers(&client).set_brokers([&at(0, 1)]);
+    let connection = brokers(&client).connection(0, Lane::Produce).await.unwrap();
+    sleep(SECOND).await;
+    assert!(!connection.is_closed());
+    assert_eq!((world.dials().len(), world.open_streams()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_a_stale_answer_leaves_out_keeps_its_connection() {
     let world = World::new();
     world.serve(1, Cluster::new(&[1]).script());

@@ -240,6 +240,22 @@ async fn an_answer_to_a_request_without_one_is_discarded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_without_an_answer_has_a_deadline_for_being_written() {
+    // It reads no more while it sends an answer that takes an hour.
+    let endless = [&4_096_u32.to_be_bytes()[..], &[0; 4_096]].concat();
+    let (_client, connection, _world) =
+        connected_in(World::with_buffer(700), move |_| Reply::Slowly(endless.clone())).await;
+    let topics = vec![DeleteTopicState { name: Some("n".repeat(200).into()), ..Default::default() }; 500];
+    let request = DeleteTopicsRequest { topics, ..Default::default() };
+    connection.send_no_reply(&CreateTopicsRequest::default(), 7, TIMEOUT).unwrap().await.unwrap();
+    let started = Instant::now();
+    let failed = connection.send_no_reply(&request, 6, TIMEOUT).unwrap().await.unwrap_err();
+    assert_eq!((failed.error.kind(), failed.sent), (ErrorKind::Timeout, true));
+    assert_eq!(started.elapsed().as_secs(), 30);
+    assert!(connection.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_connections_fail_what_was_sent_as_sent() {
     let (client, connection, _world) = connected(|_| Reply::Close).await;
     let mut events = client.events();
