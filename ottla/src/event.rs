@@ -211,16 +211,22 @@ impl Event {
 
 /// Hands every event to the log and to whoever listens.
 #[derive(Clone, Default)]
-pub(crate) struct EventBus(Arc<Mutex<Vec<Weak<Mutex<Queue>>>>>);
+pub(crate) struct EventBus(Arc<Mutex<Listeners>>);
+
+#[derive(Default)]
+struct Listeners {
+    queues: Vec<Weak<Mutex<Queue>>>,
+    closed: bool,
+}
 
 impl EventBus {
     pub(crate) fn emit(&self, event: Event) {
         event.trace();
-        let mut listeners = lock(&self.0);
-        if listeners.is_empty() {
+        let queues = &mut lock(&self.0).queues;
+        if queues.is_empty() {
             return;
         }
-        listeners.retain(|listener| match listener.upgrade() {
+        queues.retain(|listener| match listener.upgrade() {
             Some(queue) => {
                 push(&queue, event.clone());
                 true
@@ -230,15 +236,19 @@ impl EventBus {
     }
 
     pub(crate) fn listen(&self) -> Events {
-        let queue = Arc::new(Mutex::new(Queue::default()));
-        lock(&self.0).push(Arc::downgrade(&queue));
+        let mut listeners = lock(&self.0);
+        let queue = Arc::new(Mutex::new(Queue { closed: listeners.closed, ..Queue::default() }));
+        listeners.queues.push(Arc::downgrade(&queue));
+        drop(listeners);
         Events(queue)
     }
 
     /// The last event, after which listeners see the end.
     pub(crate) fn close(&self) {
         self.emit(Event::ClientClosed);
-        for queue in lock(&self.0).drain(..).filter_map(|listener| listener.upgrade()) {
+        let mut listeners = lock(&self.0);
+        listeners.closed = true;
+        for queue in listeners.queues.drain(..).filter_map(|listener| listener.upgrade()) {
             let mut queue = lock(&queue);
             queue.closed = true;
             queue.wake();
@@ -357,5 +367,6 @@ mod tests {
         bus.close();
         assert_eq!(events.recv().await.map(|event| event.name()), Some("client.closed"));
         assert!(events.recv().await.is_none());
+        assert!(bus.listen().recv().await.is_none(), "who comes later finds the end as well");
     }
 }
