@@ -168,11 +168,17 @@ impl Consumer {
     async fn next<T>(&self, look: impl Fn(&Inner) -> Result<Option<T>>) -> Result<Option<T>> {
         let inner = self.inner();
         loop {
+            // Mostly something is there, and registering for news costs more than the look.
+            if !inner.is_closed()
+                && let Some(found) = look(inner)?
+            {
+                return Ok(Some(found));
+            }
             let ready = inner.ready.notified();
             tokio::pin!(ready);
             // From here on nothing is missed.
             ready.as_mut().enable();
-            if inner.closed.is_set() {
+            if inner.is_closed() {
                 return Ok(None);
             }
             if let Some(found) = look(inner)? {
@@ -278,7 +284,7 @@ impl Consumer {
     #[must_use]
     pub fn explain(&self, partition: &TopicPartition) -> String {
         let (topic, number) = (partition.topic(), partition.partition());
-        if self.inner().closed.is_set() {
+        if self.inner().is_closed() {
             return "the consumer is closed".to_owned();
         }
         if let Some(offset) = self.inner().unpacked_position(partition) {
@@ -307,7 +313,7 @@ impl Consumer {
 
     fn open(&self) -> Result<&Arc<Inner>> {
         let inner = self.inner();
-        if inner.closed.is_set() { Err(Error::closed()) } else { Ok(inner) }
+        if inner.is_closed() { Err(Error::closed()) } else { Ok(inner) }
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(super) struct Inner {
     pub(super) current: Mutex<Current>,
     pool: Arc<Pool>,
     pub(super) closed: Latch<()>,
+    /// The same, for a look at every record.
+    is_closed: AtomicBool,
     wakes: Arc<Wakes>,
 }
 
@@ -111,6 +113,7 @@ impl Inner {
             current: Mutex::default(),
             pool: Arc::default(),
             closed: Latch::default(),
+            is_closed: AtomicBool::new(false),
             wakes,
         });
         let resource: Weak<dyn Resource> = Arc::downgrade(&(Arc::clone(&inner) as Arc<dyn Resource>));
@@ -230,7 +233,7 @@ impl Inner {
             tokio::pin!(settled);
             settled.as_mut().enable();
             let resolving = self.with(|state| state.partitions.is_resolving(topic, partition));
-            if !resolving || self.closed.is_set() {
+            if !resolving || self.is_closed() {
                 return;
             }
             settled.await;
@@ -245,9 +248,14 @@ impl Inner {
 
     /// Stops all tasks; every call from now on says that the consumer is closed.
     pub(super) fn stop(&self) {
+        self.is_closed.store(true, Ordering::Release);
         self.closed.set(());
         self.ready.notify_waiters();
         self.settled.notify_waiters();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     async fn watch_metadata(self: Arc<Self>) {
@@ -301,7 +309,7 @@ impl Inner {
     fn start_tasks(self: &Arc<Self>, leaders: BTreeSet<i32>) {
         let mut wakes = lock(&self.wakes.0);
         for node in leaders {
-            if self.closed.is_set() || wakes.contains_key(&node) {
+            if self.is_closed() || wakes.contains_key(&node) {
                 continue;
             }
             let wake = Arc::<BrokerWake>::default();

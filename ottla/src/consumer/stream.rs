@@ -46,7 +46,7 @@ impl Stream for RecordStream {
             let mut waiting = None;
             loop {
                 let inner = self.consumer.inner();
-                if inner.closed.is_set() {
+                if inner.is_closed() {
                     self.ended = true;
                     return Poll::Ready(None);
                 }
