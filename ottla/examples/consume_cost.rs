@@ -26,7 +26,8 @@ use ottla_protocol::{
     compression::Compressor,
     frame::{decode_request_header, encode_response},
     messages::{
-        ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse,
+        ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, MetadataRequest,
+        MetadataResponse,
         api_versions_response::ApiVersion,
         fetch_response::{FetchableTopicResponse, PartitionData},
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},

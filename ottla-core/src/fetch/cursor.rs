@@ -63,6 +63,8 @@ pub(super) struct Cursor {
     corrupt: Option<i64>,
     /// How often the part of an answer was doubled because no batch fitted into it.
     pub(super) stretch: u32,
+    /// The generation and offset that were asked for beside a long poll.
+    pub(super) caught_up: Option<(u64, i64)>,
 }
 
 #[derive(Debug)]
@@ -182,6 +184,7 @@ impl Cursor {
             retry: Retry::default(),
             corrupt: None,
             stretch: 0,
+            caught_up: None,
         };
         cursor.go_to(Target::Spec(spec), None);
         cursor

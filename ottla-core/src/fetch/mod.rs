@@ -34,7 +34,7 @@ pub use self::{
     cursor::{LeaderNews, LogMarks},
     isolation::AbortedTransactions,
     partitions::{
-        Effects, FetchAsk, FetchPlan, FetchSettings, Finished, Handout, IsolationLevel, LeaderHint,
+        CatchUp, Effects, FetchAsk, FetchPlan, FetchSettings, Finished, Handout, IsolationLevel, LeaderHint,
         LookUpAsk, LookUpPlan, Outcome, Partitions, PositionReset, Ticket,
     },
     pause::Pause,

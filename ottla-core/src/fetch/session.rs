@@ -67,6 +67,14 @@ pub struct SessionRequest {
     pub forgotten: Vec<(TopicRef, i32)>,
 }
 
+impl SessionRequest {
+    /// A request that has nothing to do with any session.
+    #[must_use]
+    pub fn without_session(partitions: Vec<(TopicRef, i32, Asked)>) -> Self {
+        Self { session_id: NO_SESSION, session_epoch: FINAL_EPOCH, partitions, forgotten: Vec::new() }
+    }
+}
+
 /// The session with one broker, of which at most one request is under way.
 #[derive(Debug, Default)]
 pub struct FetchSession {

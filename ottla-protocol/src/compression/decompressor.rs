@@ -41,11 +41,17 @@ impl Limits {
 pub struct Decompressor {
     limits: Limits,
     buffer: Vec<u8>,
+    /// Buffers that came back, for the next records that are handed out with bytes of their own.
+    spares: Vec<Vec<u8>>,
     #[cfg(feature = "gzip")]
     gzip: Option<super::gzip::Decoder>,
     #[cfg(feature = "zstd")]
     zstd: Option<super::zstd::Decoder>,
 }
+
+/// Buffers that are kept, and their size at most.
+const SPARES: usize = 8;
+const SPARE_CAPACITY: usize = 1 << 20;
 
 impl Decompressor {
     /// A decompressor with the default [`Limits`]. It holds no memory until it is used.
@@ -73,17 +79,17 @@ impl Decompressor {
         Ok(&self.buffer)
     }
 
-    /// Decompresses into bytes of their own; their buffer is this value's, or a fresh one if that is still out.
+    /// Decompresses into bytes of their own; their buffer is one that came back by [`Self::recycle`], or a fresh one.
     ///
     /// # Errors
     ///
     /// As [`Self::decompress`].
     pub fn decompress_owned(&mut self, codec: Compression, input: &[u8]) -> Result<Bytes, CompressionError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self.spares.pop().unwrap_or_default();
         match self.decompress_into(codec, input, &mut buffer) {
             Ok(()) => Ok(Bytes::from(buffer)),
             Err(error) => {
-                self.buffer = buffer;
+                self.keep(buffer);
                 Err(error)
             }
         }
@@ -125,17 +131,21 @@ impl Decompressor {
     }
 
     /// Takes back the buffer of records that nobody looks at any more, so that the next batch has it. Does nothing if
-    /// somebody still does, or if the records were not compressed.
+    /// somebody still does, if the records were not compressed, or if enough buffers are kept.
     pub fn recycle(&mut self, records: Records) {
         let compressed = records.header().compression().is_ok_and(|codec| codec != Compression::None);
         if !compressed {
             return;
         }
         if let Ok(buffer) = records.into_payload().try_into_mut() {
-            let buffer = Vec::from(buffer);
-            if buffer.capacity() > self.buffer.capacity() {
-                self.buffer = buffer;
-            }
+            self.keep(Vec::from(buffer));
+        }
+    }
+
+    /// A few buffers of ordinary size: one that was needed once for a huge batch is not worth its memory.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if self.spares.len() < SPARES && buffer.capacity() <= SPARE_CAPACITY {
+            self.spares.push(buffer);
         }
     }
 }

@@ -10,12 +10,15 @@
 //!
 //! One request is in flight. The next one goes out as soon as the headers of the answer's batches were read, so that
 //! the network works while the application does. What another broker does is of no importance here.
+//!
+//! The one request may be a long poll. A partition that becomes readable meanwhile (a seek, a resume, a leader that
+//! moved here, memory that is free again) is asked for beside it, without a session and without waiting.
 
 use std::{sync::Arc, time::Instant};
 
 use ottla_core::{
     backoff::Backoff,
-    fetch::{FetchAsk, FetchPlan},
+    fetch::{Effects, FetchAsk, FetchPlan},
 };
 use ottla_protocol::{
     ErrorCode,
@@ -26,7 +29,7 @@ use tokio::time::sleep_until;
 use super::inner::{BrokerWake, Inner};
 use crate::{
     Error, Event, Result,
-    net::{Connection, Reply, now},
+    net::{Connection, Lane, Reply, now},
 };
 
 /// From this version on Fetch names topics by id (KIP-516).
@@ -86,18 +89,21 @@ impl Fetcher {
     /// One request and its answer. Gives the code if the broker refused the request as a whole.
     async fn fetch(&mut self) -> Result<Option<ErrorCode>> {
         let connection = self.inner.shared.brokers.connection(self.node, self.inner.lane()).await?;
-        let with_ids = connection.version::<FetchRequest>(FIRST_VERSION_WITH_IDS..=i16::MAX).is_ok();
+        let ids = with_ids(&connection);
         self.connection = Some(connection.clone());
         let tick = self.inner.tick();
         let plan = self.inner.with(|state| {
             state.unreachable.remove(&self.node);
-            state.partitions.plan_fetch(self.node, with_ids, tick)
+            state.partitions.plan_fetch(self.node, ids, tick)
         });
         match plan {
             FetchPlan::Wait(_) => Ok(None),
             FetchPlan::Send(ask) => {
-                let response = self.send(&connection, &ask)?.await?;
-                Ok(self.on_answer(response))
+                let reply = self.send(&connection, &ask)?;
+                let response = self.catch_up_until(reply).await?;
+                let tick = self.inner.tick();
+                let effects = self.inner.with(|state| state.partitions.on_fetch(self.node, response, tick));
+                Ok(self.apply(effects))
             }
         }
     }
@@ -109,9 +115,42 @@ impl Fetcher {
         connection.send(&ask.request, version, timeout)
     }
 
-    fn on_answer(&self, response: FetchResponse) -> Option<ErrorCode> {
+    /// Awaits the answer, which may take a long poll. Partitions that come to the broker meanwhile do not wait for it.
+    async fn catch_up_until(&self, mut reply: Reply<FetchRequest>) -> Result<FetchResponse> {
+        loop {
+            let catch_up = async {
+                self.wake.fetch.notified().await;
+                // What cannot be caught up on comes with the next request.
+                while let Ok(true) = self.catch_up().await {}
+            };
+            tokio::select! {
+                biased;
+                answer = &mut reply => return Ok(answer?),
+                () = catch_up => {}
+            }
+        }
+    }
+
+    /// Asks for what the request under way does not ask for, on another connection: the broker looks at nothing behind a
+    /// long poll. `false`: there was nothing.
+    async fn catch_up(&self) -> Result<bool> {
+        if self.inner.with(|state| state.partitions.wants_fetch(self.node, now())).is_err() {
+            return Ok(false);
+        }
+        let connection = self.inner.shared.brokers.connection(self.node, Lane::Control).await?;
         let tick = self.inner.tick();
-        let effects = self.inner.with(|state| state.partitions.on_fetch(self.node, response, tick));
+        let ids = with_ids(&connection);
+        let plan = self.inner.with(|state| state.partitions.plan_catch_up(self.node, ids, tick));
+        let Some((ask, asked)) = plan else { return Ok(false) };
+        let response = self.send(&connection, &ask)?.await?;
+        let tick = self.inner.tick();
+        let effects =
+            self.inner.with(|state| state.partitions.on_catch_up(self.node, &asked, response, tick));
+        Ok(self.apply(effects).is_none())
+    }
+
+    /// Passes on what follows from an answer. Gives the code if the broker refused the request as a whole.
+    fn apply(&self, effects: Effects) -> Option<ErrorCode> {
         let (refused, partitions, bytes) = (effects.refused, effects.partitions, effects.bytes);
         if partitions > 0 {
             self.inner.shared.events.emit(Event::Fetched { node: self.node, partitions, bytes });
@@ -153,6 +192,10 @@ impl Fetcher {
             drop(self.send(connection, &ask));
         }
     }
+}
+
+fn with_ids(connection: &Connection) -> bool {
+    connection.version::<FetchRequest>(FIRST_VERSION_WITH_IDS..=i16::MAX).is_ok()
 }
 
 fn is_session_error(code: ErrorCode) -> bool {

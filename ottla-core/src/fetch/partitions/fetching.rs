@@ -62,6 +62,17 @@ pub struct FetchAsk {
     pub versions: RangeInclusive<i16>,
 }
 
+/// What was asked for beside the request of the session.
+#[derive(Debug)]
+pub struct CatchUp(Vec<(TopicRef, i32, Asked)>);
+
+impl CatchUp {
+    fn find(&self, topic: &TopicRef, partition: i32) -> Option<Asked> {
+        let mut all = self.0.iter();
+        all.find(|(name, number, _)| name == topic && *number == partition).map(|(.., asked)| *asked)
+    }
+}
+
 /// What an answer asks of the surroundings.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -118,18 +129,40 @@ impl Partitions {
         let cursors = || wanted.iter().filter_map(|id| Some((*id, self.cursors.get(id)?)));
         let by_id = with_ids && cursors().all(|(_, cursor)| !cursor.topic_id.is_zero());
         let asked = cursors().map(|(id, cursor)| ask_of(id, cursor, by_id, &self.settings)).collect();
+        for id in &wanted {
+            self.cursors.entry(*id).and_modify(|cursor| cursor.caught_up = None);
+        }
 
         let asked = self.sessions.entry(node).or_default().request(asked);
         let until_retry = earliest_retry.map_or(Duration::MAX, |at| at.saturating_duration_since(tick.now));
         let patience = if starved { MAX_WAIT_WHILE_STARVED } else { Duration::MAX };
         let max_wait = self.settings.max_wait.min(until_retry).min(patience);
-        let request = self.to_request(asked, max_wait);
-        let versions = if by_id {
-            FIRST_VERSION_WITH_IDS..=i16::MAX
-        } else {
-            FIRST_VERSION..=FIRST_VERSION_WITH_IDS - 1
-        };
-        FetchPlan::Send(FetchAsk { request, versions })
+        FetchPlan::Send(FetchAsk { request: self.to_request(asked, max_wait), versions: versions(by_id) })
+    }
+
+    /// What to ask `node` beside the request that is under way, and without waiting: partitions that were sought,
+    /// resumed or moved here meanwhile must not wait for the end of a long poll that does not know of them. Once for
+    /// each place; the next [`Self::plan_fetch`] includes them.
+    pub fn plan_catch_up(&mut self, node: i32, with_ids: bool, tick: Tick) -> Option<(FetchAsk, CatchUp)> {
+        let wanted = self.due(node, tick.now).wanted;
+        let mut asked: Vec<(TopicRef, i32, Asked)> = Vec::new();
+        for id in wanted {
+            let Some(cursor) = self.cursors.get_mut(&id) else { continue };
+            let by_id = with_ids && !cursor.topic_id.is_zero();
+            let (topic, partition, ask) = ask_of(id, cursor, by_id, &self.settings);
+            let under_way = self.sessions.get(&node).and_then(|session| session.asked(&topic, partition));
+            let place = (ask.generation, ask.offset);
+            let known = under_way
+                .is_some_and(|known| (known.id, known.generation, known.offset) == (id, place.0, place.1));
+            // A request names all its topics in one way.
+            let alike = asked.first().is_none_or(|(first, ..)| is_by_id(first) == by_id);
+            if !known && alike && cursor.caught_up.replace(place) != Some(place) {
+                asked.push((topic, partition, ask));
+            }
+        }
+        let by_id = is_by_id(&asked.first()?.0);
+        let request = self.to_request(SessionRequest::without_session(asked.clone()), Duration::ZERO);
+        Some((FetchAsk { request, versions: versions(by_id) }, CatchUp(asked)))
     }
 
     fn due(&self, node: i32, now: Instant) -> Due {
@@ -159,19 +192,49 @@ impl Partitions {
             effects.refused = Some(response.error_code);
             return effects;
         }
+        let asked = |partitions: &Self, topic: &TopicRef, partition| {
+            partitions.sessions.get(&node).and_then(|session| session.asked(topic, partition))
+        };
+        self.on_parts(node, response, asked, tick)
+    }
+
+    /// The answer of `node` to what [`Self::plan_catch_up`] said.
+    pub fn on_catch_up(
+        &mut self,
+        node: i32,
+        asked: &CatchUp,
+        response: FetchResponse,
+        tick: Tick,
+    ) -> Effects {
+        if !response.error_code.is_ok() {
+            return Effects { refused: Some(response.error_code), ..Effects::default() };
+        }
+        self.on_parts(node, response, |_, topic, partition| asked.find(topic, partition), tick)
+    }
+
+    fn on_parts(
+        &mut self,
+        node: i32,
+        response: FetchResponse,
+        asked: impl Fn(&Self, &TopicRef, i32) -> Option<Asked>,
+        tick: Tick,
+    ) -> Effects {
+        let mut effects = Effects::default();
         let parts = response.responses.iter().flat_map(|topic| &topic.partitions);
         let records = parts.filter_map(|part| part.records.as_ref()).filter(|bytes| !bytes.is_empty());
         (effects.partitions, effects.bytes) =
             records.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes.len()));
         let charge = self.budget.charge(effects.bytes);
         for topic in response.responses {
+            let name = match topic.topic_id.is_zero() {
+                true => TopicRef::Name(topic.topic),
+                false => TopicRef::Id(topic.topic_id),
+            };
             for part in topic.partitions {
-                let Some((id, asked)) = self.asked(node, &topic.topic, topic.topic_id, part.partition_index)
-                else {
-                    continue;
-                };
-                let answer = Answer { node, asked, part, endpoints: &response.node_endpoints };
-                self.on_part(id, answer, &charge, tick, &mut effects);
+                if let Some(asked) = asked(self, &name, part.partition_index) {
+                    let answer = Answer { node, asked, part, endpoints: &response.node_endpoints };
+                    self.on_part(answer, &charge, tick, &mut effects);
+                }
             }
         }
         effects
@@ -196,20 +259,8 @@ impl Partitions {
         (self.budget.limit() / self.cursors.len().max(1)).max(1)
     }
 
-    fn asked(&self, node: i32, name: &Str, topic_id: TopicId, partition: i32) -> Option<(u64, Asked)> {
-        let topic = if topic_id.is_zero() { TopicRef::Name(name.clone()) } else { TopicRef::Id(topic_id) };
-        let asked = self.sessions.get(&node)?.asked(&topic, partition)?;
-        Some((asked.id, asked))
-    }
-
-    fn on_part(
-        &mut self,
-        id: u64,
-        answer: Answer<'_>,
-        charge: &Arc<Charge>,
-        tick: Tick,
-        effects: &mut Effects,
-    ) {
+    fn on_part(&mut self, answer: Answer<'_>, charge: &Arc<Charge>, tick: Tick, effects: &mut Effects) {
+        let id = answer.asked.id;
         let Some(cursor) = self.cursors.get_mut(&id) else { return };
         // Nobody else may have moved it meanwhile: a seek changes the generation, another broker's answer the offset.
         let current = cursor.generation == answer.asked.generation
@@ -272,6 +323,14 @@ impl Partitions {
         }
         request
     }
+}
+
+fn versions(by_id: bool) -> RangeInclusive<i16> {
+    if by_id { FIRST_VERSION_WITH_IDS..=i16::MAX } else { FIRST_VERSION..=FIRST_VERSION_WITH_IDS - 1 }
+}
+
+fn is_by_id(topic: &TopicRef) -> bool {
+    matches!(topic, TopicRef::Id(_))
 }
 
 fn named(topic: TopicRef) -> (Str, TopicId) {

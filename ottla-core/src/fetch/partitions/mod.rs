@@ -27,7 +27,7 @@ use super::{
 use crate::backoff::BackoffPolicy;
 
 pub use self::{
-    fetching::{Effects, FetchAsk, FetchPlan, LeaderHint},
+    fetching::{CatchUp, Effects, FetchAsk, FetchPlan, LeaderHint},
     hand_out::{Finished, Handout, Outcome, Ticket},
     look_up::{LookUpAsk, LookUpPlan},
 };

@@ -18,6 +18,7 @@ enum Step {
     Gap { partition: i32, span: u32 },
     Send { node: i32 },
     Answer { node: i32, batches: usize, cut: usize },
+    CatchUp { node: i32, batches: usize },
     Lose { node: i32 },
     Restart { node: i32 },
     LookUp { node: i32 },
@@ -48,6 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => node.clone().prop_map(|node| Step::Send { node }),
         6 => (node.clone(), 0_usize..3, 0_usize..80)
             .prop_map(|(node, batches, cut)| Step::Answer { node, batches, cut }),
+        3 => (node.clone(), 0_usize..3).prop_map(|(node, batches)| Step::CatchUp { node, batches }),
         1 => node.clone().prop_map(|node| Step::Lose { node }),
         1 => node.clone().prop_map(|node| Step::Restart { node }),
         4 => node.clone().prop_map(|node| Step::LookUp { node }),
@@ -90,6 +92,7 @@ impl Run {
             Step::Gap { partition, span } => world.log(partition).append_gap(span),
             Step::Send { node } => drop(world.send(node)),
             Step::Answer { node, batches, cut } => world.answer(node, Manner { batches, cut }),
+            Step::CatchUp { node, batches } => drop(world.catch_up(node, Manner { batches, cut: 0 })),
             Step::Lose { node } => world.lose(node),
             Step::Restart { node } => world.forget_sessions(node),
             Step::LookUp { node } => drop(world.look_up(node)),

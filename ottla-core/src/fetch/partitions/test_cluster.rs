@@ -238,6 +238,15 @@ impl World {
         self.note(|client, tick| client.on_fetch(node, response, tick));
     }
 
+    /// Asks `node` beside what is under way, and answers. Gives the partitions that were asked for.
+    pub(super) fn catch_up(&mut self, node: i32, manner: Manner) -> Vec<i32> {
+        let Some((ask, asked)) = self.client.plan_catch_up(node, true, self.tick) else { return Vec::new() };
+        let response = self.fetch(node, &ask.request, manner);
+        self.note(|client, tick| client.on_catch_up(node, &asked, response, tick));
+        let topics = ask.request.topics.iter();
+        topics.flat_map(|topic| &topic.partitions).map(|partition| partition.partition).collect()
+    }
+
     /// The connection to `node` breaks.
     pub(super) fn lose(&mut self, node: i32) {
         if self.in_flight.remove(&node).is_some() {
@@ -251,8 +260,14 @@ impl World {
     }
 
     fn fetch(&mut self, node: i32, request: &FetchRequest, manner: Manner) -> FetchResponse {
-        let session = self.sessions.entry(node).or_default();
-        if request.session_epoch == 0 {
+        let mut without_session = Session::default();
+        let session = match request.session_epoch {
+            -1 => &mut without_session,
+            _ => self.sessions.entry(node).or_default(),
+        };
+        if request.session_epoch < 0 {
+            assert_eq!((request.session_id, request.max_wait_ms), (0, 0));
+        } else if request.session_epoch == 0 {
             self.sessions_opened += 1;
             *session = Session { id: self.sessions_opened, ..Session::default() };
         } else if session.id != request.session_id || session.id == 0 {
@@ -275,7 +290,7 @@ impl World {
                 session.asked.insert((topic.topic_id, part.partition), asked);
             }
         }
-        let (session_id, full) = (session.id, request.session_epoch == 0);
+        let (session_id, full) = (session.id, request.session_epoch <= 0);
         let asked: Vec<_> = session.asked.iter().map(|(key, asked)| (*key, *asked)).collect();
         let mut response = FetchResponse { session_id, ..Default::default() };
         for ((topic_id, partition), (offset, epoch)) in asked {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ottla_protocol::{ErrorCode, TopicId};
 
 use super::{
-    super::{OffsetSpec, Pause, Reset, Trouble},
+    super::{LeaderNews, OffsetSpec, Pause, Reset, Trouble},
     test_cluster::{GENEROUS, Manner, TOPIC, World},
 };
 
@@ -129,6 +129,41 @@ fn pauses_of_different_owners_hold_on_their_own() {
     assert!(!world.send(0));
     world.client.resume(second);
     assert!(world.send(0));
+}
+
+#[test]
+fn what_comes_during_a_long_poll_does_not_wait_for_its_end() {
+    let mut world = World::new(3, 1, Reset::Error);
+    for partition in 0..3 {
+        world.log(partition).append(5);
+    }
+    world.assign(OffsetSpec::At(0));
+    let pause = world.client.pause([(&*TOPIC, 1)], &Pause::by("test"), world.tick.now);
+    world.send(0);
+    assert_eq!(world.catch_up(0, GENEROUS), []);
+    world.client.seek(&TOPIC, 0, OffsetSpec::At(2));
+    world.client.resume(pause);
+    assert_eq!(world.catch_up(0, GENEROUS), [0, 1]);
+    assert_eq!(world.catch_up(0, GENEROUS), [0, 1], "they have moved on");
+    assert_eq!(world.catch_up(0, GENEROUS), [], "there was nothing new at the end of the log");
+    world.answer(0, GENEROUS);
+    world.settle();
+    assert_eq!(
+        [0, 1, 2].map(|partition| world.delivered(partition)),
+        [range(2..5), range(0..5), range(0..5)]
+    );
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_told() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    world.client.on_metadata(|_, _| LeaderNews::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert!(!world.poll(1), "it may come back");
+    world.client.on_metadata(|_, _| LeaderNews::Refused(code));
+    world.client.on_metadata(|_, _| LeaderNews::Refused(code));
+    while world.poll(1) {}
+    assert_eq!(world.troubles, [(0, Trouble::Refused { code })]);
 }
 
 #[test]

@@ -157,13 +157,13 @@ impl Logs {
         if self.frozen.contains(&node) {
             return Reply::Nothing;
         }
-        if request.session_epoch < 0 {
+        if request.session_epoch < 0 && request.session_id > 0 {
             self.sessions_closed += 1;
         }
         let session_id = if request.session_epoch == 0 { node + 1 } else { request.session_id };
         // Consumers of one client have a session each; in these tests their partitions tell them apart well enough.
         let asked = self.sessions.entry((node, session_id)).or_default();
-        if request.session_epoch == 0 {
+        if request.session_epoch <= 0 {
             asked.clear();
         }
         for partition in request.forgotten_topics_data.iter().flat_map(|topic| &topic.partitions) {

@@ -221,6 +221,20 @@ async fn nothing_from_before_a_seek_comes_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_seek_does_not_wait_for_the_long_poll_of_others() {
+    let brokers = Brokers::start(1, 2);
+    brokers.produce(0, 4, Compression::None);
+    let client = brokers.client();
+    let consumer = brokers.consumer(&client);
+    read(&consumer, 40).await;
+    assert!(timeout(SECOND / 10, consumer.poll()).await.is_err(), "a long poll is under way");
+    let started = Instant::now();
+    consumer.seek(&partition(0), OffsetSpec::At(25)).await.unwrap();
+    assert_eq!(offsets(&consumer.poll().await.unwrap().unwrap()), all(25..40));
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_holds_back_what_was_unpacked_and_skips_none_of_it() {
     let brokers = Brokers::start(1, 2);
     brokers.produce(0, 2, Compression::None);
