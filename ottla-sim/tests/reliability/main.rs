@@ -6,6 +6,7 @@ mod all_at_once;
 mod connecting;
 mod connection_resets;
 mod crashed_broker;
+mod deadlines;
 mod frozen_broker;
 mod moving_leaders;
 mod outage;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ottla::{Client, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
+use ottla::{Client, Compression, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
 use ottla_sim::{
     Cluster, Conditions, World,
     history::{Fate, History, Read},
@@ -22,6 +22,9 @@ pub(crate) const SEEDS: Range<u64> = 0..6;
 /// The topic of all scenarios.
 pub(crate) const TOPIC: &str = "orders";
 
+const READER: u32 = 1;
+const SLOW_READER: u32 = 2;
+
 /// How much is sent, and how fast.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
@@ -33,12 +36,14 @@ pub(crate) struct Plan {
     pub(crate) pause: Duration,
     /// After so many records a sender takes a new producer: a broker that does not know one accepts anything from it.
     pub(crate) records_of_producer: u32,
+    /// Producers give up on a record after this long (`delivery.timeout.ms`); the default is Kafka's two minutes.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let pause = Duration::from_millis(100);
-        Self { partitions: 4, senders: 2, records: 600, pause, records_of_producer: 60 }
+        Self { partitions: 4, senders: 2, records: 600, pause, records_of_producer: 60, deadline: None }
     }
 }
 
@@ -64,7 +69,8 @@ impl Load {
         for sender in 1..=plan.senders {
             load.send(world, sender, cluster.client_on(&format!("sender-{sender}")));
         }
-        load.read(world, 1, "reader", cluster.client_on("reader"));
+        load.read(world, cluster.client_on("reader"));
+        load.read_slowly(world, cluster.client_on("slow-reader"));
         load
     }
 
@@ -74,16 +80,18 @@ impl Load {
         let (history, plan, done) = (self.history.clone(), self.plan, Rc::clone(&self.done));
         let (mut random, noted, here) = (world.random(), world.clone(), host.clone());
         drop(host.spawn("sender", async move {
-            let mut producer = Producer::builder(&client).build().expect("default settings");
+            let mut producer = producer(&client, plan, &mut random);
             for number in 0..plan.records {
                 if number > 0 && number % plan.records_of_producer == 0 {
                     // The old one goes on with what it has; order is promised within each.
-                    let fresh = Producer::builder(&client).build().expect("default settings");
+                    let fresh = self::producer(&client, plan, &mut random);
                     let old = std::mem::replace(&mut producer, fresh);
                     drop(here.spawn("old producer", async move { drop(old.flush().await) }));
                 }
                 let partition = random.i32(0..plan.partitions);
-                let value = format!("{sender}-{partition}-{number}");
+                let longest = random.usize(1..800);
+                let padding = "=".repeat(random.usize(..longest));
+                let value = format!("{sender}-{partition}-{number} {padding}");
                 let of_producer = sender * 1000 + number / plan.records_of_producer;
                 let record = history.sending(of_producer, partition, Bytes::from(value.clone()));
                 match producer.enqueue(TOPIC, Record::new(&value).partition(partition)).await {
@@ -125,19 +133,39 @@ impl Load {
         }));
     }
 
-    /// Another reader, from the beginning.
-    pub(crate) fn read(&self, world: &World, reader: u32, host: &str, client: Client) {
+    /// A reader with default settings, on host `reader`.
+    fn read(&self, world: &World, client: Client) {
+        let consumer = Consumer::builder(&client).build().expect("default settings");
         let (history, partitions) = (self.history.clone(), self.plan.partitions);
-        drop(world.host(host).spawn("reader", async move {
-            let consumer = Consumer::builder(&client).build().expect("default settings");
-            let all = (0..partitions)
-                .map(|partition| (TopicPartition::new(TOPIC, partition), OffsetSpec::Earliest));
-            consumer.assign(all).expect("partitions that exist");
+        drop(world.host("reader").spawn("reader", async move {
+            consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
             while let Some(batch) = consumer.poll().await.expect("nothing that needs the user") {
                 for record in &batch {
                     let value = record.value().map(Bytes::copy_from_slice).unwrap_or_default();
-                    let (partition, offset) = (record.partition(), record.offset());
-                    history.read(reader, Read { partition, offset, value });
+                    history
+                        .read(READER, Read { partition: record.partition(), offset: record.offset(), value });
+                }
+            }
+        }));
+    }
+
+    /// A reader that gets little at a time and takes one record after the other, on host `slow-reader`.
+    fn read_slowly(&self, world: &World, client: Client) {
+        let consumer = Consumer::builder(&client)
+            .fetch_max_bytes(10_000)
+            .max_partition_fetch_bytes(3_000)
+            .max_buffered_bytes(20_000)
+            .build()
+            .expect("settings that are allowed");
+        let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
+        drop(world.host("slow-reader").spawn("reader", async move {
+            consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
+            while let Some(record) = consumer.recv().await.expect("nothing that needs the user") {
+                let view = record.view();
+                let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
+                history.read(SLOW_READER, Read { partition: view.partition(), offset: view.offset(), value });
+                if random.u32(..20) == 0 {
+                    sleep(Duration::from_millis(random.u64(..50))).await;
                 }
             }
         }));
@@ -164,23 +192,35 @@ impl Load {
         self.pauses.borrow_mut().values_mut().for_each(|pauses| pauses.longest = Duration::ZERO);
     }
 
-    /// Waits until all is sent and read, and checks everything.
+    /// Waits until all is sent and read, and checks everything; every record must have been acknowledged.
     pub(crate) async fn end(self, world: &World, cluster: &Cluster) {
-        let Self { history, plan, done, .. } = &self;
+        self.settle(world, cluster).await;
+        let (acknowledged, all) = (self.acknowledged(), (self.plan.senders * self.plan.records) as usize);
+        world.expect(acknowledged == all, "all records to be acknowledged in the end", || {
+            format!("{acknowledged} of {all} were")
+        });
+    }
+
+    /// Waits until all is sent and read, and checks everything, whatever became of the records.
+    pub(crate) async fn settle(&self, world: &World, cluster: &Cluster) {
+        let Self { history, plan, done, .. } = self;
         world.until("all records are sent", || done.get() == plan.senders).await;
         world.until("the fate of every record is known", || history.pending() == 0).await;
         cluster.healed(TOPIC).await;
+        // Whatever is written late, or twice, has time to show.
+        sleep(Duration::from_secs(10)).await;
         let logs = cluster.logs(TOPIC);
         let logged: usize = logs.values().map(Vec::len).sum();
-        world.until("everything is read", || history.read_by(1) >= logged).await;
-        // Whatever is read or written twice has time to show.
+        world.until("everything is read", || history.read_by(READER) >= logged).await;
+        world.until("everything is read slowly", || history.read_by(SLOW_READER) >= logged).await;
         sleep(Duration::from_secs(10)).await;
         history.check(world, &cluster.logs(TOPIC));
-        let all = (plan.senders * plan.records) as usize;
-        world.expect(history.acknowledged() == all, "all records to be acknowledged in the end", || {
-            format!("{} of {all} were", history.acknowledged())
-        });
     }
+}
+
+/// All partitions, from their first record.
+fn from_the_beginning(partitions: i32) -> impl Iterator<Item = (TopicPartition, OffsetSpec)> {
+    (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), OffsetSpec::Earliest))
 }
 
 impl Pauses {
@@ -190,6 +230,21 @@ impl Pauses {
             self.longest = self.longest.max(now - last);
         }
     }
+}
+
+/// A producer with settings of its own.
+fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer {
+    use Compression::{Gzip, Lz4, None, Snappy, Zstd};
+    let codecs = [None, None, Gzip, Snappy, Lz4, Zstd];
+    let mut builder = Producer::builder(client)
+        .compression(codecs[random.usize(..codecs.len())])
+        .linger(Duration::from_millis(random.u64(..20)))
+        .batch_size(random.usize(1..20_000))
+        .max_in_flight_requests_per_connection(random.usize(1..=5));
+    if let Some(deadline) = plan.deadline {
+        builder = builder.delivery_timeout(deadline).request_timeout(deadline / 2).linger(Duration::ZERO);
+    }
+    builder.build().expect("settings that are allowed")
 }
 
 /// A cluster of three with the topic. Replication takes its time, so that a crash finds something under way.
