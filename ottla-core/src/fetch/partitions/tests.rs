@@ -5,13 +5,13 @@ use std::time::Duration;
 use ottla_protocol::{ErrorCode, TopicId};
 
 use super::{
-    super::{LeaderNews, OffsetSpec, Pause, Reset, Trouble},
+    super::{Finished, Handout, LeaderNews, OffsetSpec, Outcome, Pause, Reset, Trouble},
     test_cluster::{GENEROUS, Manner, TOPIC, World},
 };
 
 const EARLIEST: OffsetSpec = OffsetSpec::Earliest;
 
-fn range(offsets: std::ops::Range<i64>) -> Vec<i64> {
+fn range_of(offsets: std::ops::Range<i64>) -> Vec<i64> {
     offsets.collect()
 }
 
@@ -25,10 +25,10 @@ fn reads_from_the_place_that_was_asked_for() {
     ] {
         let mut world = World::reading(20, spec, Reset::Error);
         world.settle();
-        assert_eq!(world.delivered(0), range(first..20), "{spec:?}");
+        assert_eq!(world.delivered(0), range_of(first..20), "{spec:?}");
         world.log(0).append(5);
         world.settle();
-        assert_eq!(world.delivered(0), range(first.max(20)..25), "{spec:?}");
+        assert_eq!(world.delivered(0), range_of(first.max(20)..25), "{spec:?}");
     }
 }
 
@@ -48,7 +48,7 @@ fn a_partial_batch_at_the_end_is_ignored() {
     world.send(0);
     world.answer(0, Manner { batches: 2, cut: 70 });
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn an_answer_that_was_asked_for_before_a_seek_is_dropped() {
     world.client.seek(&TOPIC, 0, OffsetSpec::At(15));
     world.answer(0, GENEROUS);
     world.settle();
-    assert_eq!(world.delivered(0), range(15..20));
+    assert_eq!(world.delivered(0), range_of(15..20));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_seek_to_the_same_offset_drops_the_answer_too() {
     world.answer(0, GENEROUS);
     assert!(!world.poll(1));
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_pause_keeps_what_is_buffered_and_hands_out_none_of_it() {
     let requests = world.requests;
     world.client.resume(pause);
     while world.poll(usize::MAX) {}
-    assert_eq!((world.delivered(0), world.requests), (range(0..20), requests));
+    assert_eq!((world.delivered(0), world.requests), (range_of(0..20), requests));
 }
 
 #[test]
@@ -150,8 +150,25 @@ fn what_comes_during_a_long_poll_does_not_wait_for_its_end() {
     world.settle();
     assert_eq!(
         [0, 1, 2].map(|partition| world.delivered(partition)),
-        [range(2..5), range(0..5), range(0..5)]
+        [range_of(2..5), range_of(0..5), range_of(0..5)]
     );
+}
+
+#[test]
+fn while_a_range_is_unpacked_nobody_gets_the_next_one() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    world.send(0);
+    world.answer(0, Manner { batches: 1, cut: 0 });
+    let Some(Handout::Range { ticket, range, .. }) = world.client.take() else { panic!("there is a range") };
+    world.send(0);
+    world.answer(0, Manner { batches: 1, cut: 0 });
+    assert!(world.client.take().is_none(), "what is behind it would come first");
+    world.client.seek(&TOPIC, 0, OffsetSpec::At(12));
+    let outcome = Outcome { next: range.end, rest: None, corrupt: None };
+    assert_eq!(world.client.finish(ticket, outcome), Finished::Stale);
+    assert_eq!(world.position(0), Some(12));
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(12..20));
 }
 
 #[test]
@@ -177,7 +194,7 @@ fn a_leader_move_keeps_what_is_buffered_and_fetches_nothing_twice() {
     assert!(world.send(1));
     assert_eq!(world.in_flight[&1].topics[0].partitions[0].fetch_offset, 10);
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
 }
 
 #[test]
@@ -207,7 +224,7 @@ fn the_old_leaders_answer_counts_if_it_is_the_first() {
     world.logs = moved;
     world.answer(1, GENEROUS);
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
 }
 
 #[test]
@@ -247,7 +264,7 @@ fn lost_answers_and_forgotten_sessions_repeat_nothing() {
         world.poll(1);
     }
     world.settle();
-    assert_eq!(world.delivered(0), range(0..40));
+    assert_eq!(world.delivered(0), range_of(0..40));
 }
 
 #[test]
@@ -259,7 +276,7 @@ fn out_of_range_is_the_users_to_decide_by_default() {
     assert!(!world.poll(1), "told once");
     world.client.seek(&TOPIC, 0, EARLIEST);
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
 }
 
 #[test]
@@ -269,7 +286,7 @@ fn out_of_range_follows_the_policy_and_says_so() {
     {
         let mut world = World::reading(20, OffsetSpec::At(99), policy);
         world.settle();
-        assert_eq!(world.delivered(0), range(first..20), "{policy:?}");
+        assert_eq!(world.delivered(0), range_of(first..20), "{policy:?}");
         let reset = &world.effects.resets[0];
         assert_eq!((reset.from, reset.to, reset.reason), (Some(99), first, "offset out of range"));
         assert!(world.troubles.is_empty());
@@ -296,13 +313,13 @@ fn a_truncation_in_front_of_the_reader_is_none_of_its_business() {
     world.send(0);
     world.answer(0, GENEROUS);
     world.poll(1);
-    assert_eq!(world.delivered(0), range(0..5));
+    assert_eq!(world.delivered(0), range_of(0..5));
     world.log(0).truncate(10);
     world.move_leader(0, 1);
     world.log(0).append(5);
     world.tell_leaders();
     world.settle();
-    assert_eq!(world.delivered(0), range(5..15), "10 to 14 are the new leader's");
+    assert_eq!(world.delivered(0), range_of(5..15), "10 to 14 are the new leader's");
     assert!(world.troubles.is_empty());
 }
 
@@ -322,13 +339,13 @@ fn a_truncation_behind_the_reader_is_told_with_its_offset() {
 fn a_truncation_goes_back_to_where_the_log_differs_and_no_further() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Earliest);
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
     world.log(0).truncate(10);
     world.move_leader(0, 1);
     world.log(0).append(5);
     world.tell_leaders();
     world.settle();
-    assert_eq!(world.delivered(0), range(10..15));
+    assert_eq!(world.delivered(0), range_of(10..15));
     let reset = &world.effects.resets[0];
     assert_eq!((reset.from, reset.to, reset.reason), (Some(20), 10, "log truncated"));
 }
@@ -349,7 +366,7 @@ fn a_batch_that_was_corrupt_once_is_fetched_again_and_nothing_is_said() {
     world.answer(0, GENEROUS);
     world.log(0).batches[1].bytes = good;
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
     assert!(world.troubles.is_empty());
 }
 
@@ -363,13 +380,13 @@ fn a_corrupt_batch_holds_its_partition_after_the_second_try() {
     corrupt(&mut world, 1);
     world.assign(OffsetSpec::At(0));
     world.settle();
-    assert_eq!(world.delivered(0), range(0..5));
-    assert_eq!(world.delivered(1), range(0..20), "the other one flows");
+    assert_eq!(world.delivered(0), range_of(0..5));
+    assert_eq!(world.delivered(1), range_of(0..20), "the other one flows");
     assert!(matches!(world.troubles[..], [(0, Trouble::Corrupt { offset: 5, cause: Some(_) })]));
     assert_eq!(world.position(0), Some(5));
     world.client.seek(&TOPIC, 0, OffsetSpec::At(10));
     world.settle();
-    assert_eq!(world.delivered(0), range(10..20), "skipped because somebody said so");
+    assert_eq!(world.delivered(0), range_of(10..20), "skipped because somebody said so");
 }
 
 #[test]
@@ -377,7 +394,7 @@ fn a_broker_that_finds_its_own_data_corrupt_is_asked_twice() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.log(0).errors = vec![ErrorCode::CORRUPT_MESSAGE];
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
     world.log(0).errors = vec![ErrorCode::CORRUPT_MESSAGE; 2];
     world.settle();
     assert_eq!(world.troubles, [(0, Trouble::Corrupt { offset: 20, cause: None })]);
@@ -392,7 +409,7 @@ fn missing_rights_are_told_and_other_partitions_flow() {
     world.settle();
     let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
     assert_eq!(world.troubles, [(0, Trouble::Refused { code })]);
-    assert_eq!(world.delivered(1), range(0..5));
+    assert_eq!(world.delivered(1), range_of(0..5));
 }
 
 #[test]
@@ -403,13 +420,13 @@ fn a_deleted_topic_is_waited_for() {
     world.logs.insert(0, log);
     world.log(0).errors = vec![ErrorCode::UNKNOWN_TOPIC_OR_PARTITION; 3];
     world.settle();
-    assert_eq!(world.delivered(0), range(0..20));
+    assert_eq!(world.delivered(0), range_of(0..20));
     assert!(world.troubles.is_empty());
 }
 
 #[test]
 fn offsets_of_a_deleted_topic_are_not_applied_to_its_successor() {
-    for (policy, expected) in [(Reset::Error, range(0..0)), (Reset::Earliest, range(0..30))] {
+    for (policy, expected) in [(Reset::Error, range_of(0..0)), (Reset::Earliest, range_of(0..30))] {
         let mut world = World::reading(20, OffsetSpec::At(0), policy);
         world.settle();
         world.delivered(0);
@@ -445,7 +462,7 @@ fn a_slow_reader_stops_its_own_partition_and_memory_stays_bounded() {
     world.log(1).append(5);
     world.answer(0, GENEROUS);
     while world.poll(usize::MAX) {}
-    assert_eq!(world.delivered(1), range(0..5));
+    assert_eq!(world.delivered(1), range_of(0..5));
     assert_eq!(world.budget.used(), 0);
 }
 
