@@ -206,3 +206,29 @@ fn an_application_that_is_frozen_itself_tells_the_truth_afterwards() {
         load.finish(world).await;
     });
 }
+
+/// One partition, 5 ms there and back: only several large batches on their way at once fill the pipe. One at a time
+/// would be 50 MB/s, batches of 16 KB would be 16.
+#[test]
+fn a_long_way_to_the_broker_is_filled() {
+    const RECORDS: u32 = 20_000;
+    let far = Duration::from_micros(2_500);
+    Sim::seed(0).run(async |world| {
+        let cluster = world.cluster(1).await;
+        cluster.topic(TOPIC, 1).await;
+        let producer = Producer::builder(&cluster.client()).build()?;
+        producer.send(TOPIC, "warm up").await?;
+        let conditions =
+            Conditions { latency: far..=far, window: 16 << 20, short: 0.0, ..Conditions::default() };
+        world.network().everywhere(conditions);
+        let (started, value) = (world.elapsed(), [b'x'; 1_000]);
+        for _ in 0..RECORDS {
+            drop(producer.enqueue(TOPIC, &value).await?);
+        }
+        producer.flush().await?;
+        let took = world.elapsed() - started;
+        let megabytes = f64::from(RECORDS) / 1_000.0 / took.as_secs_f64();
+        world.expect(megabytes > 150.0, "more than 150 MB/s", || format!("{megabytes:.0} MB/s"));
+        Ok::<_, ottla::Error>(())
+    });
+}

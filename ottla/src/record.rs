@@ -91,8 +91,8 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn iter_headers(&self) -> Headers<'a> {
         match self.headers {
-            HeaderSource::Given(headers) => Headers::Given(headers.iter()),
-            HeaderSource::Encoded(headers) => Headers::Encoded(headers),
+            HeaderSource::Given(headers) => Headers(Left::Given(headers.iter())),
+            HeaderSource::Encoded(headers) => Headers::encoded(headers),
         }
     }
 
@@ -179,11 +179,19 @@ enum HeaderSource<'a> {
 
 /// Iterator over the headers of a record.
 #[derive(Debug, Clone)]
-pub enum Headers<'a> {
-    #[doc(hidden)]
+pub struct Headers<'a>(Left<'a>);
+
+#[derive(Debug, Clone)]
+enum Left<'a> {
     Given(std::slice::Iter<'a, Header<'a>>),
-    #[doc(hidden)]
     Encoded(RawHeaders<'a>),
+}
+
+impl<'a> Headers<'a> {
+    /// Those of a record that was consumed.
+    pub(crate) fn encoded(headers: RawHeaders<'a>) -> Self {
+        Self(Left::Encoded(headers))
+    }
 }
 
 impl<'a> Iterator for Headers<'a> {
@@ -191,17 +199,17 @@ impl<'a> Iterator for Headers<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
-        match self {
-            Self::Given(headers) => headers.next().copied(),
-            Self::Encoded(headers) => headers.next().map(Header::from),
+        match &mut self.0 {
+            Left::Given(headers) => headers.next().copied(),
+            Left::Encoded(headers) => headers.next().map(Header::from),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            Self::Given(headers) => headers.size_hint(),
-            Self::Encoded(headers) => headers.size_hint(),
+        match &self.0 {
+            Left::Given(headers) => headers.size_hint(),
+            Left::Encoded(headers) => headers.size_hint(),
         }
     }
 }

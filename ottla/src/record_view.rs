@@ -75,7 +75,7 @@ impl<'a> RecordView<'a> {
     /// The headers in the order they were written, duplicates included. They are parsed while iterating.
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
-        Headers::Encoded(self.raw.headers())
+        Headers::encoded(self.raw.headers())
     }
 
     /// The value of the last header of that key, which is the one that counts where only one may; `None` when there is

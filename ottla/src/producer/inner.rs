@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -256,7 +257,13 @@ impl Inner {
         for index in 0..facts.records {
             let Some(result) = batch.result(index) else { return };
             for interceptor in &self.interceptors {
-                interceptor.on_outcome(&batch.destination().topic, &result);
+                // Other batches of the same answer still have to be settled, whatever a user's code does.
+                let told = catch_unwind(AssertUnwindSafe(|| {
+                    interceptor.on_outcome(&batch.destination().topic, &result);
+                }));
+                if told.is_err() {
+                    tracing::error!(topic = &*batch.destination().topic, "a producer interceptor panicked");
+                }
             }
         }
     }
@@ -401,7 +408,7 @@ impl Resource for Inner {
     }
 }
 
-/// The wait of [`Inner::flush`] ends by itself when every deadline is over.
+/// What a record is told at its deadline.
 pub(super) fn overdue(timeout: Duration) -> Error {
     Error::timeout(format!("not acknowledged within {timeout:?} (delivery.timeout.ms)"))
 }

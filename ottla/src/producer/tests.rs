@@ -469,6 +469,23 @@ async fn interceptors_see_every_record_and_add_headers() {
     assert_eq!(keys, ["via", "trace"]);
 }
 
+struct Panics;
+
+impl ProducerInterceptor for Panics {
+    fn on_outcome(&self, _: &str, _: &Result<RecordMetadata, SendError>) {
+        panic!("the user's own");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interceptor_that_panics_harms_nobody_else() {
+    let test = Test::new();
+    let producer = Producer::builder(&test.client).interceptor(Panics).build().unwrap();
+    let both = [0, 1].map(|partition| producer.send("t", Record::new("a").partition(partition)));
+    assert!(futures::future::join_all(both).await.iter().all(Result::is_ok));
+    assert!(producer.send("t", record("b")).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn batches_are_compressed_inline_and_elsewhere_and_keep_their_order() {
     let test = Test::new();
