@@ -6,6 +6,7 @@
 mod commands;
 mod connect;
 mod output;
+mod signals;
 mod text;
 
 use std::process::ExitCode;

@@ -122,6 +122,23 @@ fn a_follower_prints_records_as_they_come_and_a_closed_pipe_is_no_failure() {
     assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_follower_that_is_told_to_stop_has_exit_code_0() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let mut follower = Command::new(common::OTTLA)
+        .args(["consume", "t", "--from-beginning", "--bootstrap-server", &dev.servers])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    dev.ok(&["produce", "t"], "one");
+    // Once it prints it follows, and heeds signals.
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "one");
+    common::terminate(&follower);
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn topics_are_created_described_and_deleted() {
     let dev = Dev::start(&["--nodes", "3"]);

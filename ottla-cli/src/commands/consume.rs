@@ -12,6 +12,7 @@ use ottla::{Admin, Batch, Client, Consumer, OffsetSpec, Pause, PauseHandle, Topi
 use crate::{
     connect::Connect,
     output::Failure,
+    signals::Signals,
     text::{
         Printed,
         format::Format,
@@ -74,10 +75,11 @@ impl Consume {
         if self.exit && range.until.is_none() {
             range.until = Some(Bound::Latest);
         }
+        let mut signals = Signals::new()?;
         let client = self.connect.client().await?;
         let result = tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            () = signals.recv() => Ok(()),
             result = self.consume(&client, range) => result,
         };
         let closed = client.close().await;

@@ -11,7 +11,10 @@ use clap::Args;
 use ottla::{Admin, Client, ErrorCode, NewTopic};
 use ottla_broker::{ClusterConfig, FlushPolicy, tcp::Cluster};
 
-use crate::output::{Failure, say};
+use crate::{
+    output::{Failure, say},
+    signals::Signals,
+};
 
 /// Run a Kafka-compatible cluster in this process, for development.
 ///
@@ -151,44 +154,6 @@ impl Dev {
             }
         }
         Ok(())
-    }
-}
-
-/// What ends a program that runs until it is told to stop.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn recv(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn recv(&mut self) {
-        // Without a console there is no Ctrl-C, and then only the end of the process ends it.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
     }
 }
 

@@ -46,10 +46,16 @@ impl Dev {
 
     #[cfg(unix)]
     pub fn terminate(&mut self) -> process::ExitStatus {
-        let sent = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        terminate(&self.process);
         self.process.wait().unwrap()
     }
+}
+
+/// SIGTERM.
+#[cfg(unix)]
+pub fn terminate(process: &Child) {
+    let sent = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+    assert!(sent.success());
 }
 
 impl Drop for Dev {
