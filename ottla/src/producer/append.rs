@@ -81,7 +81,15 @@ impl Inner {
             match appended {
                 Ok(index) => break index,
                 Err(Refusal::Full) => is_full = slot.queue.close(),
-                Err(refusal) => self.make_room(&mut slot, partition, record, added, refusal, memory)?,
+                Err(refusal) => {
+                    if let Err(blocked) = self.make_room(&mut slot, partition, record, added, refusal, memory)
+                    {
+                        if is_full {
+                            self.on_edge(partition, slot);
+                        }
+                        return Err(blocked);
+                    }
+                }
             }
         };
         let Some(completion) = slot.queue.open_completion() else {

@@ -5,14 +5,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
-use ottla_core::produce::{Facts, Fate, GivenUp, Ticket};
+use ottla_core::{
+    metadata::TopicMetadata,
+    produce::{Facts, Fate, GivenUp, Ticket},
+};
 use ottla_protocol::{
     batch::{BatchBuilder, SealedBatch},
     compression::{Compression, CompressionError, Compressor},
@@ -52,6 +55,8 @@ pub(super) struct Inner {
     compressors: Compressors,
     topics: RwLock<Topics>,
     senders: Mutex<BTreeMap<i32, Arc<Sender>>>,
+    /// Requests that were begun.
+    drafts: AtomicU64,
     /// No records any more.
     closing: AtomicBool,
     /// Every task ends.
@@ -102,6 +107,7 @@ impl Inner {
             compressors: Compressors::new(&config),
             topics: RwLock::default(),
             senders: Mutex::default(),
+            drafts: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             end: Latch::default(),
             me: me.clone(),
@@ -120,8 +126,11 @@ impl Inner {
         self.end.wait().await;
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
+    /// Takes over the partitions of a topic; closed ones, once no records are taken any more.
+    pub(super) fn learn_partitions(&self, topic: &Topic, told: &TopicMetadata) {
+        let _not_while_closing = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.closing.load(Ordering::SeqCst);
+        topic.learn(told, self.config.queue, &self.unheard, closed);
     }
 
     /// The topic of that name; unknown ones are remembered without asking anybody.
@@ -161,6 +170,11 @@ impl Inner {
             self.client.spawn("produce sender", sender.clone().run(self.clone()));
         }
         sender
+    }
+
+    /// The number of a new request.
+    pub(super) fn next_draft(&self) -> u64 {
+        self.drafts.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Has a partition's sender look at it.
@@ -365,7 +379,11 @@ impl Inner {
     }
 
     fn refuse_records(&self) {
-        self.closing.store(true, Ordering::SeqCst);
+        {
+            // Partitions are learnt either before this, and visited below, or closed from the start.
+            let _nobody_learns = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            self.closing.store(true, Ordering::SeqCst);
+        }
         self.each_partition(|partition| partition.lock().closed = true);
     }
 

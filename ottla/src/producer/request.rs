@@ -27,8 +27,9 @@ pub(super) const NEWEST_BY_NAME: i16 = 12;
 pub(super) const ZSTD: RangeInclusive<i16> = 7..=13;
 
 /// A request that is being put together.
-#[derive(Default)]
 pub(super) struct Draft {
+    /// Differs from those of the producer's other requests, and is never 0.
+    pub(super) id: u64,
     pub(super) parts: Vec<Part>,
     pub(super) bytes: usize,
     /// Some topic has no id.
@@ -44,6 +45,10 @@ pub(super) struct Part {
 }
 
 impl Draft {
+    pub(super) fn new(id: u64) -> Self {
+        Self { id, parts: Vec::new(), bytes: 0, by_name: false }
+    }
+
     pub(super) fn add(&mut self, partition: Arc<Partition>, topic_id: TopicId, mut outgoing: Outgoing) {
         outgoing.stamp();
         let Outgoing { ticket, batch, .. } = outgoing;

@@ -264,7 +264,7 @@ impl Sender {
 
     /// Puts a request together: at most one batch of each partition, in turn, so that a busy one starves nobody.
     fn fill(self: &Arc<Self>, inner: &Arc<Inner>, line: &mut Line, now: Instant) -> Draft {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(inner.next_draft());
         let idle = self.is_idle();
         for _ in 0..line.ready.len() {
             let Some(partition) = line.ready.pop_front() else { break };
@@ -291,12 +291,15 @@ impl Sender {
     ) -> Turn {
         loop {
             let mut slot = partition.lock();
-            if !self.leads(&slot) {
+            // It may be here twice, where leaders came and went; it is in line again for the next request. A broker
+            // would take only one of two batches for a partition, and answer once.
+            if !self.leads(&slot) || slot.draft == draft.id {
                 return Turn::Over;
             }
             match slot.queue.next(now, idle, draft.room(&inner.config)) {
                 Next::Send(outgoing) => {
                     let topic_id = slot.topic_id;
+                    slot.draft = draft.id;
                     // The checksum reads every byte: not under the lock that records wait for.
                     drop(slot);
                     draft.add(partition.clone(), topic_id, outgoing);

@@ -37,6 +37,8 @@ struct Got {
     node: i32,
     partition: i32,
     bytes: Bytes,
+    /// Its request had a batch of that partition before.
+    again: bool,
 }
 
 impl Got {
@@ -125,11 +127,13 @@ fn produce(
     let produce = ProduceRequest::decode_body(request);
     let (mut responses, mut wait) = (Vec::new(), None);
     for topic in produce.topic_data {
-        let mut answers = Vec::new();
+        let (mut answers, mut indexes) = (Vec::new(), Vec::new());
         for data in topic.partition_data {
             let index = data.index;
             let offset = lock(got).len() as i64 * 100;
-            lock(got).push(Got { node, partition: index, bytes: data.records.unwrap() });
+            let again = indexes.contains(&index);
+            indexes.push(index);
+            lock(got).push(Got { node, partition: index, bytes: data.records.unwrap(), again });
             let ok = PartitionProduceResponse {
                 index,
                 base_offset: offset,
@@ -235,6 +239,22 @@ async fn a_hint_leads_to_the_new_leader_without_asking_for_metadata() {
     assert!(started.elapsed() < 50 * MS, "no back-off, since the leader is another one");
     let nodes: Vec<_> = test.got().iter().map(|got| got.node).collect();
     assert_eq!(nodes, [0, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_one_batch_of_a_partition_also_if_its_leader_was_elected_again_meanwhile() {
+    let test = Test::new();
+    let topic =
+        Producer::builder(&test.client).acks(Acks::Leader).batch_size(100).build().unwrap().topic("t");
+    let mut receipts = Vec::new();
+    for value in ["a", "b", "c", "d"] {
+        receipts.push(topic.enqueue(record(&value.repeat(60))).await.unwrap());
+    }
+    // Its sender, which is still connecting, has the partition in line already.
+    test.client.shared().metadata.leader_hint("t", 0, 0, 1, None);
+    futures::future::try_join_all(receipts).await.unwrap();
+    assert_eq!(test.got().len(), 4);
+    assert!(!test.got().iter().any(|got| got.again));
 }
 
 #[tokio::test(start_paused = true)]

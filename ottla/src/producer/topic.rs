@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) sender: Option<Arc<Sender>>,
     /// That sender will look at it by itself.
     pub(super) listed: bool,
+    /// The request that took a batch of it last.
+    pub(super) draft: u64,
     /// Bytes since records without a key were sent here.
     pub(super) sticky_bytes: usize,
     /// The producer id that it uses or has used up.
@@ -192,6 +194,7 @@ impl Partition {
                 topic_id: told.id,
                 sender: None,
                 listed: false,
+                draft: 0,
                 sticky_bytes: 0,
                 adopted: None,
                 trouble: None,

@@ -82,7 +82,7 @@ impl Inner {
     /// Takes over what is known of a topic. One that is missing in a snapshot keeps its leaders: it may be a stale
     /// answer, and if it is gone the brokers will say so themselves.
     pub(super) fn learn(self: &Arc<Self>, topic: &Topic, told: &TopicMetadata) {
-        topic.learn(told, self.config.queue, &self.unheard, self.is_closing());
+        self.learn_partitions(topic, told);
         topic.each_partition(|partition| {
             if let Some(known) = told.partition(partition.number()) {
                 let leader = known.leader.map(|node| Leader { node, epoch: known.leader_epoch });
