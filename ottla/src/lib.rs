@@ -71,3 +71,8 @@ const _: () = {
     view::<RecordView<'_>>();
     view::<ConsumerRecord<'_>>();
 };
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
