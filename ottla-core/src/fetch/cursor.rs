@@ -45,6 +45,8 @@ pub(super) struct Cursor {
     pub(super) leader_epoch: i32,
     pub(super) known: bool,
     pub(super) generation: u64,
+    /// How often the user has moved it: what was handed out before is out of date.
+    pub(super) seeks: u64,
     pub(super) phase: Phase,
     /// The next record to hand out; `None` until it is known.
     pub(super) position: Option<Position>,
@@ -172,6 +174,7 @@ impl Cursor {
             leader_epoch: -1,
             known: false,
             generation: 0,
+            seeks: 0,
             phase: Phase::Fetching,
             position: None,
             fetch: Position::at(0),
@@ -197,6 +200,7 @@ impl Cursor {
     /// The user wants to go on somewhere else. It also ends a hold.
     pub(super) fn seek(&mut self, spec: OffsetSpec) {
         self.corrupt = None;
+        self.seeks += 1;
         self.go_to(Target::Spec(spec), None);
     }
 

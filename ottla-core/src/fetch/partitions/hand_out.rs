@@ -3,7 +3,10 @@
 use ottla_protocol::{Str, batch::BatchError};
 
 use super::{
-    super::{Position, Range, Trouble, cursor::Phase},
+    super::{
+        Position, Range, Trouble,
+        cursor::{Cursor, Phase},
+    },
     Partitions, enlist,
 };
 
@@ -12,6 +15,14 @@ use super::{
 pub struct Ticket {
     pub(super) id: u64,
     pub(super) generation: u64,
+    /// How often the user had moved it.
+    pub(super) seeks: u64,
+}
+
+impl Ticket {
+    pub(super) fn of(id: u64, cursor: &Cursor) -> Self {
+        Self { id, generation: cursor.generation, seeks: cursor.seeks }
+    }
 }
 
 /// Something for the user.
@@ -78,7 +89,7 @@ impl Partitions {
             }
             let Some(range) = cursor.queue.pop() else { continue };
             cursor.lent = true;
-            let ticket = Ticket { id, generation: cursor.generation };
+            let ticket = Ticket::of(id, cursor);
             return Some(Handout::Range { topic, partition, ticket, range });
         }
         None
@@ -107,10 +118,11 @@ impl Partitions {
         if cursor.generation == ticket.generation { Finished::Current } else { Finished::AskAgain }
     }
 
-    /// Whether what was handed out under this ticket is up to date: no seek, no other assignment came since.
+    /// Whether what was handed out under this ticket is up to date: no seek, no other assignment came since. A reset or
+    /// a hold behind it takes nothing of it back: nobody would fetch it again.
     #[must_use]
     pub fn is_current(&self, ticket: Ticket) -> bool {
-        self.cursors.get(&ticket.id).is_some_and(|cursor| cursor.generation == ticket.generation)
+        self.cursors.get(&ticket.id).is_some_and(|cursor| cursor.seeks == ticket.seeks)
     }
 
     /// Whether somebody has paused the partition of this ticket.

@@ -78,7 +78,7 @@ impl Partitions {
         let mut tickets = Vec::new();
         for (id, cursor) in due {
             let Some(Query::Timestamp(timestamp)) = cursor.query(tick.wall) else { continue };
-            tickets.push(Ticket { id: *id, generation: cursor.generation });
+            tickets.push(Ticket::of(*id, cursor));
             let partition = ListOffsetsPartition {
                 partition_index: cursor.partition,
                 current_leader_epoch: cursor.leader_epoch,
@@ -187,7 +187,7 @@ impl Partitions {
     ) {
         let Some(id) = self.id(topic, partition) else { return };
         let Some(cursor) = self.cursors.get_mut(&id) else { return };
-        if !tickets.contains(&Ticket { id, generation: cursor.generation }) {
+        if !tickets.contains(&Ticket::of(id, cursor)) {
             return;
         }
         let reset = apply(cursor, effects, &self.settings);
@@ -212,7 +212,7 @@ fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
     let mut request = OffsetForLeaderEpochRequest { replica_id: -1, ..Default::default() };
     let mut tickets = Vec::new();
     for (id, cursor) in due {
-        tickets.push(Ticket { id: *id, generation: cursor.generation });
+        tickets.push(Ticket::of(*id, cursor));
         let partition = OffsetForLeaderPartition {
             partition: cursor.partition,
             current_leader_epoch: cursor.leader_epoch,

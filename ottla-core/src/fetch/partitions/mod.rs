@@ -194,13 +194,6 @@ impl Partitions {
         self.cursor(topic, partition).is_some_and(|cursor| matches!(cursor.phase, Phase::Resolving { .. }))
     }
 
-    /// Which assignment of the partition this is, and its generation: what is handed out under another is out of date.
-    #[must_use]
-    pub fn ticket(&self, topic: &str, partition: i32) -> Option<Ticket> {
-        let id = self.id(topic, partition)?;
-        self.cursors.get(&id).map(|cursor| Ticket { id, generation: cursor.generation })
-    }
-
     /// What the leader last said about its log.
     #[must_use]
     pub fn log_marks(&self, topic: &str, partition: i32) -> Option<LogMarks> {

@@ -172,6 +172,28 @@ fn while_a_range_is_unpacked_nobody_gets_the_next_one() {
 }
 
 #[test]
+fn what_was_handed_out_stays_good_until_a_seek_whatever_happens_behind_it() {
+    for policy in [Reset::Error, Reset::Earliest] {
+        let mut world = World::reading(40, OffsetSpec::At(0), policy);
+        world.send(0);
+        world.answer(0, Manner { batches: 1, cut: 0 });
+        let Some(Handout::Range { ticket, range, .. }) = world.client.take() else {
+            panic!("there is a range")
+        };
+        let outcome = Outcome { next: range.end, rest: None, corrupt: None };
+        assert_eq!(world.client.finish(ticket, outcome), Finished::Current);
+        world.log(0).start = 30;
+        world.send(0);
+        world.answer(0, GENEROUS);
+        world.settle();
+        assert!(!world.troubles.is_empty() || !world.effects.resets.is_empty());
+        assert!(world.client.is_current(ticket), "nobody would fetch it again");
+        world.client.seek(&TOPIC, 0, OffsetSpec::At(5));
+        assert!(!world.client.is_current(ticket));
+    }
+}
+
+#[test]
 fn a_topic_that_may_not_be_read_is_told() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
