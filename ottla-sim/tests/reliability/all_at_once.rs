@@ -18,10 +18,14 @@ enum Fault {
     TailLost,
     TailTorn(usize),
     CutOffFromController,
-    CutOffFromSender,
-    AnswersVanish,
+    CutOffFromClient(usize),
+    AnswersVanish(usize),
+    SlowAnswers(usize),
     Resets,
 }
+
+/// The hosts of clients.
+const CLIENTS: [&str; 3] = ["sender-1", "reader", "slow-reader"];
 
 /// A fault, which broker it meets, how long it lasts, and how long it is quiet before.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +45,8 @@ impl fmt::Display for Planned {
 
 /// The schedule is data, drawn before anything runs.
 fn draw(random: &mut fastrand::Rng) -> Planned {
-    let fault = match random.u32(..10) {
+    let client = random.usize(..CLIENTS.len());
+    let fault = match random.u32(..11) {
         0 => Fault::Nothing,
         1 => Fault::Frozen,
         2 => Fault::Killed,
@@ -49,8 +54,9 @@ fn draw(random: &mut fastrand::Rng) -> Planned {
         4 => Fault::TailLost,
         5 => Fault::TailTorn(random.usize(1..20_000)),
         6 => Fault::CutOffFromController,
-        7 => Fault::CutOffFromSender,
-        8 => Fault::AnswersVanish,
+        7 => Fault::CutOffFromClient(client),
+        8 => Fault::AnswersVanish(client),
+        9 => Fault::SlowAnswers(client),
         _ => Fault::Resets,
     };
     // Mostly shorter than the timeouts of the cluster and of the client, now and then longer than all of them.
@@ -77,8 +83,18 @@ async fn happen(world: &World, cluster: &Cluster, planned: Planned) {
             crash(&broker, planned.lasts, |broker| broker.lose_power(Tail::Torn(bytes))).await;
         }
         Fault::CutOffFromController => cut_off(world, &broker, "controller", true, planned.lasts).await,
-        Fault::CutOffFromSender => cut_off(world, &broker, "sender-1", true, planned.lasts).await,
-        Fault::AnswersVanish => cut_off(world, &broker, "sender-1", false, planned.lasts).await,
+        Fault::CutOffFromClient(client) => {
+            cut_off(world, &broker, CLIENTS[client], true, planned.lasts).await
+        }
+        Fault::AnswersVanish(client) => cut_off(world, &broker, CLIENTS[client], false, planned.lasts).await,
+        Fault::SlowAnswers(client) => {
+            let slow = Duration::ZERO..=Duration::from_secs(3);
+            let slow = Conditions { latency: slow, bandwidth: Some(20_000), ..Conditions::default() };
+            world.network().set(broker.host(), &world.host(CLIENTS[client]), slow);
+            // Its leaders move meanwhile.
+            cut_off(world, &broker, "controller", true, planned.lasts).await;
+            world.network().set(broker.host(), &world.host(CLIENTS[client]), None);
+        }
         Fault::Resets => {
             let breaking = Conditions { reset: 0.05, loss: 0.02, short: 0.5, ..Conditions::default() };
             world.network().everywhere(breaking);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{self, Load, Plan, SEEDS, TOPIC};
-use ottla_sim::Sim;
+use ottla_sim::{Conditions, Sim};
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,6 +14,11 @@ fn records_keep_their_order_and_are_there_once_while_leaders_move() {
         let plan = Plan { records: 1500, ..Plan::default() };
         let cluster = support::cluster(world, plan).await;
         let load = Load::begin(world, &cluster, plan);
+        // Answers of a former leader come after those of its successor.
+        let late = Conditions { latency: Duration::ZERO..=3 * SECOND, ..Conditions::default() };
+        for broker in cluster.brokers() {
+            world.network().set(broker.host(), &world.host("reader"), late.clone());
+        }
         let controller = world.host("controller");
         let mut random = world.random();
         for _ in 0..4 {

@@ -149,23 +149,37 @@ impl Load {
         }));
     }
 
-    /// A reader that gets little at a time and takes one record after the other, on host `slow-reader`.
+    /// A reader that gets little at a time, takes one record after the other, and now and then starts anew where it
+    /// was, in the middle of a batch; on host `slow-reader`.
     fn read_slowly(&self, world: &World, client: Client) {
-        let consumer = Consumer::builder(&client)
-            .fetch_max_bytes(10_000)
-            .max_partition_fetch_bytes(3_000)
-            .max_buffered_bytes(20_000)
-            .build()
-            .expect("settings that are allowed");
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
         drop(world.host("slow-reader").spawn("reader", async move {
-            consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
-            while let Some(record) = consumer.recv().await.expect("nothing that needs the user") {
-                let view = record.view();
-                let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
-                history.read(SLOW_READER, Read { partition: view.partition(), offset: view.offset(), value });
-                if random.u32(..20) == 0 {
-                    sleep(Duration::from_millis(random.u64(..50))).await;
+            let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+            loop {
+                let consumer = Consumer::builder(&client)
+                    .fetch_max_bytes(10_000)
+                    .max_partition_fetch_bytes(3_000)
+                    .max_buffered_bytes(20_000)
+                    .build()
+                    .expect("settings that are allowed");
+                let from = (0..partitions).map(|partition| {
+                    let offset = next.get(&partition).copied().map_or(OffsetSpec::Earliest, OffsetSpec::At);
+                    (TopicPartition::new(TOPIC, partition), offset)
+                });
+                consumer.assign(from).expect("partitions that exist");
+                for _ in 0..random.u32(1..200) {
+                    let received = consumer.recv().await.expect("nothing that needs the user");
+                    let Some(record) = received else { return };
+                    let view = record.view();
+                    let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
+                    next.insert(view.partition(), view.offset() + 1);
+                    history.read(
+                        SLOW_READER,
+                        Read { partition: view.partition(), offset: view.offset(), value },
+                    );
+                    if random.u32(..20) == 0 {
+                        sleep(Duration::from_millis(random.u64(..50))).await;
+                    }
                 }
             }
         }));
