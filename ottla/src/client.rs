@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    config::{ClientConfig, Properties, Settings, millis},
+    config::{ClientConfig, NEVER, Properties, Settings, millis},
     env::{BoxFuture, Env, Tokio},
     event::{EventBus, Events},
     metadata::MetadataDriver,
@@ -245,13 +245,14 @@ impl ClientBuilder {
         self.set("default.api.timeout.ms", millis(timeout))
     }
 
-    /// After how long an idle connection is closed. 9 min.
+    /// After how long an idle connection is closed, from 1 s to 24 h; `Duration::MAX`: never. 9 min.
     pub fn connections_max_idle(self, idle: Duration) -> Self {
-        self.set("connections.max.idle.ms", millis(idle))
+        let value = if idle == Duration::MAX { NEVER.to_owned() } else { millis(idle) };
+        self.set("connections.max.idle.ms", value)
     }
 
     /// The wait before a broker is dialled again after a failure; doubles up to [`ClientBuilder::reconnect_backoff_max`].
-    /// 50 ms.
+    /// 50 ms; 0 counts as 1 ms.
     pub fn reconnect_backoff(self, backoff: Duration) -> Self {
         self.set("reconnect.backoff.ms", millis(backoff))
     }
@@ -261,7 +262,8 @@ impl ClientBuilder {
         self.set("reconnect.backoff.max.ms", millis(backoff))
     }
 
-    /// The wait before a request is tried again; doubles up to [`ClientBuilder::retry_backoff_max`]. 100 ms.
+    /// The wait before a request is tried again; doubles up to [`ClientBuilder::retry_backoff_max`]. 100 ms;
+    /// 0 counts as 1 ms.
     pub fn retry_backoff(self, backoff: Duration) -> Self {
         self.set("retry.backoff.ms", millis(backoff))
     }

@@ -25,6 +25,9 @@ use producers::{Producers, Verdict};
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     batches: Vec<BatchMeta>,
+    /// Which batches have a larger timestamp than everything before them: the only ones that a look-up by time can
+    /// find, and ordered by offset and by timestamp alike.
+    newest: Vec<usize>,
     epochs: Epochs,
     producers: Producers,
     end_offset: i64,
@@ -143,16 +146,20 @@ impl Log {
 
     /// The first batch below `limit` that holds a record at `timestamp` or later.
     pub(crate) fn first_at(&self, timestamp: i64, limit: i64) -> Option<&BatchMeta> {
-        self.batches
-            .iter()
-            .take_while(|batch| batch.last_offset < limit)
-            .find(|batch| batch.max_timestamp >= timestamp)
+        let before = |at: &usize| self.max_timestamp(*at) < timestamp;
+        let at = self.newest.get(self.newest.partition_point(before))?;
+        self.batches.get(*at).filter(|batch| batch.last_offset < limit)
     }
 
     /// The first batch below `limit` with the largest timestamp (KIP-734).
     pub(crate) fn latest(&self, limit: i64) -> Option<&BatchMeta> {
-        let below = self.batches.iter().take_while(|batch| batch.last_offset < limit);
-        below.reduce(|latest, batch| if batch.max_timestamp > latest.max_timestamp { batch } else { latest })
+        let below = |at: &usize| self.batches.get(*at).is_some_and(|batch| batch.last_offset < limit);
+        let last = self.newest.partition_point(below).checked_sub(1)?;
+        self.batches.get(*self.newest.get(last)?)
+    }
+
+    fn max_timestamp(&self, at: usize) -> i64 {
+        self.batches.get(at).map_or(i64::MIN, |batch| batch.max_timestamp)
     }
 
     fn push(&mut self, batch: BatchMeta) {
@@ -160,6 +167,9 @@ impl Log {
         self.producers.remember(&batch);
         self.end_offset = batch.last_offset + 1;
         self.size = batch.position + u64::from(batch.size);
+        if self.newest.last().is_none_or(|at| self.max_timestamp(*at) < batch.max_timestamp) {
+            self.newest.push(self.batches.len());
+        }
         self.batches.push(batch);
     }
 }
@@ -232,5 +242,32 @@ mod tests {
         assert_eq!(log.first_at(5, 30).unwrap().base_offset, 10);
         assert!(log.first_at(20, 20).is_none());
         assert_eq!(log.latest(20).unwrap().base_offset, 10);
+    }
+
+    #[test]
+    fn timestamps_that_go_back_are_found_as_a_walk_through_the_log_finds_them() {
+        let timestamps = [5, 3, 5, 9, 1, 9, 7, 12, -1];
+        let mut log = Log::default();
+        for (index, max_timestamp) in (0..).zip(timestamps) {
+            log.append(BatchMeta {
+                base_offset: index,
+                last_offset: index,
+                max_timestamp,
+                ..BatchMeta::default()
+            });
+        }
+        for cut in (0..=9).rev() {
+            log.truncate(cut);
+            for limit in 0..=cut {
+                let below = log.batches.iter().filter(|batch| batch.last_offset < limit);
+                for timestamp in -2..14 {
+                    let first = below.clone().find(|batch| batch.max_timestamp >= timestamp);
+                    assert_eq!(log.first_at(timestamp, limit), first, "{timestamp} below {limit}");
+                }
+                let oldest_of_the_newest =
+                    below.min_by_key(|batch| (-batch.max_timestamp, batch.base_offset));
+                assert_eq!(log.latest(limit), oldest_of_the_newest, "below {limit}");
+            }
+        }
     }
 }

@@ -206,6 +206,7 @@ impl MetadataCache {
         let mut complete = true;
         for (name, watch) in &mut self.watched {
             let old = self.snapshot.topics.get(name);
+            let mut told_nothing = false;
             let topic = match told.get(name.as_str()) {
                 Some(topic) if topic.error_code == ErrorCode::NONE => {
                     (watch.missing_since, watch.refused) = (None, None);
@@ -215,7 +216,11 @@ impl MetadataCache {
                     watch.refused = Some((topic.error_code, now));
                     None
                 }
-                Some(topic) if !is_unknown(topic.error_code) => old.cloned(),
+                Some(topic) if !is_unknown(topic.error_code) => {
+                    // What was known may be out of date: the reason for asking is still there.
+                    told_nothing = true;
+                    old.cloned()
+                }
                 // Unknown, or left out of the answer.
                 _ => {
                     let since = *watch.missing_since.get_or_insert(now);
@@ -229,7 +234,7 @@ impl MetadataCache {
             };
             let all_led = |topic: &TopicMetadata| topic.partitions.iter().all(|each| each.leader.is_some());
             complete &= watch.refused.is_some()
-                || (watch.missing_since.is_none() && topic.as_deref().is_some_and(all_led));
+                || (!told_nothing && watch.missing_since.is_none() && topic.as_deref().is_some_and(all_led));
             if let Some(topic) = topic {
                 insert(next, topic);
             }

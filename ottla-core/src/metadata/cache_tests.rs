@@ -176,6 +176,16 @@ fn a_partition_without_a_leader_leaves_the_answer_incomplete() {
 }
 
 #[test]
+fn a_passing_error_about_a_known_topic_leaves_the_answer_incomplete() {
+    for code in [ErrorCode::LEADER_NOT_AVAILABLE, ErrorCode::UNKNOWN_SERVER_ERROR] {
+        let mut cache = told(OLD, vec![partition(0, 0, 3)]);
+        let applied = tell(&mut cache, refused("orders", code));
+        assert_eq!(applied, Applied { changed: false, complete: false });
+        assert_eq!(leaders(&cache), [(Some(0), 3)]);
+    }
+}
+
+#[test]
 fn hostile_partitions_are_sanitised() {
     let wild = vec![
         partition(-1, 0, 0),

@@ -50,7 +50,8 @@ pub struct TopicMetadata {
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionMetadata {
-    /// Who leads it; `None` while nobody does. Always one of the snapshot's brokers.
+    /// Who leads it; `None` while nobody does. It was one of the brokers when it was told; where an older answer is
+    /// kept, because the newest left the partition out or was stale, it may have left the snapshot since.
     pub leader: Option<i32>,
     /// Grows with every new leader; -1 if unknown.
     pub leader_epoch: i32,

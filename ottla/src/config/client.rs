@@ -16,7 +16,8 @@ pub struct ClientConfig {
     pub(crate) client_rack: Option<String>,
     pub(crate) request_timeout: Duration,
     pub(crate) default_api_timeout: Duration,
-    pub(crate) connections_max_idle: Duration,
+    /// None: connections are never closed for being idle.
+    pub(crate) connections_max_idle: Option<Duration>,
     pub(crate) connection_setup_timeout: Duration,
     pub(crate) reconnect_backoff: BackoffPolicy,
     pub(crate) retry_backoff: BackoffPolicy,
@@ -46,7 +47,7 @@ impl ClientConfig {
             client_rack: reader.text("client.rack").filter(|rack| !rack.is_empty()),
             request_timeout: reader.duration("request.timeout.ms", 30 * SECOND, MILLISECOND..=HOUR),
             default_api_timeout: reader.duration("default.api.timeout.ms", 60 * SECOND, MILLISECOND..=HOUR),
-            connections_max_idle: reader.duration(
+            connections_max_idle: reader.duration_or_never(
                 "connections.max.idle.ms",
                 540 * SECOND,
                 SECOND..=24 * HOUR,
@@ -88,14 +89,16 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
+/// Java allows 0, which would be a busy loop: it counts as 1 ms.
 fn backoff(
     reader: &mut Reader<'_>,
     initial: &'static str,
     default_ms: u32,
     max: &'static str,
 ) -> BackoffPolicy {
-    let initial = reader.duration(initial, MILLISECOND * default_ms, MILLISECOND..=HOUR);
-    BackoffPolicy::new(initial, reader.duration(max, SECOND, MILLISECOND..=HOUR))
+    let initial = reader.duration(initial, MILLISECOND * default_ms, Duration::ZERO..=HOUR);
+    let max = reader.duration(max, SECOND, Duration::ZERO..=HOUR);
+    BackoffPolicy::new(initial.max(MILLISECOND), max)
 }
 
 fn bootstrap_servers(reader: &mut Reader<'_>) -> Vec<HostPort> {
@@ -196,6 +199,25 @@ mod tests {
     fn a_file_that_asks_for_tls_is_refused() {
         let error = read(&[("bootstrap.servers", "b1:1"), ("security.protocol", "SASL_SSL")]).unwrap_err();
         assert_eq!(error.config()[0].key(), "security.protocol");
+    }
+
+    #[test]
+    fn what_java_allows_is_allowed() {
+        let servers = ("bootstrap.servers", "b1:1");
+        let zero =
+            ["retry.backoff.ms", "retry.backoff.max.ms", "reconnect.backoff.ms", "reconnect.backoff.max.ms"];
+        let pairs: Vec<_> = zero.iter().map(|key| (*key, "0")).chain([servers]).collect();
+        let config = read(&pairs).unwrap();
+        let millisecond = BackoffPolicy::new(MILLISECOND, MILLISECOND);
+        assert_eq!([config.retry_backoff, config.reconnect_backoff], [millisecond; 2]);
+
+        assert_eq!(read(&[servers]).unwrap().connections_max_idle, Some(540 * SECOND));
+        for (value, idle) in [("-1", None), ("60000", Some(60 * SECOND))] {
+            let config = read(&[servers, ("connections.max.idle.ms", value)]).unwrap();
+            assert_eq!(config.connections_max_idle, idle, "{value}");
+        }
+        let error = read(&[servers, ("connections.max.idle.ms", "-2")]).unwrap_err();
+        assert!(error.config()[0].allowed().ends_with("or -1 (never)"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,10 @@ pub use self::{
     client::ClientConfig,
     properties::{Properties, Warning},
 };
-pub(crate) use self::{client::HostPort, reader::Reader};
+pub(crate) use self::{
+    client::HostPort,
+    reader::{NEVER, Reader},
+};
 
 /// Where a value was set.
 #[derive(Debug, Clone, PartialEq, Eq)]

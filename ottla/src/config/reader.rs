@@ -19,6 +19,9 @@ impl fmt::Display for Effective {
     }
 }
 
+/// The text for a duration that never passes.
+pub(crate) const NEVER: &str = "-1";
+
 /// Reads [`Settings`]; every method notes a problem and gives the default when a value is not allowed.
 pub(crate) struct Reader<'a> {
     settings: &'a Settings,
@@ -38,14 +41,23 @@ impl<'a> Reader<'a> {
         default: Duration,
         allowed: RangeInclusive<Duration>,
     ) -> Duration {
-        let text = format!("milliseconds from {} to {}", millis(*allowed.start()), millis(*allowed.end()));
-        let parse = |value: &str| {
-            let milliseconds = f64::from_str(value).ok()?;
-            Duration::try_from_secs_f64(milliseconds / 1_000.0)
-                .ok()
-                .filter(|duration| allowed.contains(duration))
+        let parse = |value: &str| parse_millis(value, &allowed);
+        self.parsed(key, &millis(default), &millis_text(&allowed), parse).unwrap_or(default)
+    }
+
+    /// A duration, or -1: `None`, as Java has it where something shall never happen.
+    pub(crate) fn duration_or_never(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        allowed: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let text = format!("{}, or -1 (never)", millis_text(&allowed));
+        let parse = |value: &str| match value {
+            NEVER => Some(None),
+            value => parse_millis(value, &allowed).map(Some),
         };
-        self.parsed(key, &millis(default), &text, parse).unwrap_or(default)
+        self.parsed(key, &millis(default), &text, parse).unwrap_or(Some(default))
     }
 
     /// A whole number: a size in bytes, a count.
@@ -127,6 +139,15 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(self) -> Result<Vec<Effective>> {
         if self.problems.is_empty() { Ok(self.effective) } else { Err(Error::invalid_config(self.problems)) }
     }
+}
+
+fn millis_text(allowed: &RangeInclusive<Duration>) -> String {
+    format!("milliseconds from {} to {}", millis(*allowed.start()), millis(*allowed.end()))
+}
+
+fn parse_millis(value: &str, allowed: &RangeInclusive<Duration>) -> Option<Duration> {
+    let milliseconds = f64::from_str(value).ok()?;
+    Duration::try_from_secs_f64(milliseconds / 1_000.0).ok().filter(|duration| allowed.contains(duration))
 }
 
 #[cfg(test)]

@@ -47,6 +47,9 @@ use super::{
 };
 use crate::{Error, Result, event::Event};
 
+/// A keeper without a deadline looks again after this; whatever comes up wakes it earlier.
+const NOTHING_TO_DO: Duration = Duration::from_secs(86_400);
+
 /// A connection to a broker, ready for requests. Cheap to clone; all clones are the same connection.
 #[derive(Clone)]
 pub(crate) struct Connection(Arc<Inner>);
@@ -379,8 +382,13 @@ impl Inner {
     fn next_wake(&self, state: &State, now: Instant) -> Instant {
         let muted = state.throttle.muted_until(now).filter(|_| !state.queue.is_empty());
         let give_up = state.queue.iter().map(|queued| queued.give_up).min();
-        let idle = state.last_used.unwrap_or(now) + self.context.config.connections_max_idle;
-        [state.in_flight.next_deadline(), muted, give_up].into_iter().flatten().min().unwrap_or(idle)
+        let earliest = [state.in_flight.next_deadline(), muted, give_up].into_iter().flatten().min();
+        earliest.or_else(|| self.idle_at(state, now)).unwrap_or(now + NOTHING_TO_DO)
+    }
+
+    /// When the connection will have been idle for too long; `None` if it may be for ever.
+    fn idle_at(&self, state: &State, now: Instant) -> Option<Instant> {
+        Some(state.last_used.unwrap_or(now) + self.context.config.connections_max_idle?)
     }
 
     fn on_write_error(&self, error: std::io::Error, unsent: Option<i32>) {
@@ -446,8 +454,8 @@ impl Inner {
             return Err(Error::timeout(self.describe("a request could not be written in time to")));
         }
         let state = lock(&self.state);
-        let used = state.last_used.unwrap_or(now) + self.context.config.connections_max_idle;
-        if state.in_flight.is_empty() && state.queue.is_empty() && used <= now {
+        let idle = self.idle_at(&state, now).is_some_and(|at| at <= now);
+        if state.in_flight.is_empty() && state.queue.is_empty() && idle {
             let idle = std::io::Error::from(std::io::ErrorKind::NotConnected);
             return Err(Error::io(self.describe("closed an idle connection to"), idle));
         }

@@ -277,6 +277,16 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_may_be_idle_for_ever() {
+    let world = World::new();
+    world.serve(1, |request| metadata(request));
+    let client = world.builder(&[SERVER]).connections_max_idle(Duration::MAX).build().unwrap();
+    let connection = client.shared().brokers.any(Lane::Control).await.unwrap();
+    sleep(100 * 86_400 * SECOND).await;
+    ask(&connection).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_is_no_broker_is_named() {
     let peers: [(&[u8], &str); 4] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"),
