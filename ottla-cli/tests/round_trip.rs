@@ -81,6 +81,14 @@ fn ranges_start_and_end_where_they_say() {
 }
 
 #[test]
+fn a_partition_that_is_shorter_than_the_range_is_no_failure() {
+    let dev = Dev::start(&["--topic", "t:2"]);
+    dev.ok(&["produce", "t", "--partition", "0"], "a\nb\nc\n");
+    assert_eq!(dev.ok(&["consume", "t", "-o", "2", "-e"], ""), "c\n");
+    assert_eq!(dev.ok(&["consume", "t", "-o", "9", "-e"], ""), "");
+}
+
+#[test]
 fn partitions_are_chosen_on_both_sides() {
     let dev = Dev::start(&["--topic", "t:3"]);
     for partition in ["0", "2"] {

@@ -94,9 +94,11 @@ impl Consume {
             None => None,
         };
         let from = resolve(&consumer, &partitions, range.from).await?;
-        consumer
-            .assign(from.iter().map(|(partition, offset)| (partition.clone(), OffsetSpec::At(*offset))))?;
         let mut open = until.map(|until| Open::new(until, &from));
+        // Where the range is empty there is nothing to ask for, and its start may lie behind the end of the log.
+        let wanted =
+            from.iter().filter(|(partition, _)| open.as_ref().is_none_or(|open| open.has(partition)));
+        consumer.assign(wanted.map(|(partition, offset)| (partition.clone(), OffsetSpec::At(*offset))))?;
         let mut printer = Printer { out: BufWriter::new(io::stdout()), command: self, printed: 0 };
         while !printer.is_done() && !open.as_mut().is_some_and(|open| open.all_ended(&consumer)) {
             match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
@@ -171,6 +173,10 @@ impl Open {
     fn new(mut until: BTreeMap<TopicPartition, i64>, from: &BTreeMap<TopicPartition, i64>) -> Self {
         until.retain(|partition, until| from.get(partition).is_none_or(|from| from < until));
         Self { until, ended: Vec::new() }
+    }
+
+    fn has(&self, partition: &TopicPartition) -> bool {
+        self.until.contains_key(partition)
     }
 
     fn limit(&self, partition: &TopicPartition) -> i64 {
