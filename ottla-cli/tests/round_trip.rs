@@ -130,6 +130,16 @@ fn a_follower_prints_records_as_they_come_and_a_closed_pipe_is_no_failure() {
     assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
+#[test]
+fn a_line_that_is_no_record_ends_it_and_says_how_far_it_went() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let output = dev.ottla(&["produce", "t", "--json"], "{\"value\":\"one\"}\n{\"value\":\"two\"}\n{\n");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("line 3: not JSON") && said.contains("2 records before it were written"), "{said}");
+    assert_eq!(all(&dev, "t", "%v "), "one two ");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_follower_that_is_told_to_stop_has_exit_code_0() {

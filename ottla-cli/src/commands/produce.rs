@@ -92,35 +92,53 @@ impl Produce {
         result.and(closed.map_err(|error| Failure::new(with_causes(&error))))
     }
 
+    /// Produces until the end of stdin, or the first line that is no record. What was taken before it is waited for
+    /// either way, so that the failure can say how far it went.
     async fn produce_lines(&self, topic: &TopicProducer) -> Result<(), Failure> {
-        let mut lines = lines_of_stdin();
         let mut outcomes = Outcomes::default();
+        let read = self.enqueue_lines(topic, &mut outcomes).await;
+        while !outcomes.pending.is_empty() {
+            outcomes.settle_first().await;
+        }
+        let all = outcomes.to_result();
+        read.map_err(|error| {
+            Failure::new(format!("{error}; {} records before it were written", outcomes.written))
+        })
+        .and(all)
+    }
+
+    async fn enqueue_lines(&self, topic: &TopicProducer, outcomes: &mut Outcomes) -> Result<(), String> {
+        let mut lines = lines_of_stdin();
         let mut number = 0_u64;
         while let Some(line) = lines.recv().await {
             number += 1;
-            let line = self.read(line?).map_err(|error| Failure::new(format!("line {number}: {error}")))?;
-            let mut headers: Vec<_> = self.header.iter().map(|(k, v)| Header::new(k, v)).collect();
-            headers.extend(line.headers.iter().map(|(k, v)| match v {
-                Some(v) => Header::new(k, v),
-                None => Header::null(k),
-            }));
-            let mut record = Record::from_parts(line.key.as_deref(), line.value.as_deref()).headers(&headers);
-            if let Some(partition) = line.partition.or(self.partition) {
-                record = record.partition(partition);
-            }
-            if let Some(ms) = line.timestamp.and_then(|ms| u64::try_from(ms).ok()) {
-                record = record.timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
-            }
-            outcomes.pending.push_back(topic.enqueue(record).await?);
+            let line = line.map_err(|error| format!("stdin: {error}"))?;
+            let line = self.read(line).map_err(|error| format!("line {number}: {error}"))?;
+            let receipt = self.enqueue(topic, &line).await;
+            let receipt = receipt.map_err(|error| format!("line {number}: {}", with_causes(&error)))?;
+            outcomes.pending.push_back(receipt);
             // Receipts are cheap, but not free: settle from the front once there are many.
             while outcomes.pending.len() > 10_000 {
                 outcomes.settle_first().await;
             }
         }
-        while !outcomes.pending.is_empty() {
-            outcomes.settle_first().await;
+        Ok(())
+    }
+
+    async fn enqueue(&self, topic: &TopicProducer, line: &Line) -> ottla::Result<Receipt> {
+        let mut headers: Vec<_> = self.header.iter().map(|(k, v)| Header::new(k, v)).collect();
+        headers.extend(line.headers.iter().map(|(k, v)| match v {
+            Some(v) => Header::new(k, v),
+            None => Header::null(k),
+        }));
+        let mut record = Record::from_parts(line.key.as_deref(), line.value.as_deref()).headers(&headers);
+        if let Some(partition) = line.partition.or(self.partition) {
+            record = record.partition(partition);
         }
-        outcomes.into_result()
+        if let Some(ms) = line.timestamp {
+            record = record.timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
+        }
+        topic.enqueue(record).await
     }
 
     fn read(&self, line: Vec<u8>) -> Result<Line, String> {
@@ -178,8 +196,8 @@ impl Outcomes {
         match receipt.await {
             Ok(_) => self.written += 1,
             Err(error) => {
-                // One line per cause would be kinder; one per record is what can be retried from.
                 self.failed += 1;
+                // The first ones name the cause; a million more would only bury it.
                 if self.failed <= 10 {
                     say(format_args!("ottla: {}", with_causes(&error)));
                 }
@@ -187,7 +205,7 @@ impl Outcomes {
         }
     }
 
-    fn into_result(self) -> Result<(), Failure> {
+    fn to_result(&self) -> Result<(), Failure> {
         if self.failed == 0 {
             return Ok(());
         }

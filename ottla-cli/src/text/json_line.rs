@@ -15,7 +15,8 @@ use super::Printed;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Line {
     pub(crate) partition: Option<i32>,
-    pub(crate) timestamp: Option<i64>,
+    /// Milliseconds since the epoch.
+    pub(crate) timestamp: Option<u64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Vec<OwnedHeader>,
@@ -159,6 +160,7 @@ mod tests {
             (r#"{"value":{"base64":"?"}}"#, "not base64"),
             (r#"{"headers":[["a"]]}"#, "pairs"),
             (r#"{"partition":99999999999}"#, "partition must be an integer"),
+            (r#"{"timestamp":-1}"#, "timestamp must be an integer in range"),
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
