@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_protocol::batch::{self, TimestampType};
 
 use crate::{
@@ -193,16 +193,13 @@ pub struct OwnedHeader {
 impl OwnedRecord {
     /// Copies key, value and header values into one buffer.
     fn copy(record: &RecordView<'_>) -> Self {
-        let parts =
-            [record.key(), record.value()].into_iter().chain(record.headers().map(|header| header.value()));
-        let size = parts.flatten().map(<[u8]>::len).sum();
-        let mut buffer = BytesMut::with_capacity(size);
-        let mut keep = |bytes: Option<&[u8]>| {
-            bytes.map(|bytes| {
-                buffer.extend_from_slice(bytes);
-                buffer.split().freeze()
-            })
-        };
+        let headers = record.headers().map(|header| header.value());
+        let parts = [record.key(), record.value()].into_iter().chain(headers).flatten();
+        let mut copy = Vec::with_capacity(parts.clone().map(<[u8]>::len).sum());
+        parts.for_each(|part| copy.extend_from_slice(part));
+        // In the same order. The last part, mostly the only one, takes the buffer over and needs no counter for it.
+        let mut copy = Bytes::from(copy);
+        let mut keep = |part: Option<&[u8]>| part.map(|part| copy.split_to(part.len()));
         Self {
             topic_partition: record.topic_partition.clone(),
             offset: record.offset(),

@@ -52,5 +52,5 @@ pub use header::{
     Attributes, BatchHeader, HEADER_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, TimestampType,
 };
 pub use patch::{set_base_offset_and_epoch, set_log_append_time};
-pub use raw::{Batches, RawBatch, RecordCursor, Records, batches};
-pub use record::{Headers, RecordHeader, RecordIter, RecordView};
+pub use raw::{Batches, RawBatch, Records, batches};
+pub use record::{Headers, RecordCursor, RecordHeader, RecordIter, RecordView};

@@ -6,7 +6,7 @@ use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::error::BatchError;
 use super::header::{BatchHeader, CRC_START, HEADER_LEN};
-use super::record::RecordIter;
+use super::record::{RecordCursor, RecordIter};
 use crate::compression::{Compression, Decompressor};
 
 /// Cuts a `records` field, as a fetch response or a produce request carries it, into its batches.
@@ -154,25 +154,33 @@ impl Records {
     /// The records from the first on.
     #[must_use]
     pub fn iter(&self) -> RecordIter<'_> {
-        // Never the error: whoever made this value has made the same iterator.
-        RecordIter::new(&self.header, &self.payload).unwrap_or_else(|_| RecordIter::empty())
+        self.resume(RecordCursor::default())
     }
 
     /// The records from `cursor` on, which must come from [`Self::cursor`] of these same records.
     #[must_use]
+    #[inline]
     pub fn resume(&self, cursor: RecordCursor) -> RecordIter<'_> {
-        let mut records = self.iter();
-        if let Some((rest_len, previous_delta)) = cursor.place {
-            records.restore(rest_len, cursor.index, previous_delta);
-        }
-        records
+        // Whoever made this value has checked that the payload has room for the records.
+        RecordIter::resume(&self.header, &self.payload, cursor)
     }
 
     /// Where `iter`, an iterator over these records, stands.
     #[must_use]
+    #[inline]
     pub fn cursor(&self, iter: &RecordIter<'_>) -> RecordCursor {
-        let (rest_len, index, previous_delta) = iter.state();
-        RecordCursor { place: Some((rest_len, previous_delta)), index }
+        iter.cursor(self.payload.len())
+    }
+
+    /// Moves `cursor` behind the next record without reading it; false if there is none.
+    ///
+    /// Meant for records that were read before: what is malformed inside of one is not noticed.
+    #[inline]
+    pub fn skip(&self, cursor: &mut RecordCursor) -> bool {
+        let mut iter = self.resume(*cursor);
+        let skipped = iter.skip_record();
+        *cursor = self.cursor(&iter);
+        skipped
     }
 
     /// The bytes that the records lie in, without the header.
@@ -192,20 +200,5 @@ impl<'a> IntoIterator for &'a Records {
 
     fn into_iter(self) -> RecordIter<'a> {
         self.iter()
-    }
-}
-
-/// A place between two records of a batch that borrows nothing, so that reading can go on later.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RecordCursor {
-    place: Option<(usize, i32)>,
-    index: u32,
-}
-
-impl RecordCursor {
-    /// Records in front of the cursor.
-    #[must_use]
-    pub fn index(&self) -> u32 {
-        self.index
     }
 }

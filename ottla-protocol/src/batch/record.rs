@@ -114,6 +114,31 @@ fn take_nullable_bytes<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Rec
     Ok(Some(bytes))
 }
 
+/// A place between two records of a batch that borrows nothing, so that reading can go on later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordCursor {
+    /// Bytes in front of it.
+    position: usize,
+    index: u32,
+    /// The last offset delta that was read in front of it.
+    previous_delta: i32,
+}
+
+impl RecordCursor {
+    /// Records in front of the cursor.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl Default for RecordCursor {
+    /// In front of the first record.
+    fn default() -> Self {
+        Self { position: 0, index: 0, previous_delta: -1 }
+    }
+}
+
 /// Iterator over the records of one batch. After an error it is at its end.
 ///
 /// It allocates nothing, and gives at most as many records as the header says.
@@ -132,53 +157,51 @@ pub struct RecordIter<'a> {
 impl<'a> RecordIter<'a> {
     /// The records of `payload`, which is what the batch of `header` holds once decompressed.
     pub(super) fn new(header: &BatchHeader, payload: &'a [u8]) -> Result<Self, BatchError> {
-        let left = u32::try_from(header.count).ok().filter(|count| {
-            let room = payload.len().checked_div(MIN_RECORD_LEN).unwrap_or(0);
-            *count as usize <= room && (*count > 0 || payload.is_empty())
-        });
-        let Some(left) = left else {
+        let room = payload.len().checked_div(MIN_RECORD_LEN).unwrap_or(0);
+        let fits = usize::try_from(header.count)
+            .is_ok_and(|count| count <= room && (count > 0 || payload.is_empty()));
+        if !fits {
             return Err(BatchError::InvalidHeader { base_offset: header.base_offset, field: "record count" });
-        };
+        }
+        Ok(Self::resume(header, payload, RecordCursor::default()))
+    }
+
+    /// Goes on at `cursor` in a payload that [`Self::new`] found room in.
+    #[inline]
+    pub(super) fn resume(header: &BatchHeader, payload: &'a [u8], cursor: RecordCursor) -> Self {
         let append_time =
             (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
-        Ok(Self {
-            rest: payload,
-            left,
-            index: 0,
+        Self {
+            rest: payload.get(cursor.position..).unwrap_or_default(),
+            left: u32::try_from(header.count).unwrap_or(0).saturating_sub(cursor.index),
+            index: cursor.index,
             last_delta: header.last_offset_delta,
-            previous_delta: -1,
+            previous_delta: cursor.previous_delta,
             base_offset: header.base_offset,
             base_timestamp: header.base_timestamp,
             append_time,
-        })
-    }
-
-    /// An iterator at its end.
-    pub(super) fn empty() -> Self {
-        Self {
-            rest: &[],
-            left: 0,
-            index: 0,
-            last_delta: -1,
-            previous_delta: -1,
-            base_offset: 0,
-            base_timestamp: 0,
-            append_time: None,
         }
     }
 
-    /// Where the iterator stands: bytes not read yet, records given, and the last offset delta.
-    pub(super) fn state(&self) -> (usize, u32, i32) {
-        (self.rest.len(), self.index, self.previous_delta)
+    /// Where the iterator stands in a payload of `len` bytes.
+    #[inline]
+    pub(super) fn cursor(&self, len: usize) -> RecordCursor {
+        RecordCursor {
+            position: len.saturating_sub(self.rest.len()),
+            index: self.index,
+            previous_delta: self.previous_delta,
+        }
     }
 
-    /// Goes to where another iterator over the same payload stood.
-    pub(super) fn restore(&mut self, rest_len: usize, index: u32, previous_delta: i32) {
-        let skip = self.rest.len().saturating_sub(rest_len);
-        self.rest = self.rest.get(skip..).unwrap_or_default();
-        self.left = self.left.saturating_sub(index);
-        self.index = index;
-        self.previous_delta = previous_delta;
+    /// Steps over a record without a look inside; false at the end, and when the record is longer than what is left.
+    #[inline]
+    pub(super) fn skip_record(&mut self) -> bool {
+        let mut input = self.rest;
+        let len = take_varint(&mut input).ok().and_then(|len| usize::try_from(len).ok());
+        let rest = len.and_then(|len| input.get(len..));
+        let (Some(rest), Some(left)) = (rest, self.left.checked_sub(1)) else { return false };
+        (self.rest, self.left, self.index) = (rest, left, self.index.wrapping_add(1));
+        true
     }
 
     #[inline(always)]

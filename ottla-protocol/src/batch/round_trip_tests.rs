@@ -273,6 +273,24 @@ fn reading_can_stop_and_go_on_later() {
 }
 
 #[test]
+fn a_record_that_was_skipped_is_read_later_or_never() {
+    let records: Vec<_> = (0..10).map(|n| plain(&n.to_string())).collect();
+    let raw = only(batch(&records, Compression::None));
+    let owned = raw.records(&mut Decompressor::new()).unwrap();
+    let mut cursor = RecordCursor::default();
+    for n in 0..10 {
+        let at = cursor;
+        assert!(owned.skip(&mut cursor));
+        assert_eq!(cursor.index(), n + 1);
+        assert_eq!(owned.resume(at).next().unwrap().unwrap().offset, i64::from(n));
+        assert_eq!(owned.resume(at).count(), 10 - n as usize);
+    }
+    assert!(!owned.skip(&mut cursor));
+    assert_eq!(cursor.index(), 10);
+    assert!(owned.resume(cursor).next().is_none());
+}
+
+#[test]
 fn a_recycled_buffer_serves_the_next_batch_and_a_held_one_is_left_alone() {
     let records = [plain(&"x".repeat(10_000))];
     for codec in codecs().filter(|codec| *codec != Compression::None) {

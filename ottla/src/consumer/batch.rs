@@ -74,20 +74,29 @@ impl Pack {
         Place { section: 0, cursor, left }
     }
 
-    /// The record behind `place`, which then is behind that record.
-    pub(super) fn step<'a>(&'a self, place: &mut Place) -> Option<RecordView<'a>> {
+    /// The place of the next record; `place` is behind that record then. The record is not read: [`Self::record`] does
+    /// that for whoever wants to see it.
+    #[inline]
+    pub(super) fn step(&self, place: &mut Place) -> Option<Place> {
         loop {
             let section = self.sections.get(place.section)?;
-            let mut records = section.records.resume(place.cursor);
-            if let Some(record) = records.next().and_then(Result::ok) {
-                place.cursor = section.records.cursor(&records);
+            let at = *place;
+            if section.records.skip(&mut place.cursor) {
                 place.left = place.left.saturating_sub(1);
-                let kind = TimestampKind::from(section.records.header().timestamp_type());
-                return Some(RecordView::new(&self.topic_partition, kind, record));
+                return Some(at);
             }
             place.section += 1;
             place.cursor = self.sections.get(place.section)?.start;
         }
+    }
+
+    /// The record at a place that [`Self::step`] gave.
+    #[inline]
+    pub(super) fn record(&self, at: Place) -> Option<RecordView<'_>> {
+        let section = self.sections.get(at.section)?;
+        let record = section.records.resume(at.cursor).next()?.ok()?;
+        let kind = TimestampKind::from(section.records.header().timestamp_type());
+        Some(RecordView::new(&self.topic_partition, kind, record))
     }
 }
 
@@ -245,17 +254,18 @@ pub struct ReceivedRecord {
 }
 
 impl ReceivedRecord {
-    /// `at` must be in front of a record of `pack`.
+    /// `at` must come from [`Pack::step`].
     pub(super) fn new(pack: Arc<Pack>, at: Place) -> Self {
         Self { pack, at }
     }
 
     /// The record: key, value, headers and all the rest.
     #[must_use]
+    #[inline]
     pub fn view(&self) -> RecordView<'_> {
-        let mut at = self.at;
-        // `at` was in front of a record when this was made, and a pack never changes.
-        self.pack.step(&mut at).expect("there is a record behind the place")
+        // `at` was in front of a record when this was made, and a pack never changes; it was read from end to end when
+        // it was unpacked, so that the record is well-formed.
+        self.pack.record(self.at).expect("there is a record at the place")
     }
 }
 

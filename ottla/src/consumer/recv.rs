@@ -37,8 +37,7 @@ impl Inner {
         loop {
             self.sort_out(&mut current);
             if let Some((pack, place)) = &mut current.active {
-                let at = *place;
-                if pack.step(place).is_some() {
+                if let Some(at) = pack.step(place) {
                     return Ok(Some(ReceivedRecord::new(Arc::clone(pack), at)));
                 }
                 // A parked batch whose pause is over comes before anything new.
@@ -73,16 +72,21 @@ impl Inner {
         let mut batches = current.active.iter().chain(&current.parked);
         let (pack, place) = batches.find(|(pack, _)| pack.topic_partition() == topic_partition)?;
         let mut place = *place;
-        pack.step(&mut place).map(|record| record.offset())
+        pack.step(&mut place).and_then(|at| pack.record(at)).map(|record| record.offset())
     }
 
     /// Drops what is out of date, parks what is paused, and goes on with what is not any more.
+    #[inline]
     fn sort_out(&self, current: &mut Current) {
         let changes = self.changes.load(Ordering::Acquire);
-        if current.seen == changes && (current.active.is_some() || current.parked.is_empty()) {
-            return;
+        if current.seen != changes || (current.active.is_none() && !current.parked.is_empty()) {
+            current.seen = changes;
+            self.sort_again(current);
         }
-        current.seen = changes;
+    }
+
+    #[cold]
+    fn sort_again(&self, current: &mut Current) {
         let batches: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
         self.with(|state| {
             for (pack, place) in batches {
