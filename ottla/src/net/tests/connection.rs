@@ -279,7 +279,10 @@ async fn an_idle_connection_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_may_be_idle_for_ever() {
     let world = World::new();
-    world.serve(1, |request| metadata(request));
+    world.serve(1, |request| match request.api_key {
+        ApiKey::API_VERSIONS => api_versions(request, 4),
+        _ => metadata(request),
+    });
     let client = world.builder(&[SERVER]).connections_max_idle(Duration::MAX).build().unwrap();
     let connection = client.shared().brokers.any(Lane::Control).await.unwrap();
     sleep(100 * 86_400 * SECOND).await;
