@@ -11,20 +11,15 @@
 //!            settled
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use ottla_core::backoff::Backoff;
 use ottla_protocol::ErrorCode;
-use tokio::time::{sleep, timeout_at};
 
-use super::PerItem;
+use super::{PerItem, retry::Retry};
 use crate::{
     Error, Result,
     client::Shared,
-    net::{Connection, Lane, now},
+    net::{Connection, Lane},
 };
 
 /// Answers by item.
@@ -41,12 +36,12 @@ pub(super) async fn ask_controller<T, F>(
 where
     F: Future<Output = Result<Answers<T>>>,
 {
-    let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
-    let mut retry = Retry { shared, what, timeout, deadline: now() + timeout, backoff: None, avoid: None };
+    let mut retry = Retry::new(shared, what, timeout);
+    let mut avoid = None;
     let mut settled = Answers::new();
     let mut open = items.clone();
     while !open.is_empty() {
-        let again = match retry.attempt(&open, &ask).await {
+        let again = match attempt(&retry, &mut avoid, &open, &ask).await {
             Ok(mut answers) => take(what, &mut open, &mut answers, &mut settled),
             Err(error) if error.is_retriable() => Some(error),
             Err(error) if settled.is_empty() => return Err(error),
@@ -106,61 +101,33 @@ fn in_order<T>(items: Vec<String>, mut settled: Answers<T>) -> PerItem<String, T
     PerItem::new(items.into_iter().map(result).collect())
 }
 
-struct Retry<'a> {
-    shared: &'a Shared,
-    what: &'static str,
-    timeout: Duration,
-    deadline: Instant,
-    backoff: Option<Backoff>,
-    /// The controller that did not answer the last time.
-    avoid: Option<i32>,
-}
-
-impl Retry<'_> {
-    async fn attempt<T, F>(
-        &mut self,
-        open: &[String],
-        ask: &impl Fn(Connection, Vec<String>, Duration) -> F,
-    ) -> Result<Answers<T>>
-    where
-        F: Future<Output = Result<Answers<T>>>,
-    {
-        let avoid = self.avoid.take();
-        let mut asked = None;
-        let attempt = async {
-            let controller = self.shared.metadata.cluster().await?.controller_id;
-            // Any broker passes such requests on to the controller (KIP-590), and knows earlier when it is another one.
-            let connection = match controller {
-                -1 => self.shared.brokers.any(Lane::Control).await?,
-                dead if avoid == Some(dead) => self.shared.brokers.any(Lane::Control).await?,
-                controller => self.shared.brokers.prefer(controller, Lane::Control).await?,
-            };
-            asked = Some(connection.node_id());
-            let left = self.deadline.saturating_duration_since(now()).min(self.shared.config.request_timeout);
-            ask(connection, open.to_vec(), left).await
+/// Asks the controller once; not the one that did not answer the last time, which is `avoid`.
+async fn attempt<T, F>(
+    retry: &Retry<'_>,
+    avoid: &mut Option<i32>,
+    open: &[String],
+    ask: &impl Fn(Connection, Vec<String>, Duration) -> F,
+) -> Result<Answers<T>>
+where
+    F: Future<Output = Result<Answers<T>>>,
+{
+    let shared = retry.shared;
+    let dead = avoid.take();
+    let mut asked = None;
+    let attempt = async {
+        let controller = shared.metadata.cluster().await?.controller_id;
+        // Any broker passes such requests on to the controller (KIP-590), and knows earlier when it is another one.
+        let connection = match controller {
+            -1 => shared.brokers.any(Lane::Control).await?,
+            controller if dead == Some(controller) => shared.brokers.any(Lane::Control).await?,
+            controller => shared.brokers.prefer(controller, Lane::Control).await?,
         };
-        let outcome = timeout_at(self.deadline.into(), attempt).await.unwrap_or_else(|_| {
-            Err(Error::timeout(format!("{}: no answer within {:?}", self.what, self.timeout)))
-        });
-        if outcome.is_err() {
-            self.avoid = asked;
-        }
-        outcome
+        asked = Some(connection.node_id());
+        ask(connection, open.to_vec(), retry.left()).await
+    };
+    let outcome = retry.bound(attempt).await;
+    if outcome.is_err() {
+        *avoid = asked;
     }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// When there is no time for another one.
-    async fn pause(&mut self, error: Error) -> Result<()> {
-        let policy = self.shared.config.retry_backoff;
-        let backoff = self.backoff.get_or_insert_with(|| Backoff::new(policy));
-        let wait = backoff.on_failure(self.shared.env.random()).max(error.retry_after().unwrap_or_default());
-        if now() + wait >= self.deadline {
-            return Err(error.context(format!("{} was not done within {:?}", self.what, self.timeout)));
-        }
-        self.shared.metadata.refresh();
-        sleep(wait).await;
-        Ok(())
-    }
+    outcome
 }

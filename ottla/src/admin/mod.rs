@@ -5,6 +5,7 @@
 
 mod controller;
 mod per_item;
+mod retry;
 mod topics;
 
 use std::{fmt, sync::Arc};

@@ -191,3 +191,25 @@ async fn a_quota_says_how_long_to_wait() {
     let error = admin(&world).create_topics([new("a")]).timeout(SECOND).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(3 * SECOND));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_topics_outlasts_an_outage() {
+    let world = World::new();
+    let admin = admin(&world);
+    let comes_back = async {
+        tokio::time::sleep(20 * SECOND).await;
+        world.serve(1, Cluster::new(&[1]).topic("orders", &[0]).script());
+    };
+    let (described, listed, ()) =
+        tokio::join!(admin.describe_topics(["orders"]), admin.list_topics(), comes_back);
+    assert!(described.unwrap().all().is_ok());
+    assert_eq!(listed.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_topics_ends_in_time_and_tells_why() {
+    let started = Instant::now();
+    let error = admin(&World::new()).list_topics().timeout(7 * SECOND).await.unwrap_err();
+    assert!((5..=7).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert!(error.is_retriable() && format!("{error:#}").contains("10.0.0.1:1"), "{error:#}");
+}

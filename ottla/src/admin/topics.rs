@@ -14,11 +14,11 @@ use ottla_protocol::{
         metadata_response::MetadataResponseTopic,
     },
 };
-use tokio::time::timeout;
 
 use super::{
     PerItem,
     controller::{Answers, ask_controller},
+    retry::Retry,
 };
 use crate::{
     Error, Result,
@@ -249,7 +249,7 @@ pub struct PartitionDescription {
 /// A request of [`Admin::describe_topics`](super::Admin::describe_topics).
 ///
 /// # Errors
-/// When no broker answers in time.
+/// When no broker answers in time; until then all are asked again and again, with back-off.
 ///
 /// # Cancel safety
 /// Nothing changes when the future is dropped.
@@ -273,7 +273,8 @@ impl DescribeTopics {
     }
 
     async fn run(self) -> Result<PerItem<String, TopicDescription>> {
-        let response = ask_metadata(&self.shared, Some(&self.topics), self.timeout).await?;
+        let response =
+            ask_metadata(&self.shared, "describe topics", Some(&self.topics), self.timeout).await?;
         let describe = |name: String| {
             let told = response.topics.iter().find(|topic| topic.name.as_deref() == Some(&name));
             let described = match told {
@@ -318,7 +319,7 @@ pub struct TopicListing {
 /// A request of [`Admin::list_topics`](super::Admin::list_topics).
 ///
 /// # Errors
-/// When no broker answers in time.
+/// When no broker answers in time; until then all are asked again and again, with back-off.
 ///
 /// # Cancel safety
 /// Nothing changes when the future is dropped.
@@ -341,7 +342,7 @@ impl ListTopics {
     }
 
     async fn run(self) -> Result<Vec<TopicListing>> {
-        let response = ask_metadata(&self.shared, None, self.timeout).await?;
+        let response = ask_metadata(&self.shared, "list topics", None, self.timeout).await?;
         let mut topics: Vec<_> = response
             .topics
             .iter()
@@ -355,28 +356,32 @@ impl ListTopics {
     }
 }
 
-/// Asks any broker about some topics, or about all.
+/// Asks any broker about some topics, or about all; all brokers again until one answers or time is up.
 async fn ask_metadata(
     shared: &Shared,
+    what: &'static str,
     topics: Option<&[String]>,
-    bound: Option<Duration>,
+    timeout: Option<Duration>,
 ) -> Result<MetadataResponse> {
-    let bound = bound.unwrap_or(shared.config.default_api_timeout);
     let topic = |name: &String| MetadataRequestTopic { name: Some(Str::from(name)), ..Default::default() };
-    let request = MetadataRequest {
+    let request = &MetadataRequest {
         topics: topics.map(|topics| topics.iter().map(topic).collect()),
         // A look must not create what it looks for.
         allow_auto_topic_creation: false,
         ..MetadataRequest::default()
     };
-    let (request, request_timeout) = (&request, shared.config.request_timeout);
-    let ask = |connection: Connection| async move {
-        let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
-        connection.call(request, version, request_timeout).await
-    };
-    match timeout(bound, shared.brokers.ask_any(Lane::Control, ask)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Error::timeout(format!("no broker told of topics within {bound:?}"))),
+    let mut retry = Retry::new(shared, what, timeout);
+    loop {
+        let left = retry.left();
+        let ask = |connection: Connection| async move {
+            let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
+            let answer = connection.call(request, version, left).await?;
+            check(answer.error_code, None, || what.to_owned()).map(|()| answer)
+        };
+        match retry.bound(shared.brokers.ask_any(Lane::Control, ask)).await {
+            Err(error) if error.is_retriable() => retry.pause(error).await?,
+            outcome => return outcome,
+        }
     }
 }
 

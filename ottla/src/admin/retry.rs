@@ -1,0 +1,57 @@
+//! Tries an administrative call again, with back-off, until its time is up.
+
+use std::time::{Duration, Instant};
+
+use ottla_core::backoff::Backoff;
+use tokio::time::{sleep, timeout_at};
+
+use crate::{Error, Result, client::Shared, net::now};
+
+/// The time that a call has, and the back-off between its attempts.
+pub(super) struct Retry<'a> {
+    pub(super) shared: &'a Shared,
+    what: &'static str,
+    timeout: Duration,
+    deadline: Instant,
+    backoff: Backoff,
+    /// Why the last attempt failed.
+    last_error: Option<Error>,
+}
+
+impl<'a> Retry<'a> {
+    /// A call that is described as `what` in errors, and may take `timeout`, or `default.api.timeout.ms`.
+    pub(super) fn new(shared: &'a Shared, what: &'static str, timeout: Option<Duration>) -> Self {
+        let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
+        let backoff = Backoff::new(shared.config.retry_backoff);
+        Self { shared, what, timeout, deadline: now() + timeout, backoff, last_error: None }
+    }
+
+    /// How long one request may take.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(now()).min(self.shared.config.request_timeout)
+    }
+
+    /// One attempt, within the time that is left.
+    pub(super) async fn bound<T>(&self, attempt: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout_at(self.deadline.into(), attempt).await.unwrap_or_else(|_| {
+            let error = Error::timeout(format!("{}: no answer within {:?}", self.what, self.timeout));
+            Err(self.last_error.iter().cloned().fold(error, Error::with_source))
+        })
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// When there is no time for another one.
+    pub(super) async fn pause(&mut self, error: Error) -> Result<()> {
+        let random = self.shared.env.random();
+        let wait = self.backoff.on_failure(random).max(error.retry_after().unwrap_or_default());
+        if now() + wait >= self.deadline {
+            return Err(error.context(format!("{} was not done within {:?}", self.what, self.timeout)));
+        }
+        self.last_error = Some(error);
+        self.shared.metadata.refresh();
+        sleep(wait).await;
+        Ok(())
+    }
+}
