@@ -93,14 +93,15 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// Lengths in place of key and value, which may be large and nobody else's business.
 impl fmt::Debug for RecordView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordView")
             .field("topic_partition", self.topic_partition)
             .field("offset", &self.offset())
             .field("timestamp", &self.timestamp())
-            .field("key", &self.key().map(Bytes::copy_from_slice))
-            .field("value", &self.value().map(Bytes::copy_from_slice))
+            .field("key_len", &self.key().map(<[u8]>::len))
+            .field("value_len", &self.value().map(<[u8]>::len))
             .field("headers", &self.headers().len())
             .finish()
     }
@@ -170,7 +171,7 @@ impl<'a> From<RecordView<'a>> for Record<'a> {
 }
 
 /// A record with memory of its own: data, to keep and to send around. Cloning it copies no key, value or header value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
     topic_partition: TopicPartition,
     offset: i64,
@@ -262,6 +263,20 @@ impl OwnedRecord {
     }
 }
 
+/// As [`RecordView`] does it.
+impl fmt::Debug for OwnedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedRecord")
+            .field("topic_partition", &self.topic_partition)
+            .field("offset", &self.offset)
+            .field("timestamp", &self.timestamp)
+            .field("key_len", &self.key.as_ref().map(Bytes::len))
+            .field("value_len", &self.value.as_ref().map(Bytes::len))
+            .field("headers", &self.headers.len())
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ottla_protocol::{
@@ -317,6 +332,16 @@ mod tests {
             owned.headers().iter().map(|header| (&*header.key, header.value.as_deref())).collect();
         assert_eq!(headers, [("via", Some(&b"web"[..])), ("via", None), ("", Some(&b""[..]))]);
         assert_eq!(owned, owned.clone());
+    }
+
+    #[test]
+    fn debug_output_tells_lengths_and_no_contents() {
+        with_record(|record| {
+            for shown in [format!("{record:?}"), format!("{:?}", record.detach())] {
+                assert!(shown.contains("key_len: Some(1), value_len: Some(5), headers: 3"), "{shown}");
+                assert!(!shown.contains("web"), "{shown}");
+            }
+        });
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub struct PartitionQueue<C> {
     /// Failures in a row of the batch in front.
     failures: u32,
     retry_at: Option<Instant>,
-    /// Since when brokers do not know the topic.
+    /// Since when every attempt ended with a broker that does not know the topic.
     unknown_since: Option<Instant>,
     /// A batch of this epoch was given up that may yet be written, and then the numbers behind it are in order.
     gap_in_doubt: bool,
@@ -558,7 +558,7 @@ impl<C: Completion> PartitionQueue<C> {
         let identity = self.batches[at].identity();
         self.window.answered();
         let verdict = classify(attempt);
-        if matches!(attempt, Attempt::Answered { .. }) && verdict != Verdict::UnknownTopic {
+        if verdict != Verdict::UnknownTopic {
             self.unknown_since = None;
         }
         match verdict {
@@ -569,7 +569,8 @@ impl<C: Completion> PartitionQueue<C> {
             }
             Verdict::Again { doubt, refresh } => self.again(at, batch, doubt, refresh, now, random),
             Verdict::UnknownTopic => {
-                let since = *self.unknown_since.get_or_insert(now);
+                // What others were told before this batch came takes nothing of its time.
+                let since = (*self.unknown_since.get_or_insert(now)).max(self.batches[at].created);
                 if now.saturating_duration_since(since) < self.settings.unknown_topic_grace {
                     self.again(at, batch, Doubt::Kept, true, now, random)
                 } else {

@@ -487,6 +487,37 @@ fn an_unknown_topic_is_retried_for_a_while_and_then_fails() {
 }
 
 #[test]
+fn an_unknown_topic_of_long_ago_leaves_a_later_batch_all_of_its_time() {
+    let unknown = answered(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let mut test = test();
+    test.batch(1);
+    let a = test.send();
+    test.settle(a, unknown);
+    test.pass(GRACE);
+    let a = test.send();
+    assert!(matches!(test.settle(a, unknown), Settled::Failed(_)));
+    test.pass(10 * GRACE);
+    test.batch(1);
+    let b = test.send();
+    assert!(matches!(test.settle(b, unknown), Settled::Again { refresh: true }));
+    test.pass(GRACE);
+    let b = test.send();
+    assert!(matches!(test.settle(b, unknown), Settled::Failed(_)));
+}
+
+#[test]
+fn a_lost_answer_is_no_sign_that_the_topic_is_still_unknown() {
+    let unknown = answered(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let mut test = test();
+    test.batch(1);
+    for (pass, attempt) in [(GRACE / 2, unknown), (GRACE, Attempt::Lost), (BACKOFF, unknown)] {
+        let a = test.send();
+        assert!(matches!(test.settle(a, attempt), Settled::Again { refresh: true }), "{attempt:?}");
+        test.pass(pass);
+    }
+}
+
+#[test]
 fn a_recreated_topic_gets_one_batch_first() {
     let mut test = test();
     test.establish();

@@ -55,6 +55,9 @@ impl ProducerBuilder {
 
     /// How long a batch that is not full waits for more records at most, while the broker or the partition is busy;
     /// otherwise it is sent at once. 5 ms.
+    ///
+    /// A record that joins an open batch gets the time at which its sender last looked at the clock: what a topic with
+    /// `CreateTime` shows may be behind by up to this long. A timestamp that the record brings is kept as it is.
     pub fn linger(self, linger: Duration) -> Self {
         self.set("linger.ms", millis(linger))
     }
