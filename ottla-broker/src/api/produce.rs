@@ -29,6 +29,8 @@ pub(crate) struct ProduceWait {
     response: ProduceResponse,
     /// The leaders that the response hints at.
     leaders: BTreeSet<NodeId>,
+    /// What the request names more than once.
+    twice: BTreeSet<ReplicaKey>,
     pending: Vec<Pending>,
 }
 
@@ -60,6 +62,7 @@ pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: P
             ..ProduceResponse::default()
         },
         leaders: BTreeSet::new(),
+        twice: named_twice(node, exchange.version, &request),
         pending: Vec::new(),
     };
     for topic in request.topic_data {
@@ -119,6 +122,12 @@ impl ProduceWait {
         let key = found.as_ref().map(|topic| (topic.id, index)).map_err(|error| *error);
         let appended = found.map_err(|error| refused(error, "")).and_then(|topic| {
             check_acks(self.acks)?;
+            if self.twice.contains(&(topic.id, index)) {
+                return Err(refused(
+                    ErrorCode::INVALID_REQUEST,
+                    "The request names the partition more than once",
+                ));
+            }
             append(node, now, exchange.version, (&topic, index), records, self.acks == ALL)
         });
         match (appended, key) {
@@ -183,6 +192,20 @@ impl ProduceWait {
             None => Outcome::Silence,
         }
     }
+}
+
+/// The partitions of which a request has several entries. Kafka takes the last one and drops the others without a word;
+/// here nothing of such a partition is appended, and a client that does it is told.
+fn named_twice(node: &Node, version: i16, request: &ProduceRequest) -> BTreeSet<ReplicaKey> {
+    let mut named = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for topic in &request.topic_data {
+        let reference = TopicRef::new(version >= 13, &topic.name, topic.topic_id);
+        let Ok(found) = reference.find(&node.image) else { continue };
+        let keys = topic.partition_data.iter().map(|partition| (found.id, partition.index));
+        twice.extend(keys.filter(|key| !named.insert(*key)));
+    }
+    twice
 }
 
 fn append(

@@ -203,6 +203,23 @@ fn acks_are_minus_one_to_one() {
 }
 
 #[test]
+fn a_partition_is_named_once_in_a_request() {
+    let (mut cluster, client, topic) = single(&[]);
+    let mut same_topic = produce_request(topic, -1, plain(&["a"]));
+    let entry = same_topic.topic_data[0].partition_data[0].clone();
+    same_topic.topic_data[0].partition_data.push(entry);
+    let mut topic_again = produce_request(topic, -1, plain(&["a"]));
+    topic_again.topic_data.extend(produce_request(topic, -1, plain(&["b"])).topic_data);
+    for request in [same_topic, topic_again] {
+        let response = cluster.call(client, PRODUCE, &request);
+        let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        let errors: Vec<_> = answers.map(|answer| answer.error_code).collect();
+        assert_eq!(errors, [ErrorCode::INVALID_REQUEST; 2]);
+    }
+    assert_eq!(cluster.produce(client, topic, plain(&["c"])).base_offset, 0, "nothing was appended");
+}
+
+#[test]
 fn without_acks_there_is_no_answer_and_a_failure_closes_the_connection() {
     let (mut cluster, client, topic) = single(&[]);
     cluster.send(client, PRODUCE, &produce_request(topic, 0, plain(&["a"])));
