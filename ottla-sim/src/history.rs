@@ -3,15 +3,21 @@
 //! The logs are the truth: the checks need no guess about what a broker may have done. Each violation says what was
 //! expected and what happened, with the record concerned.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, btree_map::Entry},
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
 
 use crate::{World, cluster::Logged};
+
+/// What the senders' settings promise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Each record is there once, and in the order in which it was sent.
+    #[default]
+    ExactlyOnce,
+    /// What is sent again may be there twice, and behind what was sent later: idempotence is off.
+    AtLeastOnce,
+}
 
 /// What became of a record that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,16 +74,23 @@ pub struct History(Rc<RefCell<Records>>);
 
 #[derive(Debug, Default)]
 struct Records {
+    delivery: Delivery,
     sent: Vec<Sent>,
     /// By reader.
     read: BTreeMap<u32, Vec<Read>>,
 }
 
 impl History {
-    /// An empty one.
+    /// An empty one of senders that deliver exactly once.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one of senders that promise this.
+    #[must_use]
+    pub fn promising(delivery: Delivery) -> Self {
+        Self(Rc::new(RefCell::new(Records { delivery, ..Records::default() })))
     }
 
     /// A record is about to be sent. Returns its number.
@@ -125,7 +138,7 @@ impl History {
     pub fn check(&self, world: &World, logs: &Logs) {
         let records = self.0.borrow();
         let mut reads = records.read.iter();
-        let checked = check_sent(&records.sent, logs)
+        let checked = check_sent(&records.sent, logs, records.delivery)
             .and_then(|()| reads.try_for_each(|(reader, read)| check_read(*reader, read, logs)));
         if let Err(Violation { expected, happened }) = checked {
             world.expect(false, &expected, || happened);
@@ -133,15 +146,22 @@ impl History {
     }
 }
 
-/// Nothing acknowledged is lost, nothing is there twice, order is kept, and what was not written is not there.
+/// Nothing acknowledged is lost, and what was not written is not there. Unless [`Delivery::AtLeastOnce`] is all that was
+/// promised, nothing is there twice, and order is kept.
 ///
 /// # Errors
 /// The first violation.
-pub fn check_sent(sent: &[Sent], logs: &Logs) -> Result<(), Violation> {
-    let places = places(logs)?;
+pub fn check_sent(sent: &[Sent], logs: &Logs, delivery: Delivery) -> Result<(), Violation> {
+    let places = places(logs);
+    if delivery == Delivery::ExactlyOnce {
+        check_once(&places)?;
+    }
     sent.iter().try_for_each(|sent| check_fate(sent, &places))?;
     check_strangers(sent, &places)?;
-    check_order(sent, &places)
+    match delivery {
+        Delivery::ExactlyOnce => check_order(sent, &places),
+        Delivery::AtLeastOnce => Ok(()),
+    }
 }
 
 /// A reader saw each record of each partition exactly once, without gaps, in order.
@@ -174,74 +194,82 @@ pub fn check_read(reader: u32, read: &[Read], logs: &Logs) -> Result<(), Violati
     Ok(())
 }
 
-/// Partition and offset of each value.
-fn places(logs: &Logs) -> Result<BTreeMap<&[u8], (i32, i64)>, Violation> {
-    let mut places = BTreeMap::new();
+/// Partitions and offsets of each value; one or more.
+type Places<'a> = BTreeMap<&'a [u8], Vec<(i32, i64)>>;
+
+fn places(logs: &Logs) -> Places<'_> {
+    let mut places = Places::new();
     for (partition, log) in logs {
         for logged in log {
-            match places.entry(&logged.value[..]) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert((*partition, logged.offset));
-                }
-                Entry::Occupied(first) => {
-                    let (first_partition, first_offset) = first.get();
-                    return Err(Violation {
-                        expected: format!("{} to be in the log once", show(&logged.value)),
-                        happened: format!(
-                            "it is at offset {first_offset} of partition {first_partition}, \
-                             and at offset {} of partition {partition}",
-                            logged.offset
-                        ),
-                    });
-                }
-            }
+            places.entry(&logged.value[..]).or_default().push((*partition, logged.offset));
         }
     }
-    Ok(places)
+    places
 }
 
-fn check_fate(sent: &Sent, places: &BTreeMap<&[u8], (i32, i64)>) -> Result<(), Violation> {
-    let place = places.get(&sent.value[..]).copied();
-    let value = show(&sent.value);
-    let partition = sent.partition;
-    let found = match place {
-        Some((partition, offset)) => format!("it is at offset {offset} of partition {partition}"),
-        None => "it is not in the log".to_owned(),
-    };
-    let (holds, expected) = match sent.fate {
-        Fate::Written(Some(offset)) => (
-            place == Some((partition, offset)),
-            format!("{value} to be at offset {offset} of partition {partition}, as acknowledged"),
-        ),
-        Fate::Written(None) => (
-            place.is_some_and(|(at, _)| at == partition),
-            format!("{value} to be in partition {partition}, as acknowledged"),
-        ),
-        Fate::NotWritten => (place.is_none(), format!("{value} not to be in the log, as the producer said")),
-        Fate::PossiblyWritten => (
-            place.is_none_or(|(at, _)| at == partition),
-            format!("{value} to be in partition {partition}, or nowhere"),
-        ),
-        Fate::Pending => (false, format!("the fate of {value} to be known at the end")),
-    };
-    if holds { Ok(()) } else { Err(Violation { expected, happened: found }) }
-}
-
-fn check_strangers(sent: &[Sent], places: &BTreeMap<&[u8], (i32, i64)>) -> Result<(), Violation> {
-    let known: BTreeMap<&[u8], ()> = sent.iter().map(|sent| (&sent.value[..], ())).collect();
-    match places.iter().find(|(value, _)| !known.contains_key(*value)) {
+fn check_once(places: &Places<'_>) -> Result<(), Violation> {
+    match places.iter().find(|(_, places)| places.len() > 1) {
         None => Ok(()),
-        Some((value, (partition, offset))) => Err(Violation {
-            expected: "nothing in the log but what was sent".to_owned(),
-            happened: format!("offset {offset} of partition {partition} holds {}", show(value)),
+        Some((value, places)) => Err(Violation {
+            expected: format!("{} to be in the log once", show(value)),
+            happened: found(places),
         }),
     }
 }
 
-fn check_order(sent: &[Sent], places: &BTreeMap<&[u8], (i32, i64)>) -> Result<(), Violation> {
+/// Where a value is.
+fn found(places: &[(i32, i64)]) -> String {
+    let places: Vec<_> = places
+        .iter()
+        .map(|(partition, offset)| format!("at offset {offset} of partition {partition}"))
+        .collect();
+    if places.is_empty() {
+        "it is not in the log".to_owned()
+    } else {
+        format!("it is {}", places.join(", and "))
+    }
+}
+
+fn check_fate(sent: &Sent, places: &Places<'_>) -> Result<(), Violation> {
+    let places = places.get(&sent.value[..]).map_or(&[][..], Vec::as_slice);
+    let value = show(&sent.value);
+    let partition = sent.partition;
+    let only_there = places.iter().all(|(at, _)| *at == partition);
+    let (holds, expected) = match sent.fate {
+        Fate::Written(Some(offset)) => (
+            only_there && places.contains(&(partition, offset)),
+            format!("{value} to be at offset {offset} of partition {partition}, as acknowledged"),
+        ),
+        Fate::Written(None) => (
+            only_there && !places.is_empty(),
+            format!("{value} to be in partition {partition}, as acknowledged"),
+        ),
+        Fate::NotWritten => {
+            (places.is_empty(), format!("{value} not to be in the log, as the producer said"))
+        }
+        Fate::PossiblyWritten => (only_there, format!("{value} to be in partition {partition}, or nowhere")),
+        Fate::Pending => (false, format!("the fate of {value} to be known at the end")),
+    };
+    if holds { Ok(()) } else { Err(Violation { expected, happened: found(places) }) }
+}
+
+fn check_strangers(sent: &[Sent], places: &Places<'_>) -> Result<(), Violation> {
+    let known: BTreeMap<&[u8], ()> = sent.iter().map(|sent| (&sent.value[..], ())).collect();
+    match places.iter().find(|(value, _)| !known.contains_key(*value)) {
+        None => Ok(()),
+        Some((value, places)) => Err(Violation {
+            expected: "nothing in the log but what was sent".to_owned(),
+            happened: format!("{} is there: {}", show(value), found(places)),
+        }),
+    }
+}
+
+/// Of records that are there once.
+fn check_order(sent: &[Sent], places: &Places<'_>) -> Result<(), Violation> {
     let mut last: BTreeMap<(u32, i32), (&Sent, i64)> = BTreeMap::new();
     for record in sent {
-        let Some((partition, offset)) = places.get(&record.value[..]).copied() else { continue };
+        let Some([(partition, offset)]) = places.get(&record.value[..]).map(Vec::as_slice) else { continue };
+        let (partition, offset) = (*partition, *offset);
         let before = last.insert((record.sender, partition), (record, offset));
         if let Some((before, earlier)) = before.filter(|(_, earlier)| *earlier > offset) {
             return Err(Violation {
@@ -295,14 +323,14 @@ mod tests {
             sent("c", Fate::NotWritten),
             sent("d", Fate::Written(None)),
         ];
-        assert_eq!(check_sent(&sent, &logs(&["a", "d"])), Ok(()));
-        assert_eq!(check_sent(&sent, &logs(&["a", "b", "d"])), Ok(()));
+        assert_eq!(check_sent(&sent, &logs(&["a", "d"]), Delivery::ExactlyOnce), Ok(()));
+        assert_eq!(check_sent(&sent, &logs(&["a", "b", "d"]), Delivery::ExactlyOnce), Ok(()));
     }
 
     #[test]
     fn each_anomaly_is_found_and_told() {
         let told = |sent: &[Sent], log: &[&'static str]| {
-            let violation = check_sent(sent, &logs(log)).unwrap_err();
+            let violation = check_sent(sent, &logs(log), Delivery::ExactlyOnce).unwrap_err();
             format!("{}; {}", violation.expected, violation.happened)
         };
         let acknowledged = [sent("a", Fate::Written(Some(0))), sent("b", Fate::Written(Some(1)))];
@@ -325,11 +353,22 @@ mod tests {
         );
         assert_eq!(
             told(&acknowledged, &["a", "b", "x"]),
-            "nothing in the log but what was sent; offset 2 of partition 0 holds \"x\""
+            "nothing in the log but what was sent; \"x\" is there: it is at offset 2 of partition 0"
         );
         assert!(
             told(&[sent("a", Fate::Pending)], &[]).starts_with("the fate of \"a\" to be known at the end")
         );
+    }
+
+    #[test]
+    fn without_idempotence_records_may_be_there_twice_and_must_be_there_once() {
+        let check = |sent: &[Sent], log: &[&'static str]| check_sent(sent, &logs(log), Delivery::AtLeastOnce);
+        let acknowledged = [sent("a", Fate::Written(Some(2))), sent("b", Fate::Written(Some(1)))];
+        assert_eq!(check(&acknowledged, &["a", "b", "a"]), Ok(()));
+        assert!(check(&acknowledged, &["a", "b"]).is_err(), "nothing is where the acknowledgement says");
+        assert!(check(&acknowledged, &["b", "b"]).is_err(), "one is lost");
+        assert!(check(&acknowledged, &["a", "b", "a", "x"]).is_err(), "nobody sent that");
+        assert!(check(&[sent("a", Fate::NotWritten)], &["a"]).is_err(), "the producer was wrong");
     }
 
     #[test]

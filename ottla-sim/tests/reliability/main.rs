@@ -3,6 +3,7 @@
 //! be the same.
 
 mod all_at_once;
+mod at_least_once;
 mod connecting;
 mod connection_resets;
 mod crashed_broker;

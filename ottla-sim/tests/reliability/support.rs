@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use ottla::{Client, Compression, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
+use ottla::{Acks, Client, Compression, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
 use ottla_sim::{
     Cluster, Conditions, World,
-    history::{Fate, History, Read},
+    history::{Delivery, Fate, History, Read},
 };
 use tokio::{sync::mpsc, time::Instant, time::sleep};
 
@@ -38,12 +38,25 @@ pub(crate) struct Plan {
     pub(crate) records_of_producer: u32,
     /// Producers give up on a record after this long (`delivery.timeout.ms`); the default is Kafka's two minutes.
     pub(crate) deadline: Option<Duration>,
+    /// When a record counts as written.
+    pub(crate) acks: Acks,
+    /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
+    pub(crate) delivery: Delivery,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let pause = Duration::from_millis(100);
-        Self { partitions: 4, senders: 2, records: 600, pause, records_of_producer: 60, deadline: None }
+        Self {
+            partitions: 4,
+            senders: 2,
+            records: 600,
+            pause,
+            records_of_producer: 60,
+            deadline: None,
+            acks: Acks::All,
+            delivery: Delivery::ExactlyOnce,
+        }
     }
 }
 
@@ -65,7 +78,8 @@ struct Pauses {
 impl Load {
     /// Senders on hosts `sender-1` …, and one reader on host `reader`.
     pub(crate) fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
-        let load = Self { history: History::new(), plan, done: Rc::default(), pauses: Rc::default() };
+        let history = History::promising(plan.delivery);
+        let load = Self { history, plan, done: Rc::default(), pauses: Rc::default() };
         for sender in 1..=plan.senders {
             load.send(world, sender, cluster.client_on(&format!("sender-{sender}")));
         }
@@ -251,6 +265,8 @@ fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer
     use Compression::{Gzip, Lz4, None, Snappy, Zstd};
     let codecs = [None, None, Gzip, Snappy, Lz4, Zstd];
     let mut builder = Producer::builder(client)
+        .acks(plan.acks)
+        .enable_idempotence(plan.delivery == Delivery::ExactlyOnce)
         .compression(codecs[random.usize(..codecs.len())])
         .linger(Duration::from_millis(random.u64(..20)))
         .batch_size(random.usize(1..20_000))
