@@ -16,8 +16,8 @@ use ottla_sim::{
 };
 use tokio::{sync::mpsc, time::Instant, time::sleep};
 
-/// The seeds of each scenario: what takes a minute or two in a debug build. `OTTLA_SIM_SEEDS=0..1000` runs more.
-pub(crate) const SEEDS: Range<u64> = 0..6;
+/// The seeds of each scenario: what takes about a minute. `OTTLA_SIM_SEEDS=0..1000` runs more.
+pub(crate) const SEEDS: Range<u64> = 0..12;
 
 /// The topic of all scenarios.
 pub(crate) const TOPIC: &str = "orders";
