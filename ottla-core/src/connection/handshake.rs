@@ -28,22 +28,30 @@ const LADDER: [i16; 3] = [4, 3, 0];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeMemory {
     version: i16,
+    /// The broker has answered in this version.
+    proven: bool,
 }
 
 impl Default for HandshakeMemory {
     fn default() -> Self {
-        Self { version: LADDER[0] }
+        Self { version: LADDER[0], proven: false }
     }
 }
 
 impl HandshakeMemory {
     /// A connection was closed without an answer: the next lower version, if there is one.
     ///
-    /// `None` starts over with the newest: the version was not what the broker minded.
+    /// `None` starts over with the newest: the version was not what the broker minded, since there is no lower one, or
+    /// since the broker has answered in it before.
     pub fn on_closed_unanswered(&mut self) -> Option<i16> {
-        let lower = LADDER.into_iter().find(|version| *version < self.version);
-        self.version = lower.unwrap_or(LADDER[0]);
+        let lower = LADDER.into_iter().find(|version| *version < self.version && !self.proven);
+        *self = Self { version: lower.unwrap_or(LADDER[0]), proven: false };
         lower
+    }
+
+    /// The broker has answered in the version that it was asked in.
+    pub fn on_ready(&mut self) {
+        self.proven = true;
     }
 
     /// The broker could not be connected to: it may be another version when it comes back.
@@ -235,6 +243,17 @@ mod tests {
         assert_eq!(memory.on_closed_unanswered(), Some(3));
         assert_eq!(memory.on_closed_unanswered(), Some(0));
         assert_eq!(memory.on_closed_unanswered(), None);
+        assert_eq!(memory, HandshakeMemory::default());
+    }
+
+    #[test]
+    fn a_broker_that_has_answered_before_does_not_mind_the_version() {
+        let mut memory = HandshakeMemory::default();
+        memory.on_closed_unanswered();
+        memory.on_ready();
+        assert_eq!(Handshake::new(memory).version(), 3);
+        assert_eq!(memory.on_closed_unanswered(), None);
+        // It may be another broker by now: the next time everything is tried.
         assert_eq!(memory, HandshakeMemory::default());
     }
 }

@@ -8,6 +8,6 @@ pub mod throttle;
 pub use self::{
     handshake::{Handshake, HandshakeError, HandshakeMemory, HandshakeStep},
     in_flight::{Answer, InFlight, UnexpectedAnswer},
-    reconnect::{DialLimit, Reconnect},
+    reconnect::{DialLimit, DialPermit, Reconnect},
     throttle::Throttle,
 };

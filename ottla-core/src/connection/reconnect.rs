@@ -50,15 +50,32 @@ impl Reconnect {
     }
 }
 
-/// Bounds the failing dials of a whole client, over all its brokers, so that an outage does not become a dial storm.
+/// Bounds the failing dials of a whole client, over all its brokers, their addresses, and the versions that they are
+/// asked in, so that an outage does not become a dial storm. A dial is one attempt to connect to one address.
 ///
-/// Only failures count: a healthy cluster of a thousand brokers is connected to without any wait.
+/// ```text
+///            permit: free, counted when it fails
+///   calm ◀──────────────────────────────────────┐
+///    │ a dial fails                             │ the failures are old enough
+///    ▼                                          │
+///   failing: a permit is counted at once, given back by success; too many of them: wait
+/// ```
+///
+/// Only failures count: a healthy cluster of a thousand brokers is connected to without any wait. Only dials that were
+/// under way together when an outage begins can be more than the limit.
 #[derive(Debug)]
 pub struct DialLimit {
     interval: Duration,
     burst: u32,
-    /// When the bucket will be full again (a leaky bucket, kept as a moment).
-    full_at: Option<Instant>,
+    /// When the bucket will be empty again (a leaky bucket, kept as a moment).
+    empty_at: Option<Instant>,
+}
+
+/// Leave to dial once; to be given to [`DialLimit::on_success`] or [`DialLimit::on_failure`].
+#[derive(Debug)]
+#[must_use = "how the dial ended has to be told"]
+pub struct DialPermit {
+    counted: bool,
 }
 
 impl Default for DialLimit {
@@ -72,20 +89,48 @@ impl DialLimit {
     /// `burst` failures at once, then one per `interval`.
     #[must_use]
     pub fn new(interval: Duration, burst: u32) -> Self {
-        Self { interval, burst, full_at: None }
+        Self { interval, burst, empty_at: None }
     }
 
     /// The moment before which nobody may be dialled, if it lies after `now`.
     #[must_use]
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         let slack = self.interval.saturating_mul(self.burst.saturating_sub(1));
-        self.full_at.and_then(|at| at.checked_sub(slack)).filter(|at| *at > now)
+        self.empty_at.and_then(|at| at.checked_sub(slack)).filter(|at| *at > now)
     }
 
-    /// A dial failed.
-    pub fn on_failure(&mut self, now: Instant) {
-        let from = self.full_at.filter(|at| *at > now).unwrap_or(now);
-        self.full_at = Some(from + self.interval);
+    /// Leave to dial now.
+    ///
+    /// # Errors
+    /// When to ask again.
+    pub fn permit(&mut self, now: Instant) -> Result<DialPermit, Instant> {
+        if let Some(later) = self.wait_until(now) {
+            return Err(later);
+        }
+        let counted = self.empty_at.is_some_and(|at| at > now);
+        if counted {
+            self.count(now);
+        }
+        Ok(DialPermit { counted })
+    }
+
+    /// A dial became a connection.
+    pub fn on_success(&mut self, permit: DialPermit) {
+        if permit.counted {
+            self.empty_at = self.empty_at.and_then(|at| at.checked_sub(self.interval));
+        }
+    }
+
+    /// A dial failed, or was given up.
+    pub fn on_failure(&mut self, now: Instant, permit: DialPermit) {
+        if !permit.counted {
+            self.count(now);
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        let from = self.empty_at.filter(|at| *at > now).unwrap_or(now);
+        self.empty_at = Some(from + self.interval);
     }
 }
 
@@ -122,9 +167,13 @@ mod tests {
         let (mut now, mut dials) = (start, Vec::new());
         // Dials whenever it may: the worst that any number of brokers and lanes can do together.
         while now < start + ms(30_000) {
-            now = limit.wait_until(now).unwrap_or(now);
-            dials.push(now);
-            limit.on_failure(now);
+            match limit.permit(now) {
+                Ok(permit) => {
+                    dials.push(now);
+                    limit.on_failure(now, permit);
+                }
+                Err(later) => now = later,
+            }
         }
         for (at, dial) in dials.iter().enumerate() {
             let within_a_second = dials[at..].iter().take_while(|other| **other < *dial + ms(1_000)).count();
@@ -137,10 +186,29 @@ mod tests {
     fn a_quiet_time_gives_the_burst_back() {
         let (mut limit, now) = (DialLimit::default(), now());
         for _ in 0..5 {
-            assert_eq!(limit.wait_until(now), None);
-            limit.on_failure(now);
+            let permit = limit.permit(now).unwrap();
+            limit.on_failure(now, permit);
         }
         assert!(limit.wait_until(now).is_some());
         assert_eq!(limit.wait_until(now + ms(5_000)), None);
+    }
+
+    #[test]
+    fn healthy_brokers_are_dialled_without_any_wait() {
+        let (mut limit, now) = (DialLimit::default(), now());
+        let permits: Vec<_> = (0..1_000).map(|_| limit.permit(now).unwrap()).collect();
+        permits.into_iter().for_each(|permit| limit.on_success(permit));
+        assert_eq!(limit.wait_until(now), None);
+    }
+
+    #[test]
+    fn once_dials_fail_those_under_way_count_until_they_succeed() {
+        let (mut limit, now) = (DialLimit::default(), now());
+        let first = limit.permit(now).unwrap();
+        limit.on_failure(now, first);
+        let mut under_way: Vec<_> = (0..4).map(|_| limit.permit(now).unwrap()).collect();
+        assert!(limit.permit(now).is_err());
+        limit.on_success(under_way.pop().unwrap());
+        assert!(limit.permit(now).is_ok());
     }
 }

@@ -73,12 +73,12 @@ pub(crate) struct Brokers(Arc<Inner>);
 struct Inner {
     context: Arc<Context>,
     pool: Mutex<Pool>,
+    limit: Mutex<DialLimit>,
 }
 
 #[derive(Default)]
 struct Pool {
     brokers: BTreeMap<Target, Broker>,
-    limit: DialLimit,
 }
 
 struct Broker {
@@ -105,8 +105,8 @@ impl Brokers {
     pub(crate) fn new(context: &Arc<Context>) -> Self {
         let seeds = context.config.bootstrap_servers.iter().enumerate();
         let seeds = seeds.map(|(at, address)| (Target::Seed(at), Broker::new(address.clone(), context)));
-        let pool = Pool { brokers: seeds.collect(), limit: DialLimit::default() };
-        Self(Arc::new(Inner { context: context.clone(), pool: Mutex::new(pool) }))
+        let pool = Mutex::new(Pool { brokers: seeds.collect() });
+        Self(Arc::new(Inner { context: context.clone(), pool, limit: Mutex::default() }))
     }
 
     /// The live connection to a broker, or a new one. Fails when one dial has failed; the next call then waits for the
@@ -338,7 +338,9 @@ impl Dialling {
         }
         let (address, mut memory) = self.with_broker(|broker| (broker.address.clone(), broker.memory))?;
         let (context, node) = (&self.brokers.context, self.target.node());
-        let dialled = Dial { context, node, address: &address, lane: self.lane }.run(&mut memory).await;
+        let limit = &self.brokers.limit;
+        let dialled =
+            Dial { context, node, address: &address, lane: self.lane, limit }.run(&mut memory).await;
         let wanted = self.with_broker(|broker| broker.address == address && self.is_for(broker));
         match dialled {
             // It has moved, or was left and perhaps found anew: nobody would use the connection.
@@ -359,7 +361,7 @@ impl Dialling {
     fn wait_until(&self) -> Option<Instant> {
         let pool = lock(&self.brokers.pool);
         let broker = pool.brokers.get(&self.target)?;
-        broker.reconnect.wait_until(now()).max(pool.limit.wait_until(now()))
+        broker.reconnect.wait_until(now()).max(lock(&self.brokers.limit).wait_until(now()))
     }
 
     fn on_failure(&self, error: Error, address: &HostPort, mut memory: HandshakeMemory) -> Error {
@@ -370,7 +372,6 @@ impl Dialling {
         }
         let random = self.brokers.context.env.random();
         let mut pool = lock(&self.brokers.pool);
-        pool.limit.on_failure(now());
         if let Some(broker) = pool.brokers.get_mut(&self.target) {
             broker.reconnect.on_failure(now(), random);
             broker.memory = memory;

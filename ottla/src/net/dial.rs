@@ -3,17 +3,17 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
-use ottla_core::connection::{Handshake, HandshakeMemory, HandshakeStep};
+use ottla_core::connection::{DialLimit, DialPermit, Handshake, HandshakeMemory, HandshakeStep};
 use ottla_core::versions::Versions;
 use ottla_protocol::frame::encode_request;
 use tokio::{
     io::{AsyncRead, AsyncWriteExt},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     broker::Lane,
     connection::Peer,
     frame_reader::{FrameError, FrameReader},
+    lock, now,
 };
 use crate::{Error, ErrorKind, Result, config::HostPort, env::Duplex};
 
@@ -33,24 +34,75 @@ pub(super) struct Dial<'a> {
     pub(super) node: i32,
     pub(super) address: &'a HostPort,
     pub(super) lane: Lane,
+    pub(super) limit: &'a Mutex<DialLimit>,
+}
+
+/// Leave to connect once; counts as a failure unless it is said to have succeeded.
+struct Permit<'a> {
+    limit: &'a Mutex<DialLimit>,
+    permit: Option<DialPermit>,
+}
+
+impl<'a> Permit<'a> {
+    async fn wait(limit: &'a Mutex<DialLimit>) -> Self {
+        loop {
+            let permit = lock(limit).permit(now());
+            match permit {
+                Ok(permit) => return Self { limit, permit: Some(permit) },
+                Err(later) => sleep_until(later.into()).await,
+            }
+        }
+    }
+
+    fn succeeded(mut self) {
+        if let Some(permit) = self.permit.take() {
+            lock(self.limit).on_success(permit);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            lock(self.limit).on_failure(now(), permit);
+        }
+    }
 }
 
 impl Dial<'_> {
     /// Connects to the first address of the name that works. The name is resolved anew each time.
     ///
     /// # Errors
-    /// What the last address said, within `socket.connection.setup.timeout.ms`.
+    /// What the last address said, within `socket.connection.setup.timeout.ms` and what the limit makes it wait.
     pub(super) async fn run(&self, memory: &mut HandshakeMemory) -> Result<Connection> {
-        let deadline = Instant::now() + self.context.config.connection_setup_timeout;
+        let mut deadline = Instant::now() + self.context.config.connection_setup_timeout;
         let addresses = self.resolve().await?;
         let mut failed = None;
         for (at, address) in addresses.iter().enumerate() {
-            // A black hole among the addresses must not use up the time of the others.
             let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / left;
-            match self.connect(*address, share, memory).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failed = Some(error),
+            loop {
+                let asked = Instant::now();
+                let permit = Permit::wait(self.limit).await;
+                // Waiting for one's turn is nobody's fault.
+                deadline += asked.elapsed();
+                // A black hole among the addresses must not use up the time of the others.
+                let share = deadline.saturating_duration_since(Instant::now()) / left;
+                failed = match self.connect(*address, share, *memory).await {
+                    Ok(connection) => {
+                        permit.succeeded();
+                        memory.on_ready();
+                        return Ok(connection);
+                    }
+                    // Azure Event Hubs and others cut the connection where Kafka answers UNSUPPORTED_VERSION.
+                    Err(ConnectFailed::Unanswered(_)) if memory.on_closed_unanswered().is_some() => continue,
+                    Err(ConnectFailed::Unanswered(error)) => {
+                        let what =
+                            format!("{address} closes the connection at once; does it expect TLS or SASL?");
+                        Some(Error::io(what, error))
+                    }
+                    Err(ConnectFailed::Other(error)) => Some(error),
+                };
+                break;
             }
         }
         Err(failed.unwrap_or_else(|| {
@@ -85,42 +137,26 @@ impl Dial<'_> {
         &self,
         address: SocketAddr,
         share: Duration,
-        memory: &mut HandshakeMemory,
-    ) -> Result<Connection> {
+        memory: HandshakeMemory,
+    ) -> Result<Connection, ConnectFailed> {
         let deadline = Instant::now() + share;
-        loop {
-            let duplex = match timeout_at(deadline, self.context.env.connect(address)).await {
-                Ok(Ok(duplex)) => duplex,
-                Ok(Err(error)) => return Err(Error::io(format!("cannot connect to {address}"), error)),
-                Err(_) => {
-                    return Err(Error::timeout(format!("cannot connect to {address} within {share:?}")));
-                }
-            };
-            let handshake = self.handshake(duplex, Handshake::new(*memory));
-            match timeout_at(deadline, handshake).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(HandshakeFailed::Unanswered(error))) => {
-                    // Azure Event Hubs and others cut the connection where Kafka answers UNSUPPORTED_VERSION.
-                    if memory.on_closed_unanswered().is_none() {
-                        let what =
-                            format!("{address} closes the connection at once; does it expect TLS or SASL?");
-                        return Err(Error::io(what, error));
-                    }
-                }
-                Ok(Err(HandshakeFailed::Other(error))) => return Err(error),
-                Err(_) => {
-                    let what = format!("{address} accepts connections, but did not answer within {share:?}");
-                    return Err(Error::timeout(what));
-                }
+        let duplex = match timeout_at(deadline, self.context.env.connect(address)).await {
+            Ok(Ok(duplex)) => duplex,
+            Ok(Err(error)) => return Err(Error::io(format!("cannot connect to {address}"), error).into()),
+            Err(_) => {
+                return Err(Error::timeout(format!("cannot connect to {address} within {share:?}")).into());
+            }
+        };
+        match timeout_at(deadline, self.handshake(duplex, Handshake::new(memory))).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let what = format!("{address} accepts connections, but did not answer within {share:?}");
+                Err(Error::timeout(what).into())
             }
         }
     }
 
-    async fn handshake(
-        &self,
-        duplex: Duplex,
-        mut handshake: Handshake,
-    ) -> Result<Connection, HandshakeFailed> {
+    async fn handshake(&self, duplex: Duplex, mut handshake: Handshake) -> Result<Connection, ConnectFailed> {
         let Duplex { reader, mut writer } = duplex;
         let mut frames = FrameReader::new(reader, FIRST_ANSWER);
         let versions = self.agree(&mut frames, &mut writer, &mut handshake).await?;
@@ -135,10 +171,10 @@ impl Dial<'_> {
         frames: &mut FrameReader<R>,
         writer: &mut (impl AsyncWriteExt + Unpin),
         handshake: &mut Handshake,
-    ) -> Result<Versions, HandshakeFailed> {
+    ) -> Result<Versions, ConnectFailed> {
         for correlation_id in 0.. {
             let unanswered = |error| match correlation_id {
-                0 => HandshakeFailed::Unanswered(error),
+                0 => ConnectFailed::Unanswered(error),
                 _ => Error::io(format!("lost {} during the handshake", self.address), error).into(),
             };
             for segment in self.question(handshake, correlation_id)? {
@@ -174,13 +210,13 @@ impl Dial<'_> {
     }
 }
 
-enum HandshakeFailed {
+enum ConnectFailed {
     /// The peer closed the connection without a word.
     Unanswered(io::Error),
     Other(Error),
 }
 
-impl From<Error> for HandshakeFailed {
+impl From<Error> for ConnectFailed {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }

@@ -204,6 +204,21 @@ async fn a_broker_that_closes_whatever_it_accepts_is_backed_off_from() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_address_and_every_version_that_is_tried_counts_as_a_dial() {
+    let world = World::new();
+    let ports = 1..=4;
+    ports.clone().for_each(|port| world.serve(port, |_| Reply::Close));
+    world.name("kafka", ports.map(address).collect());
+    let client = world.client(&["kafka:9092"]);
+    let known = [0, 1, 2, 3, 4, 5].map(|id| BrokerAddress { host: "kafka".into(), ..at(id, 9092) });
+    brokers(&client).set_brokers(&known);
+    outage(&world, &client, 60 * SECOND).await;
+    assert!(world.dials().len() > 100, "but it goes on trying: {}", world.dials().len());
+    let reached = |port| world.dials().iter().any(|(_, to)| *to == address(port));
+    assert!(reached(1) && reached(4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_moved_is_left_at_its_old_address() {
     let world = World::new();
     for port in [1, 2] {
