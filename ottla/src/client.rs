@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::{runtime::Handle, sync::oneshot};
+
 use crate::{
     Error, Result,
     config::{ClientConfig, NEVER, Properties, Settings, millis},
@@ -75,6 +77,7 @@ pub(crate) struct Shared {
     context: Arc<Context>,
     resources: Mutex<Vec<Weak<dyn Resource>>>,
     next_id: AtomicU64,
+    has_own_runtime: bool,
 }
 
 /// Something that was made from a client and that has to be closed before it: a producer, a consumer.
@@ -106,27 +109,27 @@ impl Client {
     }
 
     /// Closes everything that was made from the client, then its connections. Takes at most about 30 s, whatever the
-    /// brokers do. A second call has nothing to do.
+    /// brokers do. A second call has nothing to do. With [`ClientBuilder::dedicated_io`], and outside of any tokio
+    /// runtime, it runs on the client's runtime, which has to be running.
     ///
     /// # Errors
-    /// `Timeout` when something did not close in time; it is abandoned.
+    /// `Timeout` when something did not close in time; it is abandoned. `Closed` when the client's runtime ended first.
     ///
     /// # Cancel safety
     /// When the future is dropped the client may be half closed; call it again, or drop the last handle.
     pub async fn close(&self) -> Result<()> {
-        let resources: Vec<_> = lock(&self.0.resources).drain(..).filter_map(|weak| weak.upgrade()).collect();
-        let mut closing: Vec<_> = resources.iter().map(|resource| resource.close()).collect();
-        let all_closed = poll_fn(|cx| {
-            closing.retain_mut(|each| each.as_mut().poll(cx).is_pending());
-            if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let resources_closed = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
-        self.0.shut_down();
-        let tasks_ended = tokio::time::timeout(TASKS_TIMEOUT, self.0.context.all_tasks_ended()).await;
-        match resources_closed.and(tasks_ended) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(Error::timeout("the client did not close in time; what was left is abandoned")),
+        if !self.0.has_own_runtime && Handle::try_current().is_ok() {
+            return self.0.close().await;
         }
+        // The caller may have no timers: ours are on the runtime that the client lives on.
+        let (done, closed) = oneshot::channel();
+        let shared = self.0.clone();
+        let close = async move {
+            // Nobody listens when the caller gave up.
+            let _ = done.send(shared.close().await);
+        };
+        self.0.env.spawn("close", Box::pin(close));
+        closed.await.unwrap_or_else(|_| Err(Error::closed()))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -165,6 +168,22 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.context.shutdown.is_set()
+    }
+
+    async fn close(&self) -> Result<()> {
+        let resources: Vec<_> = lock(&self.resources).drain(..).filter_map(|weak| weak.upgrade()).collect();
+        let mut closing: Vec<_> = resources.iter().map(|resource| resource.close()).collect();
+        let all_closed = poll_fn(|cx| {
+            closing.retain_mut(|each| each.as_mut().poll(cx).is_pending());
+            if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let resources_closed = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
+        self.shut_down();
+        let tasks_ended = tokio::time::timeout(TASKS_TIMEOUT, self.context.all_tasks_ended()).await;
+        match resources_closed.and(tasks_ended) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::timeout("the client did not close in time; what was left is abandoned")),
+        }
     }
 
     fn shut_down(&self) {
@@ -319,6 +338,7 @@ impl ClientBuilder {
     /// [`ErrorKind::Misuse`](crate::ErrorKind::Misuse) outside of a tokio runtime (unless with `dedicated_io`).
     pub fn build(self) -> Result<Client> {
         let config = ClientConfig::read(&self.settings)?;
+        let has_own_runtime = matches!(self.world, World::Dedicated);
         let env = self.world.env()?;
         let context = Context::new(env, config);
         let brokers = Brokers::new(&context);
@@ -333,6 +353,7 @@ impl ClientBuilder {
             context,
             resources: Mutex::default(),
             next_id: AtomicU64::new(0),
+            has_own_runtime,
         })))
     }
 

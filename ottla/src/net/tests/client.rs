@@ -1,6 +1,11 @@
 //! The life of a client.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
@@ -131,4 +136,30 @@ fn when_its_runtime_is_gone_calls_answer_closed() {
         assert_eq!([metadata.kind(), dial.kind()], [ErrorKind::Closed; 2]);
         client.close().await.unwrap();
     });
+}
+
+/// Runs a future outside of any runtime.
+fn block_on_this_thread<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_client_with_a_runtime_of_its_own_is_closed_from_anywhere() {
+    let client = || Client::builder().bootstrap_servers(["127.0.0.1:1"]).dedicated_io().build().unwrap();
+    block_on_this_thread(client().close()).unwrap();
+    let without_timers = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    without_timers.block_on(client().close()).unwrap();
 }
