@@ -144,8 +144,15 @@ impl Encoder {
     }
 
     /// Writes a length that in flexible versions is a varint, one too high so that 0 can mean null.
-    fn put_long_length(&mut self, flexible: bool, length: Option<usize>, field: &'static str) -> Result<()> {
+    fn put_long_length(
+        &mut self,
+        flexible: bool,
+        nullable: bool,
+        length: Option<usize>,
+        field: &'static str,
+    ) -> Result<()> {
         match length {
+            None if !nullable => return Err(EncodeError::Null { field }),
             None if flexible => self.put_unsigned_varint(0),
             None => self.put_i32(-1),
             Some(length) => {
@@ -221,10 +228,7 @@ impl Encoder {
         value: Option<&Bytes>,
         field: &'static str,
     ) -> Result<()> {
-        if value.is_none() && !nullable {
-            return Err(EncodeError::Null { field });
-        }
-        self.put_long_length(flexible, value.map(Bytes::len), field)?;
+        self.put_long_length(flexible, nullable, value.map(Bytes::len), field)?;
         if let Some(value) = value {
             self.put_slice(value);
         }
@@ -243,10 +247,7 @@ impl Encoder {
         value: Option<&Bytes>,
         field: &'static str,
     ) -> Result<()> {
-        if value.is_none() && !nullable {
-            return Err(EncodeError::Null { field });
-        }
-        self.put_long_length(flexible, value.map(Bytes::len), field)?;
+        self.put_long_length(flexible, nullable, value.map(Bytes::len), field)?;
         if let Some(records) = value {
             self.records(records.clone());
         }
@@ -276,7 +277,7 @@ impl Encoder {
         elements: &[T],
         field: &'static str,
     ) -> Result<()> {
-        self.put_long_length(flexible, Some(elements.len()), field)?;
+        self.put_long_length(flexible, false, Some(elements.len()), field)?;
         elements.iter().try_for_each(|element| element.write(version, flexible, field, self))
     }
 
@@ -291,8 +292,7 @@ impl Encoder {
     ) -> Result<()> {
         match elements {
             Some(elements) => self.put_array(version, flexible, elements, field),
-            None if nullable => self.put_long_length(flexible, None, field),
-            None => Err(EncodeError::Null { field }),
+            None => self.put_long_length(flexible, nullable, None, field),
         }
     }
 

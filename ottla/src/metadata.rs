@@ -12,12 +12,12 @@ use ottla_protocol::{
     ErrorCode, Str,
     messages::{MetadataRequest, MetadataResponse, metadata_request::MetadataRequestTopic},
 };
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::sync::Notify;
 
 use crate::{
     Error, Result,
     event::Event,
-    net::{Brokers, Connection, Context, Lane, lock, now},
+    net::{Brokers, Connection, Context, Lane, lock, now, sleep_until_some},
 };
 
 /// What is known of the cluster, and the wish to know more. Cheap to clone.
@@ -299,17 +299,11 @@ async fn drive(driver: CloseOnDrop) {
     tokio::pin!(shutdown);
     loop {
         let due = inner.next_attempt();
-        let wait = async {
-            match due {
-                Some(at) => sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = &mut shutdown => return,
             () = inner.wake.notified() => continue,
-            () = wait => {}
+            () = sleep_until_some(due) => {}
         }
         tokio::select! {
             biased;

@@ -29,7 +29,7 @@ use tokio::time::sleep_until;
 use super::inner::{BrokerWake, Inner};
 use crate::{
     Error, Event, Result,
-    net::{Connection, Lane, Reply, now},
+    net::{Connection, Lane, Reply, now, sleep_until_some},
 };
 
 /// From this version on Fetch names topics by id (KIP-516).
@@ -172,16 +172,10 @@ impl Fetcher {
     }
 
     async fn idle(&self, until: Option<Instant>) {
-        let timer = async {
-            match until {
-                Some(at) => sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.wake.fetch.notified() => {}
-            () = timer => {}
+            () = sleep_until_some(until) => {}
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use ottla_core::fetch::{LookUpAsk, LookUpPlan, Ticket};
 use ottla_protocol::{Request, Response};
-use tokio::time::sleep_until;
 
 use super::inner::{BrokerWake, Inner};
-use crate::{ErrorKind, Result, net::Lane};
+use crate::{
+    ErrorKind, Result,
+    net::{Lane, sleep_until_some},
+};
 
 /// With timestamps and leader epochs.
 const LIST_OFFSETS_VERSIONS: std::ops::RangeInclusive<i16> = 1..=i16::MAX;
@@ -29,16 +31,10 @@ async fn look_up_for_ever(inner: &Inner, node: i32, wake: &BrokerWake) {
         match inner.with(|state| state.partitions.plan_look_up(node, tick)) {
             LookUpPlan::Send(ask) => look_up(inner, node, ask).await,
             LookUpPlan::Wait(until) => {
-                let timer = async {
-                    match until {
-                        Some(at) => sleep_until(at.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
                     biased;
                     () = wake.look_up.notified() => {}
-                    () = timer => {}
+                    () = sleep_until_some(until) => {}
                 }
             }
         }

@@ -28,7 +28,7 @@ use std::{
 
 use ottla_core::{backoff::Backoff, produce::Next};
 use ottla_protocol::{compression::Compression, messages::ProduceRequest};
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::sync::Notify;
 
 use super::{
     in_flight::InFlight,
@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     ErrorKind, Result,
-    net::{Connection, Lane, RequestError, lock, now},
+    net::{Connection, Lane, RequestError, lock, now, sleep_until_some},
 };
 
 /// Sends to one broker.
@@ -166,17 +166,11 @@ impl Sender {
             if needs_connection {
                 continue;
             }
-            let time = async {
-                match next_time {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = &mut ended => return,
                 () = self.wake.notified() => {}
-                () = time => {}
+                () = sleep_until_some(next_time) => {}
             }
         }
     }
