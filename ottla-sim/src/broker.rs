@@ -10,7 +10,7 @@
 //! disk.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     future::poll_fn,
     io,
@@ -35,6 +35,7 @@ use tokio::{
 
 use crate::{
     env::wall_clock,
+    interference::{Head, Interference, Interferences, correlation_of},
     net::{Listener, Parcel},
     trace::{Event, hash_bytes},
     world::{Host, HostId, Shared},
@@ -85,6 +86,13 @@ impl Machine {
     }
 }
 
+/// What survives the process. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Lasting {
+    pub(crate) disk: Rc<RefCell<MemoryDisk>>,
+    pub(crate) interferences: Rc<Interferences>,
+}
+
 /// Which host is which machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Directory {
@@ -112,8 +120,19 @@ impl Directory {
 #[derive(Default)]
 struct Outbox {
     replies: RefCell<VecDeque<Bytes>>,
-    closed: RefCell<bool>,
+    /// What happens in place of the answer to one request.
+    instead: Cell<Option<([u8; 4], Instead)>>,
+    end: Cell<Option<Instead>>,
     changed: Notify,
+}
+
+/// What a connection does when it answers no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instead {
+    /// It ends.
+    Close,
+    /// It stays up.
+    Silence,
 }
 
 struct State {
@@ -128,8 +147,7 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     directory: Rc<Directory>,
     state: RefCell<State>,
-    /// Survives the incarnation.
-    disk: Rc<RefCell<MemoryDisk>>,
+    lasting: Lasting,
     disk_work: Notify,
     handled: Notify,
 }
@@ -143,7 +161,7 @@ pub(crate) fn start(
     shared: &Arc<Shared>,
     directory: Rc<Directory>,
     machine: Machine,
-    disk: Rc<RefCell<MemoryDisk>>,
+    lasting: Lasting,
     port: Option<u16>,
 ) -> io::Result<Rc<Driver>> {
     let listener = port.map(|port| host.listen(port)).transpose()?;
@@ -153,7 +171,7 @@ pub(crate) fn start(
         shared: Arc::clone(shared),
         directory,
         state: RefCell::new(state),
-        disk,
+        lasting,
         disk_work: Notify::new(),
         handled: Notify::new(),
     });
@@ -187,16 +205,14 @@ impl Driver {
         match output {
             Output::Reply(id, segments) => {
                 if let Some(outbox) = self.state.borrow().outboxes.get(&id) {
-                    outbox.replies.borrow_mut().extend(segments);
-                    outbox.changed.notify_one();
+                    outbox.answer(segments);
                 }
             }
             Output::Close(id, reason) => {
                 let reason = format!("{}: closes connection {}: {reason}", self.host.name(), id.0);
                 self.shared.record(Event::Note(reason.into()));
                 if let Some(outbox) = self.state.borrow_mut().outboxes.remove(&id) {
-                    *outbox.closed.borrow_mut() = true;
-                    outbox.changed.notify_one();
+                    outbox.end(Instead::Close);
                 }
             }
             Output::Disk(token, request) => {
@@ -217,7 +233,26 @@ impl Driver {
     fn now(&self) -> Now {
         let wall = wall_clock(&self.shared, self.host.id).duration_since(UNIX_EPOCH).unwrap_or_default();
         // Milliseconds fit for another 290 million years.
-        Now { monotonic: tokio::time::Instant::now().into_std(), wall_ms: wall.as_millis() as i64 }
+        let monotonic = tokio::time::Instant::now().into_std() + self.shared.clients_slept();
+        Now { monotonic, wall_ms: wall.as_millis() as i64 }
+    }
+
+    /// The clock of the machine moved.
+    pub(crate) fn look_at_clock(&self) {
+        self.handled.notify_one();
+    }
+
+    /// What is to go wrong with a request; returns whether the broker reads it.
+    fn meet(&self, head: Head, outbox: &Outbox) -> bool {
+        let Some(how) = self.lasting.interferences.next(head.api) else { return true };
+        let note = format!("{}: {how:?} of API {}", self.host.name(), head.api);
+        self.shared.record(Event::Note(note.into()));
+        match how {
+            Interference::LoseRequest => return false,
+            Interference::LoseAnswer => outbox.instead.set(Some((head.correlation, Instead::Close))),
+            Interference::Silence => outbox.instead.set(Some((head.correlation, Instead::Silence))),
+        }
+        true
     }
 
     async fn receive(self: Rc<Self>) {
@@ -234,7 +269,10 @@ impl Driver {
     async fn keep_deadlines(self: Rc<Self>) {
         self.handle(Input::Tick);
         loop {
+            // The machine's clock is ahead of tokio's; whoever moves it further calls `look_at_clock`.
+            let ahead = self.shared.clients_slept();
             let deadline = self.with_machine(Machine::next_deadline);
+            let deadline = deadline.map(|at| at.checked_sub(ahead).unwrap_or(at));
             tokio::select! {
                 biased;
                 () = self.handled.notified() => {}
@@ -256,7 +294,7 @@ impl Driver {
                 tokio::time::sleep(Duration::from_nanos(random.u64(..most.as_nanos() as u64))).await;
             }
             self.shared.record(disk_event(self.host.id, &request));
-            let result = self.disk.borrow_mut().handle(request);
+            let result = self.lasting.disk.borrow_mut().handle(request);
             self.handle(Input::Disk(token, result));
         }
     }
@@ -276,6 +314,12 @@ impl Driver {
         let frames = async {
             // The client's end of the connection, however it came, is the end.
             while let Ok(frame) = read_frame(&mut reader).await {
+                if let Some(head) = Head::of(&frame) {
+                    self.lasting.interferences.passed(head.api).await;
+                    if !self.meet(head, &outbox) {
+                        return;
+                    }
+                }
                 self.handle(Input::Frame(id, frame));
             }
         };
@@ -299,13 +343,29 @@ impl Driver {
 }
 
 impl Outbox {
+    fn answer(&self, segments: Vec<Bytes>) {
+        let instead = self.instead.get().filter(|(request, _)| *request == correlation_of(&segments));
+        if let Some((_, instead)) = instead {
+            self.end(instead);
+        } else if self.end.get().is_none() {
+            self.replies.borrow_mut().extend(segments);
+            self.changed.notify_one();
+        }
+    }
+
+    /// After what is to be written already.
+    fn end(&self, how: Instead) {
+        self.end.set(Some(how));
+        self.changed.notify_one();
+    }
+
     /// The next bytes to write; `None` when the connection is to be closed.
     async fn next(&self) -> Option<Bytes> {
         loop {
             if let Some(bytes) = self.replies.borrow_mut().pop_front() {
                 return Some(bytes);
             }
-            if *self.closed.borrow() {
+            if self.end.get() == Some(Instead::Close) {
                 return None;
             }
             self.changed.notified().await;

@@ -6,18 +6,20 @@ use bytes::Bytes;
 use ottla::{Client, ClientBuilder, Producer, Record};
 use ottla_broker::{
     ClusterConfig, Controller, Node, Recovered, Rng,
-    disk::{MemoryDisk, Tail},
+    disk::Tail,
     image::Image,
     io::{FileId, NodeId},
 };
-use ottla_protocol::{batch::batches, compression::Decompressor};
+use ottla_protocol::{Request, batch::batches, compression::Decompressor};
+use tokio::time::sleep;
 
 use crate::{
     World,
-    broker::{self, Directory, Driver, Machine},
+    broker::{self, Directory, Driver, Lasting, Machine},
     history::Logs,
+    interference::Interference,
     operator::create_topic,
-    world::Host,
+    world::{Host, Network},
 };
 
 /// Where brokers listen.
@@ -25,6 +27,12 @@ const PORT: u16 = 9092;
 
 /// The host that applications run on unless they say otherwise.
 const APP: &str = "app";
+
+/// The host of the controller.
+const CONTROLLER: &str = "controller";
+
+/// How much faster the cluster lives while clients sleep.
+const HASTE: u32 = 30;
 
 /// An embedded cluster. Its nodes are hosts named `broker-1`, `broker-2` …, and its controller is the host
 /// `controller`, which never fails. Cheap to clone.
@@ -42,7 +50,7 @@ struct Inner {
 struct NodeSlot {
     id: NodeId,
     host: Host,
-    disk: Rc<RefCell<MemoryDisk>>,
+    lasting: Lasting,
     driver: RefCell<Rc<Driver>>,
 }
 
@@ -74,7 +82,7 @@ impl World {
 
 impl Cluster {
     fn start(world: &World, config: Arc<ClusterConfig>) -> io::Result<Self> {
-        let controller_host = world.host("controller");
+        let controller_host = world.host(CONTROLLER);
         let hosts: Vec<(NodeId, Host)> =
             config.nodes.iter().map(|node| (node.id, world.host(&node.host))).collect();
         let nodes = hosts.iter().map(|(id, host)| (*id, host.id)).collect();
@@ -84,12 +92,13 @@ impl Cluster {
         let controller = Controller::new(Arc::clone(&config), None, random).map_err(io::Error::other)?;
         let machine = Machine::Controller(Box::new(controller));
         let to = Rc::clone(&directory);
-        let controller = broker::start(&controller_host, &world.shared, to, machine, Rc::default(), None)?;
+        let lasting = Lasting::default();
+        let controller = broker::start(&controller_host, &world.shared, to, machine, lasting, None)?;
 
         let nodes = hosts.into_iter().map(|(id, host)| {
-            let disk = Rc::default();
-            let driver = start_node(world, &config, &directory, &host, id, &disk)?;
-            Ok(NodeSlot { id, host, disk, driver: RefCell::new(driver) })
+            let lasting = Lasting::default();
+            let driver = start_node(world, &config, &directory, &host, id, &lasting)?;
+            Ok(NodeSlot { id, host, lasting, driver: RefCell::new(driver) })
         });
         let nodes = nodes.collect::<io::Result<_>>()?;
         Ok(Self(Rc::new(Inner { world: world.clone(), config, directory, controller, nodes })))
@@ -235,6 +244,20 @@ impl Cluster {
         (0..partitions).map(|partition| (partition, self.log(topic, partition))).collect()
     }
 
+    /// The machines of all clients are suspended while the cluster lives through `duration`: brokers' clocks, wall clocks
+    /// and [`Env::elapsed`](ottla::env::Env::elapsed) go on, and the clients' monotonic clock, and so their timers,
+    /// hardly moves. Freeze the hosts whose processes must not run meanwhile; what runs on others runs in slow motion.
+    pub async fn while_clients_sleep(&self, duration: Duration) {
+        let step = Duration::from_millis(10);
+        let end = self.0.world.shared.clients_slept() + duration;
+        while self.0.world.shared.clients_slept() < end {
+            sleep(step).await;
+            self.0.world.shared.let_clients_sleep(step * (HASTE - 1));
+            self.0.controller.look_at_clock();
+            self.0.nodes.iter().for_each(|node| node.driver.borrow().look_at_clock());
+        }
+    }
+
     /// Waits until all brokers run, every partition of a topic has a leader, and all its replicas are in sync.
     pub async fn healed(&self, topic: &str) {
         let healthy = || {
@@ -301,7 +324,46 @@ impl Broker {
     /// The machine loses power: of each file's unsynced tail remains what `tail` says. Nobody is told.
     pub fn lose_power(&self, tail: Tail) {
         self.host().lose_power();
-        self.slot().disk.borrow_mut().crash(tail);
+        self.slot().lasting.disk.borrow_mut().crash(tail);
+    }
+
+    /// The next `times` requests of that kind go wrong.
+    pub fn interfere<R: Request>(&self, how: Interference, times: u32) {
+        self.slot().lasting.interferences.add(R::API_KEY, how, times);
+    }
+
+    /// From now on requests of that kind, and whatever follows them on their connections, wait until
+    /// [`Broker::release`]. Held for each of them separately, so that one lane of a client can be slower than others.
+    pub fn hold<R: Request>(&self) {
+        self.slot().lasting.interferences.hold(R::API_KEY);
+    }
+
+    /// What was held goes on, in the order in which it came.
+    pub fn release<R: Request>(&self) {
+        self.slot().lasting.interferences.release(R::API_KEY);
+    }
+
+    /// Cuts the broker off from its peers and from the controller. Clients reach it as before.
+    pub fn cut_off_from_peers(&self) {
+        self.for_each_peer(|network, peer| {
+            network.block(self.host(), peer);
+            network.block(peer, self.host());
+        });
+    }
+
+    /// Takes [`Broker::cut_off_from_peers`] back.
+    pub fn reach_peers(&self) {
+        self.for_each_peer(|network, peer| {
+            network.unblock(self.host(), peer);
+            network.unblock(peer, self.host());
+        });
+    }
+
+    fn for_each_peer(&self, act: impl Fn(&Network<'_>, &Host)) {
+        let Inner { world, nodes, .. } = &*self.cluster.0;
+        let network = world.network();
+        nodes.iter().filter(|node| node.id != self.id()).for_each(|node| act(&network, &node.host));
+        act(&network, &world.host(CONTROLLER));
     }
 
     /// Starts the broker again after a crash: it recovers what its disk holds.
@@ -313,7 +375,7 @@ impl Broker {
         let Inner { world, config, directory, .. } = &*self.cluster.0;
         let slot = self.slot();
         slot.host.start();
-        match start_node(world, config, directory, &slot.host, slot.id, &slot.disk) {
+        match start_node(world, config, directory, &slot.host, slot.id, &slot.lasting) {
             Ok(driver) => *slot.driver.borrow_mut() = driver,
             Err(error) => panic!("broker {} does not start: {error}", self.id()),
         }
@@ -329,7 +391,8 @@ impl Broker {
             panic!("there is no topic {topic}");
         };
         let file = FileId::Log(id, partition);
-        let bytes = Bytes::copy_from_slice(self.slot().disk.borrow().contents(&file).unwrap_or_default());
+        let bytes =
+            Bytes::copy_from_slice(self.slot().lasting.disk.borrow().contents(&file).unwrap_or_default());
         match read_log(bytes) {
             Ok(log) => log,
             Err(error) => panic!("partition {partition} of {topic} on broker {}: {error}", self.id()),
@@ -343,13 +406,13 @@ fn start_node(
     directory: &Rc<Directory>,
     host: &Host,
     id: NodeId,
-    disk: &Rc<RefCell<MemoryDisk>>,
+    lasting: &Lasting,
 ) -> io::Result<Rc<Driver>> {
-    let recovered = Recovered::read(&mut *disk.borrow_mut())?;
+    let recovered = Recovered::read(&mut *lasting.disk.borrow_mut())?;
     let random = Rng::seeded(world.shared.random(host.id));
     let node = Node::new(id, Arc::clone(config), recovered, random);
     let machine = Machine::Node(Box::new(node));
-    broker::start(host, &world.shared, Rc::clone(directory), machine, Rc::clone(disk), Some(PORT))
+    broker::start(host, &world.shared, Rc::clone(directory), machine, lasting.clone(), Some(PORT))
 }
 
 /// A record in a broker's log.

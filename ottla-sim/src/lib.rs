@@ -69,6 +69,7 @@ mod env;
 mod failure;
 mod gate;
 pub mod history;
+mod interference;
 pub mod kit;
 mod names;
 pub mod net;
@@ -79,6 +80,7 @@ mod world;
 pub use self::{
     cluster::{Broker, Cluster, Logged},
     env::SimEnv,
+    interference::Interference,
     kit::Sim,
     net::Conditions,
     operator::Wire,

@@ -52,6 +52,8 @@ struct State {
     trace: Trace,
     spawned: Vec<NewSendTask>,
     failure: Option<Failure>,
+    /// How far the world's clock is ahead of the monotonic clock of clients, which tokio has.
+    clients_slept: Duration,
 }
 
 /// What a world's hosts share. `Send`, as the client's seam demands, though only one thread ever uses it.
@@ -73,6 +75,7 @@ impl Shared {
             trace,
             spawned: Vec::new(),
             failure: None,
+            clients_slept: Duration::ZERO,
             random,
         };
         Self { started: Instant::now(), ready: Arc::default(), state: Mutex::new(state) }
@@ -85,6 +88,15 @@ impl Shared {
 
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// How long machines of clients were suspended so far.
+    pub(crate) fn clients_slept(&self) -> Duration {
+        self.lock().clients_slept
+    }
+
+    pub(crate) fn let_clients_sleep(&self, duration: Duration) {
+        self.lock().clients_slept += duration;
     }
 
     /// Does something with the network, and wakes whom it concerns when the lock is free again.
