@@ -18,6 +18,9 @@
 //! and everything that is left is numbered anew from 0, but only once nothing is in doubt: a batch that was written
 //! under the old epoch would not be recognised under the new one.
 
+mod send;
+mod settle;
+
 use std::{
     collections::VecDeque,
     mem,
@@ -28,9 +31,8 @@ use ottla_protocol::batch::{AppendError, BatchBuilder, RecordHeader, SealedBatch
 
 use super::{
     in_flight::{Leader, Window},
-    outcome::{Attempt, Doubt, Fate, Verdict, classify},
+    outcome::{Doubt, Fate},
     sequence::{ProducerIdentity, Sequences, Stamp},
-    split::split,
 };
 use crate::backoff::BackoffPolicy;
 
@@ -403,297 +405,6 @@ impl<C: Completion> PartitionQueue<C> {
     }
 }
 
-/// Batches go out.
-impl<C: Completion> PartitionQueue<C> {
-    /// What to do next. `broker_idle`: no request with batches is on its way to the leader. `room`: bytes that the
-    /// request can take.
-    pub fn next(&mut self, now: Instant, broker_idle: bool, room: usize) -> Next {
-        if let Some((ticket, builder)) = self.compress_ahead() {
-            return Next::Compress(ticket, builder);
-        }
-        if self.is_empty() {
-            return Next::Empty;
-        }
-        let Some(leader) = self.leader else { return Next::NoLeader };
-        if let Some(retry_at) = self.retry_at.filter(|at| *at > now) {
-            return Next::BackOff(retry_at);
-        }
-        if self.sequences.raise_wanted() {
-            if self.window.in_flight() > 0 {
-                return Next::Waiting;
-            }
-            if let Some(due) = self.to_be_found_out(leader) {
-                return self.send(due, leader, room);
-            }
-            self.raise();
-        }
-        if self.settings.idempotent && self.sequences.identity().is_none() {
-            return Next::NeedsIdentity;
-        }
-        match self.batches.iter().position(|batch| !batch.is_in_flight()) {
-            Some(due) => self.send(due, leader, room),
-            None => self.next_of_open(now, broker_idle, leader, room),
-        }
-    }
-
-    /// The batch whose fate has to be known before the epoch can be raised.
-    fn to_be_found_out(&self, leader: Leader) -> Option<usize> {
-        let doubtful = self.batches.iter().position(|batch| batch.in_doubt)?;
-        // A leader without state for the producer would accept the doubtful batch in front of those before it.
-        let known = self.window.is_established(self.sequences.identity(), leader);
-        Some(if known { doubtful } else { 0 })
-    }
-
-    fn raise(&mut self) {
-        self.sequences.raise();
-        self.gap_in_doubt = false;
-        for batch in &mut self.batches {
-            batch.stamp = None;
-            batch.stamped = false;
-        }
-    }
-
-    fn send(&mut self, at: usize, leader: Leader, room: usize) -> Next {
-        let identity = self.sequences.identity();
-        let batch = &self.batches[at];
-        let State::Ready(sealed) = &batch.state else { return Next::Waiting };
-        let alone = batch.attempts > 0;
-        if (alone && self.window.in_flight() > 0) || !self.window.has_room(identity, leader) {
-            return Next::Waiting;
-        }
-        if sealed.size() > room {
-            return Next::NoRoom;
-        }
-        let batch = &mut self.batches[at];
-        let State::Ready(sealed) = mem::replace(&mut batch.state, State::InFlight(leader)) else {
-            unreachable!("looked at some lines above");
-        };
-        if self.settings.idempotent && batch.stamp.is_none() {
-            batch.stamp = self.sequences.assign(batch.count);
-        }
-        let stamp = (!batch.stamped).then_some(batch.stamp);
-        batch.stamped = true;
-        batch.attempts += 1;
-        self.window.sent();
-        Next::Send(Outgoing { ticket: batch.ticket, batch: sealed, stamp })
-    }
-
-    /// Closes the open batch if it is due and can go.
-    fn next_of_open(&mut self, now: Instant, broker_idle: bool, leader: Leader, room: usize) -> Next {
-        let Some(open) = self.filled() else {
-            return if self.batches.is_empty() { Next::Empty } else { Next::Waiting };
-        };
-        if !self.window.has_room(self.sequences.identity(), leader) {
-            return Next::Waiting;
-        }
-        let idle = broker_idle && self.window.in_flight() == 0;
-        let linger_until = open.created + self.settings.linger;
-        if !idle && !open.hurried && now < linger_until {
-            return Next::Linger(linger_until);
-        }
-        if !self.settings.compressed && open.builder.size() > room {
-            return Next::NoRoom;
-        }
-        self.close();
-        match self.compress_ahead() {
-            Some((ticket, builder)) => Next::Compress(ticket, builder),
-            None => self.send(self.batches.len() - 1, leader, room),
-        }
-    }
-
-    /// The next batch for the codec. One at a time and one ahead: what waits uncompressed can be given up cheaply,
-    /// and the order is kept without looking.
-    fn compress_ahead(&mut self) -> Option<(Ticket, BatchBuilder)> {
-        let waiting = |batch: &Batch<C>| match batch.state {
-            State::Compressing => true,
-            State::Ready(_) => batch.attempts == 0,
-            State::Closed(_) | State::InFlight(_) => false,
-        };
-        if !self.settings.compressed || self.batches.iter().any(waiting) {
-            return None;
-        }
-        let batch = self.batches.iter_mut().find(|batch| matches!(batch.state, State::Closed(_)))?;
-        match mem::replace(&mut batch.state, State::Compressing) {
-            State::Closed(builder) => Some((batch.ticket, builder)),
-            _ => unreachable!("looked for a closed one a line above"),
-        }
-    }
-
-    /// The codec failed, and took the batch with it; whom to tell, unless it was given up meanwhile.
-    pub fn lost(&mut self, ticket: Ticket) -> Option<GivenUp<C>> {
-        let lost = |batch: &Batch<C>| batch.ticket == ticket && matches!(batch.state, State::Compressing);
-        let batch = self.batches.iter().position(lost).map(|at| self.remove(at))?;
-        self.abandoned(&batch);
-        Some(GivenUp { fate: batch.fate(), facts: batch.facts(), to: batch.completion })
-    }
-
-    /// Takes back a batch from the codec; false if it was given up meanwhile.
-    pub fn compressed(&mut self, ticket: Ticket, sealed: SealedBatch) -> bool {
-        let batch = self.batches.iter_mut().find(|batch| batch.ticket == ticket);
-        match batch {
-            Some(batch) if matches!(batch.state, State::Compressing) => {
-                batch.state = State::Ready(sealed);
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Answers come back.
-impl<C: Completion> PartitionQueue<C> {
-    /// Takes back a batch with what came of it. `random` spreads the back-off.
-    pub fn settle(
-        &mut self,
-        ticket: Ticket,
-        batch: SealedBatch,
-        attempt: Attempt,
-        now: Instant,
-        random: u64,
-    ) -> Settled<C> {
-        let Some(at) = self.batches.iter().position(|batch| batch.ticket == ticket) else {
-            return Settled::Unknown;
-        };
-        let State::InFlight(sent_to) = self.batches[at].state else { return Settled::Unknown };
-        let identity = self.batches[at].identity();
-        self.window.answered();
-        let verdict = classify(attempt);
-        if verdict != Verdict::UnknownTopic {
-            self.unknown_since = None;
-        }
-        match verdict {
-            Verdict::Written { base_offset } => {
-                self.window.establish(identity, sent_to);
-                let batch = self.remove(at);
-                Settled::Written { base_offset, facts: batch.facts(), completion: batch.completion }
-            }
-            Verdict::Again { doubt, refresh } => self.again(at, batch, doubt, refresh, now, random),
-            Verdict::UnknownTopic => {
-                // What others were told before this batch came takes nothing of its time.
-                let since = (*self.unknown_since.get_or_insert(now)).max(self.batches[at].created);
-                if now.saturating_duration_since(since) < self.settings.unknown_topic_grace {
-                    self.again(at, batch, Doubt::Kept, true, now, random)
-                } else {
-                    self.failed(at, Doubt::Kept)
-                }
-            }
-            Verdict::OutOfSequence { doubt, leader_has_state } => {
-                if leader_has_state {
-                    self.window.establish(identity, sent_to);
-                }
-                // Behind an unwritten batch it had to come. In front, either the batch before was given up, or the
-                // leader lost what it acknowledged; then the same might happen again at once.
-                let expected = at > 0 || self.sequences.raise_wanted();
-                if !expected {
-                    self.sequences.want_raise();
-                    self.back_off(now, random);
-                }
-                if self.gap_in_doubt && self.batches[at].in_doubt {
-                    return self.failed(at, Doubt::Kept);
-                }
-                self.batches[at].state = State::Ready(batch);
-                self.batches[at].doubt(doubt);
-                self.unless_pointless(at, false)
-            }
-            Verdict::TooLarge => self.too_large(at, batch),
-            Verdict::Rejected { doubt } => self.failed(at, doubt),
-        }
-    }
-
-    fn failed(&mut self, at: usize, doubt: Doubt) -> Settled<C> {
-        let mut batch = self.remove(at);
-        batch.doubt(doubt);
-        self.abandoned(&batch);
-        let fate = if batch.in_doubt { Fate::PossiblyWritten } else { Fate::NotWritten };
-        Settled::Failed(GivenUp { fate, facts: batch.facts(), to: batch.completion })
-    }
-
-    fn again(
-        &mut self,
-        at: usize,
-        sealed: SealedBatch,
-        doubt: Doubt,
-        refresh: bool,
-        now: Instant,
-        random: u64,
-    ) -> Settled<C> {
-        self.batches[at].state = State::Ready(sealed);
-        self.batches[at].doubt(doubt);
-        // Those behind the first fail with it: they are no reason to wait longer.
-        if at == 0 {
-            self.back_off(now, random);
-        }
-        self.unless_pointless(at, refresh)
-    }
-
-    /// Once the caller was told, a batch is only sent again to find out what became of it.
-    fn unless_pointless(&mut self, at: usize, refresh: bool) -> Settled<C> {
-        let batch = &self.batches[at];
-        let tells_something = batch.in_doubt && self.settings.idempotent;
-        if batch.reported && !tells_something {
-            self.failed(at, Doubt::Kept)
-        } else {
-            Settled::Again { refresh }
-        }
-    }
-
-    fn back_off(&mut self, now: Instant, random: u64) {
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + self.settings.backoff.delay(self.failures, random));
-    }
-
-    /// Splits a batch that was definitely not written. What may have been written under its sequences cannot be sent
-    /// in other pieces: the broker would not recognise them.
-    fn too_large(&mut self, at: usize, sealed: SealedBatch) -> Settled<C> {
-        let batch = &self.batches[at];
-        let half = batch.count / 2;
-        if batch.count < 2 || batch.in_doubt || batch.reported {
-            return self.failed(at, Doubt::Kept);
-        }
-        // The later ones need not learn it the same way.
-        self.settings.batch_size =
-            self.settings.batch_size.min((sealed.size() / 2).max(BatchBuilder::OVERHEAD));
-        let Ok((first, rest)) = split(&sealed, half) else { return self.failed(at, Doubt::Kept) };
-        let whole = self.remove(at);
-        let (told_first, told_rest) = whole.completion.split(half);
-        let halves = [(first, 0, told_first), (rest, half, told_rest)];
-        for (offset, (sealed, skip, completion)) in halves.into_iter().enumerate() {
-            let ticket = self.new_ticket();
-            let half = Batch {
-                ticket,
-                count: sealed.count(),
-                state: State::Ready(sealed),
-                created: whole.created,
-                stamp: whole.stamp.map(|stamp| stamp.skip(skip)),
-                stamped: false,
-                attempts: whole.attempts,
-                in_doubt: false,
-                reported: false,
-                completion,
-            };
-            self.batches.insert(at + offset, half);
-        }
-        Settled::Again { refresh: false }
-    }
-
-    fn remove(&mut self, at: usize) -> Batch<C> {
-        // The next one in front has not failed yet.
-        if at == 0 {
-            self.failures = 0;
-            self.retry_at = None;
-        }
-        self.batches.remove(at).expect("callers found the batch at this position")
-    }
-
-    /// A batch leaves without having been acknowledged.
-    fn abandoned(&mut self, batch: &Batch<C>) {
-        if batch.stamp.is_some() {
-            self.sequences.want_raise();
-            self.gap_in_doubt |= batch.in_doubt;
-        }
-    }
-}
-
 /// Things change around the partition.
 impl<C: Completion> PartitionQueue<C> {
     /// Who leads the partition.
@@ -788,5 +499,22 @@ impl<C: Completion> PartitionQueue<C> {
             told.push(open.given_up(&mut tell));
         }
         told
+    }
+
+    fn remove(&mut self, at: usize) -> Batch<C> {
+        // The next one in front has not failed yet.
+        if at == 0 {
+            self.failures = 0;
+            self.retry_at = None;
+        }
+        self.batches.remove(at).expect("callers found the batch at this position")
+    }
+
+    /// A batch leaves without having been acknowledged.
+    fn abandoned(&mut self, batch: &Batch<C>) {
+        if batch.stamp.is_some() {
+            self.sequences.want_raise();
+            self.gap_in_doubt |= batch.in_doubt;
+        }
     }
 }
