@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod connection;
 pub mod fetch;
+pub mod group;
 pub mod metadata;
 pub mod produce;
 pub mod versions;

@@ -1,0 +1,162 @@
+//! Until when this member is certainly still the owner of what it was assigned.
+//!
+//! ```text
+//!   sent(last heartbeat answered NONE or REBALANCE_IN_PROGRESS) + session timeout
+//!   sent(last heartbeat answered NONE)                          + rebalance timeout      the earliest of them:
+//!   sent(last acknowledged commit)                              + 2 × session timeout    the lease ends there
+//! ```
+//!
+//! Each term is shortened by its margin, and is counted from the moment *before* the request was written, on a clock that
+//! counts suspend: the coordinator started its own timer when the request reached it, which was later.
+//!
+//! * The first term is the session timer, which every heartbeat from a known member of the right generation restarts.
+//! * The second is the rebalance timer: when it fires, a dynamic member that has not joined again is removed, although its
+//!   heartbeats, answered REBALANCE_IN_PROGRESS, kept its session alive. A heartbeat answered NONE says that no such timer
+//!   ran when it arrived, so that any that runs by now was started later.
+//! * The third is for a coordinator that was cut off from its peers: heartbeats write nothing, so that it goes on answering
+//!   them while another coordinator has taken over and has expired the member. It cannot acknowledge a commit, since it
+//!   cannot replicate one. Hence the first record of an assignment waits for a commit, and an idle member repeats one
+//!   once per session.
+//!
+//! Nothing else extends the first two terms. JoinGroup and SyncGroup prove nothing about partitions that are kept
+//! through a rebalance, and a commit restarts the session timer only in a group of type *classic*, which a member cannot
+//! know (a group may be converted, KIP-848).
+//!
+//! Two assumptions remain: clocks differ by less than a tenth, and no two living processes use one `group.instance.id`
+//! (the second takes the place of the first at once, and no timer tells the first).
+
+use std::time::Duration;
+
+/// What is known of the coordinator's timers. Times are readings of a clock that counts suspend.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    session: Duration,
+    rebalance: Duration,
+    /// Sending time of the last heartbeat that restarted the session timer.
+    alive: Option<Duration>,
+    /// Sending time of the last heartbeat that found the group at rest.
+    at_rest: Option<Duration>,
+    /// Sending time of the last commit that was acknowledged.
+    written: Option<Duration>,
+}
+
+impl Lease {
+    /// No lease yet.
+    #[must_use]
+    pub fn new(session_timeout: Duration, rebalance_timeout: Duration) -> Self {
+        Self {
+            session: session_timeout,
+            rebalance: rebalance_timeout,
+            alive: None,
+            at_rest: None,
+            written: None,
+        }
+    }
+
+    /// A heartbeat of this membership, sent at `sent`, restarted the session timer. `at_rest`: it was answered NONE, and
+    /// asked for a generation of which this member has its assignment.
+    pub fn on_heartbeat(&mut self, sent: Duration, at_rest: bool) {
+        self.alive = self.alive.max(Some(sent));
+        if at_rest {
+            self.at_rest = self.at_rest.max(Some(sent));
+        }
+    }
+
+    /// A commit of this membership, sent at `sent`, was acknowledged.
+    pub fn on_write(&mut self, sent: Duration) {
+        self.written = self.written.max(Some(sent));
+    }
+
+    /// The membership is over: nothing of it counts for the next one.
+    pub fn end(&mut self) {
+        (self.alive, self.at_rest, self.written) = (None, None, None);
+    }
+
+    /// Until when records may be handed out; `None`: not at all.
+    #[must_use]
+    pub fn until(&self) -> Option<Duration> {
+        let alive = self.alive? + without_margin(self.session);
+        let at_rest = self.until_rebalanced()?;
+        let written = self.written? + without_margin(self.session.saturating_mul(2));
+        Some(alive.min(at_rest).min(written))
+    }
+
+    /// Until when a rebalance that is running now cannot have gone on without this member.
+    pub(super) fn until_rebalanced(&self) -> Option<Duration> {
+        Some(self.at_rest? + without_margin(self.rebalance))
+    }
+}
+
+/// A coordinator's timeout as it may be relied on: a tenth less for clocks that differ, and at least a second for what
+/// lies between looking at the lease and handing out.
+pub(super) fn without_margin(timeout: Duration) -> Duration {
+    timeout.saturating_sub((timeout / 10).max(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: Duration = s(45);
+    const REBALANCE: Duration = s(60);
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// What happened, with the sending time in seconds.
+    enum Told {
+        AtRest(u64),
+        Rebalancing(u64),
+        Written(u64),
+        End,
+    }
+    use Told::{AtRest, End, Rebalancing, Written};
+
+    fn until(told: &[Told]) -> Option<f64> {
+        let mut lease = Lease::new(SESSION, REBALANCE);
+        for told in told {
+            match told {
+                AtRest(sent) => lease.on_heartbeat(s(*sent), true),
+                Rebalancing(sent) => lease.on_heartbeat(s(*sent), false),
+                Written(sent) => lease.on_write(s(*sent)),
+                End => lease.end(),
+            }
+        }
+        lease.until().map(|until| until.as_secs_f64())
+    }
+
+    #[test]
+    fn the_earliest_of_the_three_terms_ends_the_lease() {
+        assert_eq!(until(&[AtRest(100), Written(100)]), Some(100.0 + 40.5), "session");
+        assert_eq!(until(&[AtRest(100), Rebalancing(130), Written(130)]), Some(100.0 + 54.0), "rebalance");
+        assert_eq!(until(&[Written(100), AtRest(170)]), Some(100.0 + 81.0), "no write for two sessions");
+    }
+
+    #[test]
+    fn every_term_is_needed() {
+        assert_eq!(until(&[]), None);
+        assert_eq!(until(&[AtRest(1)]), None, "nothing was written yet");
+        assert_eq!(until(&[Written(1)]), None, "no heartbeat was answered yet");
+        assert_eq!(until(&[Rebalancing(1), Written(1)]), None, "the rebalance may be over");
+    }
+
+    #[test]
+    fn an_answer_that_overtook_another_takes_nothing_back() {
+        assert_eq!(until(&[AtRest(110), AtRest(100), Written(110), Written(90)]), Some(110.0 + 40.5));
+    }
+
+    #[test]
+    fn a_membership_that_ended_leaves_nothing_to_the_next() {
+        assert_eq!(until(&[AtRest(100), Written(100), End]), None);
+        assert_eq!(until(&[AtRest(100), Written(100), End, AtRest(101)]), None);
+        assert_eq!(until(&[AtRest(100), End, AtRest(101), Written(102)]), Some(101.0 + 40.5));
+    }
+
+    #[test]
+    fn the_margin_is_a_tenth_and_at_least_a_second() {
+        assert_eq!(without_margin(s(60)), s(54));
+        assert_eq!(without_margin(s(6)), s(5));
+        assert_eq!(without_margin(Duration::from_millis(300)), Duration::ZERO);
+    }
+}

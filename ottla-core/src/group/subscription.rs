@@ -1,0 +1,1 @@
+//! What members tell each other: subscriptions to the leader, assignments from it (`ConsumerProtocol`).
