@@ -74,6 +74,16 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// The coordinator of a group was found, and it is not the broker that it was before.
+    #[non_exhaustive]
+    CoordinatorChanged {
+        /// The group.
+        group: Arc<str>,
+        /// The id of the broker that was it before; none the first time.
+        from: Option<i32>,
+        /// The id of the broker that is it now.
+        to: i32,
+    },
     /// The fate of a batch of records is known.
     #[non_exhaustive]
     BatchProduced {
@@ -154,6 +164,7 @@ impl Event {
             Self::Throttled { .. } => "broker.throttled",
             Self::MetadataRefreshed { .. } => "metadata.refreshed",
             Self::MetadataFailed { .. } => "metadata.failed",
+            Self::CoordinatorChanged { .. } => "group.coordinator_changed",
             Self::BatchProduced { .. } => "produce.batch",
             Self::BatchFailed { .. } => "produce.batch_failed",
             Self::Fetched { .. } => "fetch.response",
@@ -186,6 +197,9 @@ impl Event {
             }
             Self::MetadataFailed { error } => {
                 tracing::warn!(target: "ottla", event, error = format_args!("{error:#}"), "no broker answers")
+            }
+            Self::CoordinatorChanged { group, from, to } => {
+                tracing::info!(target: "ottla", event, %group, from, to, "coordinator found");
             }
             Self::BatchProduced { topic_partition, records, bytes, attempts, elapsed, offset } => {
                 tracing::trace!(target: "ottla", event, %topic_partition, records, bytes, attempts, ?elapsed, offset, "batch written");
