@@ -71,7 +71,6 @@ mod gate;
 pub mod history;
 mod interference;
 pub mod kit;
-mod logged;
 mod names;
 pub mod net;
 mod operator;
@@ -79,11 +78,10 @@ mod trace;
 mod world;
 
 pub use self::{
-    cluster::{Broker, Cluster},
+    cluster::{Broker, Cluster, Logged},
     env::SimEnv,
     interference::Interference,
     kit::Sim,
-    logged::Logged,
     net::Conditions,
     operator::Wire,
     world::{Host, Network, Running, World},

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
@@ -25,7 +26,7 @@ pub enum Event {
         node: i32,
         /// Host and port as the cluster (or the configuration) names them.
         address: Arc<str>,
-        /// What the connection is for: `control`, `produce`, `fetch` or `group`.
+        /// What the connection is for: `control`, `produce`, `fetch`, `heartbeat` or `group`.
         lane: &'static str,
     },
     /// A connection ended.
@@ -73,16 +74,6 @@ pub enum Event {
     MetadataFailed {
         /// Why.
         error: Error,
-    },
-    /// The coordinator of a group was found, and it is not the broker that it was before.
-    #[non_exhaustive]
-    CoordinatorChanged {
-        /// The group.
-        group: Arc<str>,
-        /// The id of the broker that was it before; none the first time.
-        from: Option<i32>,
-        /// The id of the broker that is it now.
-        to: i32,
     },
     /// The fate of a batch of records is known.
     #[non_exhaustive]
@@ -142,6 +133,121 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// A broker said which broker coordinates a group, and it is not the one that was known.
+    #[non_exhaustive]
+    CoordinatorChanged {
+        /// The group.
+        group: Arc<str>,
+        /// The coordinator's id.
+        node: i32,
+    },
+    /// A consumer is a member of its group, of this generation.
+    #[non_exhaustive]
+    GroupJoined {
+        /// The group.
+        group: Arc<str>,
+        /// What the coordinator calls the member.
+        member: Arc<str>,
+        /// Counts the rebalances of the group.
+        generation: i32,
+        /// Whether it was this member that shared out the partitions.
+        leader: bool,
+    },
+    /// Partitions came, and are being read from here on.
+    #[non_exhaustive]
+    PartitionsAssigned {
+        /// The group.
+        group: Arc<str>,
+        /// The partitions that were not there before.
+        partitions: Arc<[TopicPartition]>,
+    },
+    /// Partitions went in good order: what was complete is committed.
+    #[non_exhaustive]
+    PartitionsRevoked {
+        /// The group.
+        group: Arc<str>,
+        /// The partitions.
+        partitions: Arc<[TopicPartition]>,
+    },
+    /// Partitions are gone together with the membership: another consumer may have them.
+    #[non_exhaustive]
+    PartitionsLost {
+        /// The group.
+        group: Arc<str>,
+        /// The partitions.
+        partitions: Arc<[TopicPartition]>,
+    },
+    /// The group has ended the membership; the consumer joins again.
+    #[non_exhaustive]
+    SessionLost {
+        /// The group.
+        group: Arc<str>,
+        /// How that became known.
+        cause: Error,
+    },
+    /// The group has not been heard of for so long that the membership may have ended: no record is handed out until
+    /// it is.
+    #[non_exhaustive]
+    LeaseEnded {
+        /// The group.
+        group: Arc<str>,
+    },
+    /// The group was heard of after [`Event::LeaseEnded`], and the membership has not ended: records flow again.
+    #[non_exhaustive]
+    LeaseRenewed {
+        /// The group.
+        group: Arc<str>,
+        /// For how long no record could be handed out.
+        after: Duration,
+    },
+    /// A heartbeat had no answer.
+    #[non_exhaustive]
+    HeartbeatFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        error: Error,
+    },
+    /// A group has what was complete.
+    #[non_exhaustive]
+    OffsetsCommitted {
+        /// The group.
+        group: Arc<str>,
+        /// Of how many partitions.
+        partitions: usize,
+    },
+    /// A commit failed; it is tried again unless the partitions are gone.
+    #[non_exhaustive]
+    CommitFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        error: Error,
+    },
+    /// A rebalance listener failed, panicked, or did not return in time.
+    #[non_exhaustive]
+    ListenerFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Which of its methods: `on_assigned`, `on_revoked` or `on_lost`.
+        method: &'static str,
+        /// How.
+        error: Error,
+    },
+    /// The group refuses the consumer for good.
+    #[non_exhaustive]
+    GroupFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        error: Error,
+    },
+    /// The consumer has left its group.
+    #[non_exhaustive]
+    GroupLeft {
+        /// The group.
+        group: Arc<str>,
+    },
     /// The reader of [`Events`] was too slow; that many events are missing here.
     #[non_exhaustive]
     Missed {
@@ -164,12 +270,25 @@ impl Event {
             Self::Throttled { .. } => "broker.throttled",
             Self::MetadataRefreshed { .. } => "metadata.refreshed",
             Self::MetadataFailed { .. } => "metadata.failed",
-            Self::CoordinatorChanged { .. } => "group.coordinator_changed",
             Self::BatchProduced { .. } => "produce.batch",
             Self::BatchFailed { .. } => "produce.batch_failed",
             Self::Fetched { .. } => "fetch.response",
             Self::PositionReset { .. } => "consumer.position_reset",
             Self::PartitionHeld { .. } => "consumer.partition_held",
+            Self::CoordinatorChanged { .. } => "group.coordinator_changed",
+            Self::GroupJoined { .. } => "group.joined",
+            Self::PartitionsAssigned { .. } => "group.partitions_assigned",
+            Self::PartitionsRevoked { .. } => "group.partitions_revoked",
+            Self::PartitionsLost { .. } => "group.partitions_lost",
+            Self::SessionLost { .. } => "group.session_lost",
+            Self::LeaseEnded { .. } => "group.lease_ended",
+            Self::LeaseRenewed { .. } => "group.lease_renewed",
+            Self::HeartbeatFailed { .. } => "group.heartbeat_failed",
+            Self::OffsetsCommitted { .. } => "group.committed",
+            Self::CommitFailed { .. } => "group.commit_failed",
+            Self::ListenerFailed { .. } => "group.listener_failed",
+            Self::GroupFailed { .. } => "group.failed",
+            Self::GroupLeft { .. } => "group.left",
             Self::Missed { .. } => "events.missed",
             Self::ClientClosed => "client.closed",
         }
@@ -198,9 +317,6 @@ impl Event {
             Self::MetadataFailed { error } => {
                 tracing::warn!(target: "ottla", event, error = format_args!("{error:#}"), "no broker answers")
             }
-            Self::CoordinatorChanged { group, from, to } => {
-                tracing::info!(target: "ottla", event, %group, from, to, "coordinator found");
-            }
             Self::BatchProduced { topic_partition, records, bytes, attempts, elapsed, offset } => {
                 tracing::trace!(target: "ottla", event, %topic_partition, records, bytes, attempts, ?elapsed, offset, "batch written");
             }
@@ -219,7 +335,69 @@ impl Event {
             // It exists only in a reader's queue.
             Self::Missed { .. } => {}
             Self::ClientClosed => tracing::debug!(target: "ottla", event, "client closed"),
+            group => group.trace_group(),
         }
+    }
+
+    /// [`Self::trace`] for what happens in groups.
+    fn trace_group(&self) {
+        let event = self.name();
+        match self {
+            Self::CoordinatorChanged { group, node } => {
+                tracing::info!(target: "ottla", event, %group, node, "coordinator found");
+            }
+            Self::GroupJoined { group, member, generation, leader } => {
+                tracing::info!(target: "ottla", event, %group, %member, generation, leader, "joined");
+            }
+            Self::PartitionsAssigned { group, partitions } => {
+                tracing::info!(target: "ottla", event, %group, partitions = %List(partitions), "partitions assigned");
+            }
+            Self::PartitionsRevoked { group, partitions } => {
+                tracing::info!(target: "ottla", event, %group, partitions = %List(partitions), "partitions revoked");
+            }
+            Self::PartitionsLost { group, partitions } => {
+                tracing::warn!(target: "ottla", event, %group, partitions = %List(partitions), "partitions lost");
+            }
+            Self::SessionLost { group, cause } => {
+                tracing::warn!(target: "ottla", event, %group, cause = format_args!("{cause:#}"), "session lost");
+            }
+            Self::LeaseEnded { group } => {
+                tracing::warn!(target: "ottla", event, %group, "lease ended: no record is handed out");
+            }
+            Self::LeaseRenewed { group, after } => {
+                tracing::info!(target: "ottla", event, %group, ?after, "lease renewed");
+            }
+            Self::HeartbeatFailed { group, error } => {
+                tracing::info!(target: "ottla", event, %group, error = format_args!("{error:#}"), "heartbeat failed");
+            }
+            Self::OffsetsCommitted { group, partitions } => {
+                tracing::debug!(target: "ottla", event, %group, partitions, "committed");
+            }
+            Self::CommitFailed { group, error } => {
+                tracing::warn!(target: "ottla", event, %group, error = format_args!("{error:#}"), "commit failed");
+            }
+            Self::ListenerFailed { group, method, error } => {
+                tracing::warn!(target: "ottla", event, %group, method, error = format_args!("{error:#}"), "rebalance listener failed");
+            }
+            Self::GroupFailed { group, error } => {
+                tracing::error!(target: "ottla", event, %group, error = format_args!("{error:#}"), "the group refuses the consumer");
+            }
+            Self::GroupLeft { group } => tracing::info!(target: "ottla", event, %group, "left"),
+            _ => {}
+        }
+    }
+}
+
+/// Partitions in a log line.
+struct List<'a>(&'a [TopicPartition]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, partition) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{partition}")?;
+        }
+        Ok(())
     }
 }
 

@@ -4,8 +4,6 @@ pub mod admin;
 mod client;
 pub mod config;
 mod consumer;
-#[allow(dead_code, reason = "what uses it lands next")]
-mod coordinator;
 pub mod env;
 mod error;
 pub mod event;
@@ -25,8 +23,9 @@ pub use self::{
     client::{Client, ClientBuilder},
     config::{ClientConfig, ConfigProblem, Properties},
     consumer::{
-        Batch, BatchIter, Consumer, ConsumerBuilder, ConsumerRecord, IsolationLevel, OffsetAndTimestamp,
-        OffsetSpec, Pause, PauseHandle, ReceivedRecord, RecordStream, Reset, Trouble,
+        Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
+        ConsumerRecord, IsolationLevel, Lease, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, Pause,
+        PauseHandle, Rebalance, RebalanceListener, ReceivedRecord, RecordStream, Reset, Trouble,
     },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},
@@ -51,6 +50,7 @@ const _: () = {
     handle::<Client>();
     handle::<ClientBuilder>();
     handle::<Admin>();
+    handle::<Assignment>();
     handle::<Consumer>();
     handle::<Producer>();
     handle::<TopicProducer>();

@@ -281,7 +281,7 @@ impl MetadataCache {
 }
 
 impl BrokerAddress {
-    pub(crate) fn is_usable(&self) -> bool {
+    fn is_usable(&self) -> bool {
         self.id >= 0 && self.port > 0 && !self.host.is_empty()
     }
 }

@@ -2,10 +2,17 @@
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use ottla_core::fetch::{FetchSettings, IsolationLevel, Reset};
+use ottla_core::{
+    fetch::{FetchSettings, IsolationLevel, Reset},
+    group::Assignor,
+};
 use ottla_protocol::Str;
 
-use super::{Consumer, inner::Inner};
+use super::{
+    Consumer, RebalanceListener,
+    group::{GroupCode, GroupConfig, assignors_to_text},
+    inner::Inner,
+};
 use crate::{
     Client, KIB, MIB, Result,
     client::Shared,
@@ -19,6 +26,7 @@ use crate::{
 pub struct ConsumerBuilder {
     shared: Arc<Shared>,
     settings: Settings,
+    group: GroupCode,
 }
 
 /// What a consumer was told.
@@ -26,6 +34,7 @@ pub struct ConsumerBuilder {
 pub(super) struct ConsumerConfig {
     pub(super) fetch: FetchSettings,
     pub(super) buffered_bytes: usize,
+    pub(super) group: Option<GroupConfig>,
 }
 
 const ONE_BYTE: i32 = 1;
@@ -35,7 +44,61 @@ impl ConsumerBuilder {
     pub(super) fn new(client: &Client) -> Self {
         let shared = Arc::clone(client.shared());
         let settings = shared.settings.clone();
-        Self { shared, settings }
+        Self { shared, settings, group: GroupCode::default() }
+    }
+
+    /// The group that the consumer is a member of once it [subscribes](Consumer::subscribe). None.
+    pub fn group(self, id: impl Into<String>) -> Self {
+        self.set("group.id", id)
+    }
+
+    /// A name of this member that outlives the process (KIP-345): whoever comes back with it within the session gets the
+    /// same partitions without a rebalance, and [`Consumer::close`] does not leave the group. No two live consumers of the
+    /// group may have the same. None.
+    pub fn group_instance_id(self, id: impl Into<String>) -> Self {
+        self.set("group.instance.id", id)
+    }
+
+    /// After how long without a heartbeat the group goes on without this member. At least 2 s, and within what the broker
+    /// allows (6 s to 30 min by default). 45 s.
+    ///
+    /// A broker that stands still for less than this, minus a margin of a second or a tenth, is not noticed by those who
+    /// process records.
+    pub fn session_timeout(self, timeout: Duration) -> Self {
+        self.set("session.timeout.ms", millis(timeout))
+    }
+
+    /// How often the group hears of this member; at most a third of the session. 3 s.
+    pub fn heartbeat_interval(self, interval: Duration) -> Self {
+        self.set("heartbeat.interval.ms", millis(interval))
+    }
+
+    /// How long the group waits for its members when partitions are moved: in this time a member hands back what it has
+    /// to give, and joins again. 60 s.
+    ///
+    /// In a file it is `rebalance.timeout.ms`, or `max.poll.interval.ms`, which has this meaning in Java besides another
+    /// that it does not have here: how long records are processed does not end a membership.
+    pub fn rebalance_timeout(self, timeout: Duration) -> Self {
+        self.set("rebalance.timeout.ms", millis(timeout))
+    }
+
+    /// How the partitions of the group are shared out, the best first: the first that all members know counts.
+    /// [`Assignor::CooperativeSticky`].
+    ///
+    /// With both, as is Java's default, all partitions are given back in every rebalance: that is what the members have in
+    /// common. It is the way from one to the other without stopping the group (KIP-429).
+    ///
+    /// In a file it is `partition.assignment.strategy`, with Java's class names or librdkafka's short ones.
+    pub fn assignors(self, assignors: impl IntoIterator<Item = Assignor>) -> Self {
+        self.set("partition.assignment.strategy", assignors_to_text(assignors))
+    }
+
+    /// Where to begin in a partition of which the group has committed nothing. [`Reset::Error`]: the partition is held and
+    /// `poll` says so, since anything else skips or repeats records.
+    ///
+    /// In a file it is `auto.offset.reset`, as for [`on_out_of_range`](ConsumerBuilder::on_out_of_range).
+    pub fn on_missing_offset(self, reset: Reset) -> Self {
+        self.set("on.missing.offset", reset_to_text(reset))
     }
 
     /// What to do about a position that is not in the log, or not any more. [`Reset::Error`]: the partition is held and
@@ -44,7 +107,38 @@ impl ConsumerBuilder {
     /// In a file it is `auto.offset.reset`: `none`, `earliest`, `latest`, or `by_duration:` and an ISO 8601 duration as
     /// `PT1H30M` or `P7D` (KIP-1106).
     pub fn on_out_of_range(self, reset: Reset) -> Self {
-        self.set("auto.offset.reset", reset_to_text(reset))
+        self.set("on.out.of.range", reset_to_text(reset))
+    }
+
+    /// Whether records that are complete are committed by themselves: every
+    /// [`auto_commit_interval`](ConsumerBuilder::auto_commit_interval), when partitions go, and when the consumer is closed.
+    /// On. Off: by [`Consumer::commit`] and [`Consumer::commit_async`] only.
+    pub fn enable_auto_commit(self, enable: bool) -> Self {
+        self.set("enable.auto.commit", enable.to_string())
+    }
+
+    /// How long something complete waits for its commit. 1 s.
+    pub fn auto_commit_interval(self, interval: Duration) -> Self {
+        self.set("auto.commit.interval.ms", millis(interval))
+    }
+
+    /// How long records that were handed out have to become complete when their partition goes, or the consumer is
+    /// closed; less than the [`rebalance_timeout`](ConsumerBuilder::rebalance_timeout). 10 s.
+    pub fn drain_timeout(self, timeout: Duration) -> Self {
+        self.set("drain.timeout.ms", millis(timeout))
+    }
+
+    /// Who is told when partitions come and go. Nobody.
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
+        self.group.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Off: records are handed out also when the membership may have ended. To show what the lease is for.
+    #[doc(hidden)]
+    pub fn lease_gate(mut self, on: bool) -> Self {
+        self.group.lease_gate = on;
+        self
     }
 
     /// What to read of transactions. [`IsolationLevel::ReadUncommitted`].
@@ -83,12 +177,12 @@ impl ConsumerBuilder {
         self.set("max.buffered.bytes", bytes.to_string())
     }
 
-    /// The consumer. It reads nothing before [`Consumer::assign`].
+    /// The consumer. It reads nothing before [`Consumer::subscribe`] or [`Consumer::assign`].
     ///
     /// # Errors
     /// `Config` with every problem of the settings; `Closed` when the client is closed.
     pub fn build(self) -> Result<Consumer> {
-        let config = ConsumerConfig::read(&self.settings, &self.shared)?;
+        let config = ConsumerConfig::read(&self.settings, &self.group, &self.shared)?;
         Inner::start(self.shared, config).map(Consumer::new)
     }
 
@@ -99,8 +193,10 @@ impl ConsumerBuilder {
 }
 
 impl ConsumerConfig {
-    fn read(settings: &Settings, shared: &Shared) -> Result<Self> {
+    fn read(settings: &Settings, group: &GroupCode, shared: &Shared) -> Result<Self> {
         let mut reader = Reader::new(settings);
+        let file = reset(&mut reader, "auto.offset.reset", Reset::Error);
+        let on_missing_offset = reset(&mut reader, "on.missing.offset", file);
         let partition_bytes =
             reader.number("max.partition.fetch.bytes", 256 * KIB as i32, ONE_BYTE..=i32::MAX);
         let config = Self {
@@ -114,11 +210,12 @@ impl ConsumerConfig {
                     IsolationLevel::ReadUncommitted,
                     &ISOLATION_LEVELS,
                 ),
-                on_out_of_range: reset(&mut reader),
+                on_out_of_range: reset(&mut reader, "on.out.of.range", file),
                 backoff: shared.config.retry_backoff,
                 rack: shared.config.client_rack.as_deref().map(Str::from).unwrap_or_default(),
             },
             buffered_bytes: reader.number("max.buffered.bytes", 64 * MIB, 1..=usize::MAX),
+            group: GroupConfig::read(&mut reader, on_missing_offset, group),
         };
         reader.finish()?;
         Ok(config)
@@ -130,9 +227,9 @@ const ISOLATION_LEVELS: [(&str, IsolationLevel); 2] = [
     ("read_committed", IsolationLevel::ReadCommitted),
 ];
 
-fn reset(reader: &mut Reader<'_>) -> Reset {
+fn reset(reader: &mut Reader<'_>, key: &'static str, default: Reset) -> Reset {
     let allowed = "none, earliest, latest, or by_duration: and an ISO 8601 duration as PT1H30M or P7D";
-    reader.parsed("auto.offset.reset", "none", allowed, reset_from_text).unwrap_or_default()
+    reader.parsed(key, &reset_to_text(default), allowed, reset_from_text).unwrap_or(default)
 }
 
 fn reset_to_text(reset: Reset) -> String {

@@ -6,6 +6,7 @@ use ottla_core::fetch::OffsetSpec;
 use ottla_protocol::Str;
 
 use super::{
+    assignment::Assignment,
     batch::{Batch, ReceivedRecord},
     builder::ConsumerBuilder,
     inner::Inner,
@@ -129,10 +130,13 @@ impl Consumer {
 
     /// The partitions that are being read.
     #[must_use]
-    pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.inner().with(|state| {
+    pub fn assignment(&self) -> Vec<Assignment> {
+        let inner = self.inner();
+        inner.with(|state| {
             let assigned = state.partitions.assigned();
-            assigned.map(|(topic, partition)| TopicPartition::new(&**topic, partition)).collect()
+            assigned
+                .map(|(topic, partition)| Assignment::new(TopicPartition::new(&**topic, partition), inner))
+                .collect()
         })
     }
 
@@ -311,7 +315,7 @@ impl Consumer {
         Ok(())
     }
 
-    fn open(&self) -> Result<&Arc<Inner>> {
+    pub(super) fn open(&self) -> Result<&Arc<Inner>> {
         let inner = self.inner();
         if inner.is_closed() { Err(Error::closed()) } else { Ok(inner) }
     }

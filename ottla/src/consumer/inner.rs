@@ -30,7 +30,9 @@ use tokio::sync::Notify;
 use super::{
     batch::{Batch, Pack},
     builder::ConsumerConfig,
-    fetcher, look_up,
+    fetcher,
+    group::Gate,
+    look_up,
     pool::Pool,
     recv::Current,
 };
@@ -54,6 +56,8 @@ pub(super) struct Inner {
     /// Grows whenever batches that were unpacked may be out of date or paused.
     pub(super) changes: AtomicU64,
     pub(super) current: Mutex<Current>,
+    /// Whether records may be handed out.
+    pub(super) gate: Gate,
     pool: Arc<Pool>,
     pub(super) closed: Latch<()>,
     /// The same, for a look at every record.
@@ -111,6 +115,7 @@ impl Inner {
             settled: Notify::new(),
             changes: AtomicU64::new(0),
             current: Mutex::default(),
+            gate: Gate::open(),
             pool: Arc::default(),
             closed: Latch::default(),
             is_closed: AtomicBool::new(false),

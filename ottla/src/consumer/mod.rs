@@ -9,9 +9,11 @@
 //!
 //! What is decided is decided in `ottla_core::fetch`.
 
+mod assignment;
 mod batch;
 mod builder;
 mod fetcher;
+mod group;
 mod handle;
 mod inner;
 mod look_up;
@@ -24,11 +26,16 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use ottla_core::fetch::{IsolationLevel, OffsetSpec, Pause, Reset, Trouble};
+pub use ottla_core::{
+    fetch::{IsolationLevel, OffsetSpec, Pause, Reset, Trouble},
+    group::Assignor,
+};
 
 pub use self::{
+    assignment::{Assignment, Lease},
     batch::{Batch, BatchIter, ConsumerRecord, ReceivedRecord},
     builder::ConsumerBuilder,
+    group::{BoxError, CloseOptions, OffsetAndMetadata, Rebalance, RebalanceListener},
     handle::Consumer,
     offsets::OffsetAndTimestamp,
     pause::PauseHandle,

@@ -45,6 +45,13 @@ pub(crate) enum Lane {
     /// Fetch requests of the consumer with this number: a broker answers the requests of one connection one after the
     /// other, so that a long poll holds up whatever is behind it.
     Fetch(u64),
+    /// Heartbeats of all of the client's consumers, and nothing else: nothing may stand in front of one.
+    #[allow(dead_code, reason = "members of groups come next")]
+    Heartbeat,
+    /// JoinGroup, SyncGroup and LeaveGroup of the consumer with this number: the broker answers JoinGroup when all
+    /// members have joined.
+    #[allow(dead_code, reason = "members of groups come next")]
+    Group(u64),
 }
 
 impl Lane {
@@ -53,6 +60,8 @@ impl Lane {
             Self::Control => "control",
             Self::Produce => "produce",
             Self::Fetch(_) => "fetch",
+            Self::Heartbeat => "heartbeat",
+            Self::Group(_) => "group",
         }
     }
 }
@@ -64,14 +73,6 @@ enum Target {
     Node(i32),
     /// A bootstrap server, by its place in the configuration.
     Seed(usize),
-}
-
-/// Who is asked first when anybody will do.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Member,
-    Last,
-    Seed,
 }
 
 /// The connections of a client. Cheap to clone.
@@ -157,20 +158,7 @@ impl Brokers {
     where
         F: Future<Output = Result<T>>,
     {
-        self.ask_any_but(&[], lane, ask).await
-    }
-
-    /// [`Brokers::ask_any`], those in `last` after all the other brokers.
-    pub(crate) async fn ask_any_but<T, F>(
-        &self,
-        last: &[i32],
-        lane: Lane,
-        ask: impl Fn(Connection) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let attempts = self.candidates(last, lane).into_iter().map(|target| {
+        let attempts = self.candidates(lane).into_iter().map(|target| {
             let ask = &ask;
             async move { ask(self.connect(target, lane).await?).await }
         });
@@ -179,17 +167,13 @@ impl Brokers {
 
     /// Whom to ask, best first: who is connected and least busy, then the other brokers in random order, and the
     /// bootstrap servers, in case every broker that is known was replaced (KIP-899).
-    fn candidates(&self, last: &[i32], lane: Lane) -> Vec<Target> {
+    fn candidates(&self, lane: Lane) -> Vec<Target> {
         let pool = lock(&self.0.pool);
         let rank = |(target, broker): (&Target, &Broker)| {
             let busy = broker.live(lane).map(Connection::in_flight);
-            let place = match target {
-                Target::Node(node) if last.contains(node) => Place::Last,
-                Target::Node(_) => Place::Member,
-                Target::Seed(_) => Place::Seed,
-            };
+            let seed = matches!(target, Target::Seed(_));
             (
-                (place, busy.is_none(), busy, broker.reconnect.is_failing(), self.0.context.env.random()),
+                (seed, busy.is_none(), busy, broker.reconnect.is_failing(), self.0.context.env.random()),
                 *target,
             )
         };
@@ -223,18 +207,6 @@ impl Brokers {
         for connection in moved {
             let what = format!("broker {} left {}", connection.node_id(), connection.address());
             connection.close(Error::io(what, std::io::ErrorKind::NotConnected.into()));
-        }
-    }
-
-    /// A broker was named in passing. Where it is connected to it has not moved; who moves brokers for good is
-    /// [`Brokers::set_brokers`].
-    pub(crate) fn add(&self, named: &BrokerAddress) {
-        let mut pool = lock(&self.0.pool);
-        let address = HostPort { host: named.host.as_str().to_owned(), port: named.port };
-        let target = Target::Node(named.id);
-        match pool.brokers.get(&target) {
-            Some(broker) if broker.address == address || broker.is_in_use() => {}
-            _ => drop(pool.brokers.insert(target, Broker::new(address, &self.0.context))),
         }
     }
 

@@ -1,0 +1,12 @@
+//! Offsets as the group keeps them.
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetAndMetadata {
+    /// The offset of the next record that is to be processed.
+    pub offset: i64,
+    /// The leader epoch of the record before it, if that is known (KIP-320).
+    pub leader_epoch: Option<i32>,
+    /// What the application has put beside it.
+    pub metadata: String,
+}

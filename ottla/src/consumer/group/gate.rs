@@ -1,0 +1,73 @@
+//! Until when records may be handed out.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// The end of the lease, for a look at every record. It is a moment of [`Env::elapsed`](crate::env::Env::elapsed).
+#[derive(Debug)]
+pub(in crate::consumer) struct Gate(AtomicU64);
+
+/// No lease is needed.
+const OPEN: u64 = u64::MAX;
+
+impl Gate {
+    /// A gate that is open for good, unless a lease is set: whoever is no member of a group needs none.
+    pub(in crate::consumer) fn open() -> Self {
+        Self(AtomicU64::new(OPEN))
+    }
+
+    /// Whether records may be handed out; `elapsed` is asked for the time only if that matters.
+    #[inline]
+    pub(in crate::consumer) fn is_open(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        match self.0.load(Ordering::Acquire) {
+            OPEN => true,
+            0 => false,
+            until => nanos(elapsed()) < until,
+        }
+    }
+
+    /// The end of the lease; `None` when none is needed.
+    pub(in crate::consumer) fn until(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Acquire) {
+            OPEN => None,
+            until => Some(Duration::from_nanos(until)),
+        }
+    }
+
+    /// Takes over the end of the lease; `None`: there is none, and nothing may be handed out.
+    pub(super) fn set(&self, until: Option<Duration>) {
+        self.0.store(until.map_or(0, nanos), Ordering::Release);
+    }
+}
+
+/// As the gate counts: for five centuries.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(OPEN - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn without_a_group_the_gate_asks_nobody_for_the_time() {
+        assert!(Gate::open().is_open(|| unreachable!("there is no lease")));
+        assert_eq!(Gate::open().until(), None);
+    }
+
+    #[test]
+    fn a_lease_ends_at_its_moment() {
+        let gate = Gate::open();
+        gate.set(None);
+        assert!(!gate.is_open(|| Duration::ZERO), "there is no lease yet");
+        gate.set(Some(5 * SECOND));
+        assert!(gate.is_open(|| 5 * SECOND - Duration::from_nanos(1)));
+        assert!(!gate.is_open(|| 5 * SECOND));
+        gate.set(None);
+        assert!(!gate.is_open(|| Duration::ZERO));
+    }
+}
