@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod connection;
+pub mod coordinator;
 pub mod fetch;
 pub mod group;
 pub mod metadata;

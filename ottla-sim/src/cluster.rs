@@ -10,14 +10,15 @@ use ottla_broker::{
     image::Image,
     io::{FileId, NodeId},
 };
-use ottla_protocol::{Request, batch::batches, compression::Decompressor};
+use ottla_protocol::Request;
 use tokio::time::sleep;
 
 use crate::{
     World,
     broker::{self, Directory, Driver, Lasting, Machine},
-    history::Logs,
+    history::{Commits, Logs},
     interference::Interference,
+    logged::{Logged, read_commits, read_log},
     operator::create_topic,
     world::{Host, Network},
 };
@@ -30,6 +31,9 @@ const APP: &str = "app";
 
 /// The host of the controller.
 const CONTROLLER: &str = "controller";
+
+/// Where coordinators keep groups and their commits.
+const OFFSETS: &str = "__consumer_offsets";
 
 /// How much faster the cluster lives while clients sleep.
 const HASTE: u32 = 30;
@@ -244,6 +248,33 @@ impl Cluster {
         (0..partitions).map(|partition| (partition, self.log(topic, partition))).collect()
     }
 
+    /// The broker that coordinates a group; none while its partition of `__consumer_offsets` has no leader.
+    #[must_use]
+    pub fn coordinator(&self, group: &str) -> Option<Broker> {
+        self.leader(OFFSETS, self.partition_of(group)?)
+    }
+
+    /// The commits of a group for a topic, in the order in which its coordinator stored them.
+    ///
+    /// # Panics
+    /// When the group's partition of `__consumer_offsets` has no leader, or its log cannot be read.
+    #[must_use]
+    pub fn commits(&self, group: &str, topic: &str) -> Commits {
+        match self.partition_of(group) {
+            Some(partition) => read_commits(&self.log(OFFSETS, partition), group, topic),
+            None => Commits::new(),
+        }
+    }
+
+    /// The partition of `__consumer_offsets` in which a group is kept; none before the topic exists.
+    fn partition_of(&self, group: &str) -> Option<i32> {
+        let partitions = self.image().topic(OFFSETS)?.partitions.len() as i32;
+        // As Java's `String.hashCode`.
+        let hash =
+            group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+        Some((hash & i32::MAX) % partitions)
+    }
+
     /// The machines of all clients are suspended while the cluster lives through `duration`: brokers' clocks, wall clocks
     /// and [`Env::elapsed`](ottla::env::Env::elapsed) go on, and the clients' monotonic clock, and so their timers,
     /// hardly moves. Freeze the hosts whose processes must not run meanwhile; what runs on others runs in slow motion.
@@ -413,49 +444,4 @@ fn start_node(
     let node = Node::new(id, Arc::clone(config), recovered, random);
     let machine = Machine::Node(Box::new(node));
     broker::start(host, &world.shared, Rc::clone(directory), machine, lasting.clone(), Some(PORT))
-}
-
-/// A record in a broker's log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Logged {
-    /// Where.
-    pub offset: i64,
-    /// Under which leader epoch it was written.
-    pub leader_epoch: i32,
-    /// Who wrote it; -1 without idempotence.
-    pub producer_id: i64,
-    /// The producer's epoch.
-    pub producer_epoch: i16,
-    /// The record's sequence number.
-    pub sequence: i32,
-    /// The key, if it has one.
-    pub key: Option<Bytes>,
-    /// The value; empty for a tombstone.
-    pub value: Bytes,
-}
-
-fn read_log(bytes: Bytes) -> Result<Vec<Logged>, ottla_protocol::batch::BatchError> {
-    let mut decompressor = Decompressor::new();
-    let mut log = Vec::new();
-    for batch in batches(bytes) {
-        let batch = batch?;
-        let header = *batch.header();
-        if header.is_control() {
-            continue;
-        }
-        for record in batch.records(&mut decompressor)?.iter() {
-            let record = record?;
-            log.push(Logged {
-                offset: record.offset,
-                leader_epoch: header.partition_leader_epoch,
-                producer_id: header.producer_id,
-                producer_epoch: header.producer_epoch,
-                sequence: header.base_sequence.wrapping_add((record.offset - header.base_offset) as i32),
-                key: record.key.map(Bytes::copy_from_slice),
-                value: record.value.map(Bytes::copy_from_slice).unwrap_or_default(),
-            });
-        }
-    }
-    Ok(log)
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What wall clocks show when a world begins: 2026-01-01T00:00:00Z.
-const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
+pub(crate) const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
 /// One incarnation of one host, as the client's [`Env`].
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl SimEnv {
 
 /// The wall clock of a host.
 pub(crate) fn wall_clock(shared: &Shared, host: HostId) -> SystemTime {
-    let now = UNIX_EPOCH + BEGINNING + shared.elapsed() + shared.clients_slept();
+    let now = UNIX_EPOCH + BEGINNING + shared.lived();
     let skew = shared.clock_skew(host);
     let distance = Duration::from_secs(skew.unsigned_abs());
     if skew < 0 { now - distance } else { now + distance }
@@ -71,7 +71,7 @@ impl Env for SimEnv {
     }
 
     fn elapsed(&self) -> Duration {
-        self.shared.elapsed() + self.shared.clients_slept()
+        self.shared.lived()
     }
 
     fn random(&self) -> u64 {

@@ -71,6 +71,7 @@ mod gate;
 pub mod history;
 mod interference;
 pub mod kit;
+mod logged;
 mod names;
 pub mod net;
 mod operator;
@@ -78,10 +79,11 @@ mod trace;
 mod world;
 
 pub use self::{
-    cluster::{Broker, Cluster, Logged},
+    cluster::{Broker, Cluster},
     env::SimEnv,
     interference::Interference,
     kit::Sim,
+    logged::Logged,
     net::Conditions,
     operator::Wire,
     world::{Host, Network, Running, World},

@@ -90,6 +90,11 @@ impl Shared {
         self.started.elapsed()
     }
 
+    /// How long the world lives: the clock of brokers, and the one that counts suspend.
+    pub(crate) fn lived(&self) -> Duration {
+        self.elapsed() + self.clients_slept()
+    }
+
     /// How long machines of clients were suspended so far.
     pub(crate) fn clients_slept(&self) -> Duration {
         self.lock().clients_slept

@@ -16,6 +16,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use crate::{
     Error, Result,
     config::{ClientConfig, NEVER, Properties, Settings, millis},
+    coordinator::Coordinators,
     env::{BoxFuture, Env, Tokio},
     event::{EventBus, Events},
     metadata::MetadataDriver,
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metadata: MetadataDriver,
     pub(crate) brokers: Brokers,
+    #[allow(dead_code, reason = "who uses it lands next")]
+    pub(crate) coordinators: Coordinators,
     pub(crate) events: EventBus,
     context: Arc<Context>,
     resources: Mutex<Vec<Weak<dyn Resource>>>,
@@ -343,12 +346,14 @@ impl ClientBuilder {
         let context = Context::new(env, config);
         let brokers = Brokers::new(&context);
         let metadata = MetadataDriver::start(&context, &brokers);
+        let coordinators = Coordinators::new(&context, &brokers);
         Ok(Client(Arc::new(Shared {
             env: context.env.clone(),
             config: context.config.clone(),
             settings: self.settings,
             metadata,
             brokers,
+            coordinators,
             events: context.events.clone(),
             context,
             resources: Mutex::default(),

@@ -75,6 +75,16 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// The coordinator of a group was found, and it is not the broker that it was before.
+    #[non_exhaustive]
+    CoordinatorChanged {
+        /// The group.
+        group: Arc<str>,
+        /// The id of the broker that was it before; none the first time.
+        from: Option<i32>,
+        /// The id of the broker that is it now.
+        to: i32,
+    },
     /// The fate of a batch of records is known.
     #[non_exhaustive]
     BatchProduced {
@@ -132,14 +142,6 @@ pub enum Event {
         topic_partition: TopicPartition,
         /// Why.
         error: Error,
-    },
-    /// A broker said which broker coordinates a group, and it is not the one that was known.
-    #[non_exhaustive]
-    CoordinatorChanged {
-        /// The group.
-        group: Arc<str>,
-        /// The coordinator's id.
-        node: i32,
     },
     /// A consumer is a member of its group, of this generation.
     #[non_exhaustive]
@@ -270,12 +272,12 @@ impl Event {
             Self::Throttled { .. } => "broker.throttled",
             Self::MetadataRefreshed { .. } => "metadata.refreshed",
             Self::MetadataFailed { .. } => "metadata.failed",
+            Self::CoordinatorChanged { .. } => "group.coordinator_changed",
             Self::BatchProduced { .. } => "produce.batch",
             Self::BatchFailed { .. } => "produce.batch_failed",
             Self::Fetched { .. } => "fetch.response",
             Self::PositionReset { .. } => "consumer.position_reset",
             Self::PartitionHeld { .. } => "consumer.partition_held",
-            Self::CoordinatorChanged { .. } => "group.coordinator_changed",
             Self::GroupJoined { .. } => "group.joined",
             Self::PartitionsAssigned { .. } => "group.partitions_assigned",
             Self::PartitionsRevoked { .. } => "group.partitions_revoked",
@@ -317,6 +319,9 @@ impl Event {
             Self::MetadataFailed { error } => {
                 tracing::warn!(target: "ottla", event, error = format_args!("{error:#}"), "no broker answers")
             }
+            Self::CoordinatorChanged { group, from, to } => {
+                tracing::info!(target: "ottla", event, %group, from, to, "coordinator found");
+            }
             Self::BatchProduced { topic_partition, records, bytes, attempts, elapsed, offset } => {
                 tracing::trace!(target: "ottla", event, %topic_partition, records, bytes, attempts, ?elapsed, offset, "batch written");
             }
@@ -343,9 +348,6 @@ impl Event {
     fn trace_group(&self) {
         let event = self.name();
         match self {
-            Self::CoordinatorChanged { group, node } => {
-                tracing::info!(target: "ottla", event, %group, node, "coordinator found");
-            }
             Self::GroupJoined { group, member, generation, leader } => {
                 tracing::info!(target: "ottla", event, %group, %member, generation, leader, "joined");
             }

@@ -4,6 +4,8 @@ pub mod admin;
 mod client;
 pub mod config;
 mod consumer;
+#[allow(dead_code, reason = "what uses it lands next")]
+mod coordinator;
 pub mod env;
 mod error;
 pub mod event;

@@ -95,6 +95,11 @@ impl World {
         self.listen(port, Listener::Serve(Arc::new(script)));
     }
 
+    /// What happens at a port.
+    pub(crate) fn listener(&self, port: u16) -> Listener {
+        lock(&self.listeners).get(&address(port)).cloned().unwrap_or(Listener::Refuse)
+    }
+
     /// Names resolve to what is said here, and to nothing else.
     pub(crate) fn name(&self, name: &str, addresses: Vec<SocketAddr>) {
         lock(&self.names).insert(name.to_owned(), addresses);
@@ -273,26 +278,41 @@ pub(crate) fn answer<R: Request>(request: &RequestFrame, response: &R::Response)
 
 /// The answer of a current broker to ApiVersions, and of an older one to a version it does not know.
 pub(crate) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
-    answer_versions(request, newest, 12)
+    answer_versions(request, newest, &[])
 }
 
-/// The answer of a broker that knows Metadata up to a version.
-pub(crate) fn api_versions_with_metadata(request: &RequestFrame, newest: i16) -> Reply {
+/// The answer of a broker that knows some APIs only up to a version.
+pub(crate) fn api_versions_with(request: &RequestFrame, newest: &[(ApiKey, i16)]) -> Reply {
     answer_versions(request, 4, newest)
 }
 
-fn answer_versions(request: &RequestFrame, newest: i16, metadata: i16) -> Reply {
+fn answer_versions(request: &RequestFrame, newest: i16, limits: &[(ApiKey, i16)]) -> Reply {
     let apis = [
         (ApiKey::PRODUCE, 12),
         (ApiKey::FETCH, 17),
         (ApiKey::LIST_OFFSETS, 10),
         (ApiKey::OFFSET_FOR_LEADER_EPOCH, 4),
         (ApiKey::INIT_PRODUCER_ID, 5),
-        (ApiKey::METADATA, metadata),
+        (ApiKey::METADATA, 12),
         (ApiKey::API_VERSIONS, newest),
         (ApiKey::CREATE_TOPICS, 7),
         (ApiKey::DELETE_TOPICS, 6),
+        (ApiKey::FIND_COORDINATOR, 6),
+        (ApiKey::JOIN_GROUP, 9),
+        (ApiKey::SYNC_GROUP, 5),
+        (ApiKey::HEARTBEAT, 4),
+        (ApiKey::LEAVE_GROUP, 5),
+        (ApiKey::OFFSET_COMMIT, 9),
+        (ApiKey::OFFSET_FETCH, 9),
+        (ApiKey::OFFSET_DELETE, 0),
+        (ApiKey::LIST_GROUPS, 5),
+        (ApiKey::DESCRIBE_GROUPS, 6),
+        (ApiKey::DELETE_GROUPS, 2),
     ];
+    let apis = apis.map(|(api, max)| {
+        let limit = limits.iter().find(|(limited, _)| *limited == api);
+        (api, limit.map_or(max, |(_, limit)| *limit))
+    });
     let api_keys = apis.map(|(api, max_version)| ApiVersion { api_key: api.0, min_version: 0, max_version });
     let mut response = ApiVersionsResponse { api_keys: api_keys.to_vec(), ..Default::default() };
     let mut version = request.api_version;

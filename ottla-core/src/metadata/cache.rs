@@ -281,7 +281,7 @@ impl MetadataCache {
 }
 
 impl BrokerAddress {
-    fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         self.id >= 0 && self.port > 0 && !self.host.is_empty()
     }
 }

@@ -75,6 +75,14 @@ enum Target {
     Seed(usize),
 }
 
+/// Who is asked first when anybody will do.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Member,
+    Last,
+    Seed,
+}
+
 /// The connections of a client. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Brokers(Arc<Inner>);
@@ -158,7 +166,20 @@ impl Brokers {
     where
         F: Future<Output = Result<T>>,
     {
-        let attempts = self.candidates(lane).into_iter().map(|target| {
+        self.ask_any_but(&[], lane, ask).await
+    }
+
+    /// [`Brokers::ask_any`], those in `last` after all the other brokers.
+    pub(crate) async fn ask_any_but<T, F>(
+        &self,
+        last: &[i32],
+        lane: Lane,
+        ask: impl Fn(Connection) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let attempts = self.candidates(last, lane).into_iter().map(|target| {
             let ask = &ask;
             async move { ask(self.connect(target, lane).await?).await }
         });
@@ -167,13 +188,17 @@ impl Brokers {
 
     /// Whom to ask, best first: who is connected and least busy, then the other brokers in random order, and the
     /// bootstrap servers, in case every broker that is known was replaced (KIP-899).
-    fn candidates(&self, lane: Lane) -> Vec<Target> {
+    fn candidates(&self, last: &[i32], lane: Lane) -> Vec<Target> {
         let pool = lock(&self.0.pool);
         let rank = |(target, broker): (&Target, &Broker)| {
             let busy = broker.live(lane).map(Connection::in_flight);
-            let seed = matches!(target, Target::Seed(_));
+            let place = match target {
+                Target::Node(node) if last.contains(node) => Place::Last,
+                Target::Node(_) => Place::Member,
+                Target::Seed(_) => Place::Seed,
+            };
             (
-                (seed, busy.is_none(), busy, broker.reconnect.is_failing(), self.0.context.env.random()),
+                (place, busy.is_none(), busy, broker.reconnect.is_failing(), self.0.context.env.random()),
                 *target,
             )
         };
@@ -207,6 +232,18 @@ impl Brokers {
         for connection in moved {
             let what = format!("broker {} left {}", connection.node_id(), connection.address());
             connection.close(Error::io(what, std::io::ErrorKind::NotConnected.into()));
+        }
+    }
+
+    /// A broker was named in passing. Where it is connected to it has not moved; who moves brokers for good is
+    /// [`Brokers::set_brokers`].
+    pub(crate) fn add(&self, named: &BrokerAddress) {
+        let mut pool = lock(&self.0.pool);
+        let address = HostPort { host: named.host.as_str().to_owned(), port: named.port };
+        let target = Target::Node(named.id);
+        match pool.brokers.get(&target) {
+            Some(broker) if broker.address == address || broker.is_in_use() => {}
+            _ => drop(pool.brokers.insert(target, Broker::new(address, &self.0.context))),
         }
     }
 

@@ -15,7 +15,7 @@ use ottla_protocol::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::scripted::{Cluster, Listener, Reply, World, answer, api_versions, api_versions_with_metadata};
+use crate::scripted::{Cluster, Listener, Reply, World, answer, api_versions, api_versions_with};
 use crate::{
     Client, ErrorKind,
     metadata::MetadataDriver,
@@ -200,7 +200,7 @@ async fn a_broker_that_requires_it_is_left_for_the_bootstrap_servers() {
                 let error_code = ErrorCode::REBOOTSTRAP_REQUIRED;
                 answer::<MetadataRequest>(request, &MetadataResponse { error_code, ..Default::default() })
             }
-            ApiKey::API_VERSIONS => api_versions_with_metadata(request, 13),
+            ApiKey::API_VERSIONS => api_versions_with(request, &[(ApiKey::METADATA, 13)]),
             _ => {
                 request.api_version = 13;
                 script(request)

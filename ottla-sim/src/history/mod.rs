@@ -3,11 +3,17 @@
 //! The logs are the truth: the checks need no guess about what a broker may have done. Each violation says what was
 //! expected and what happened, with the record concerned.
 
+mod group;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
 
-use crate::{World, cluster::Logged};
+use crate::{Logged, World};
+
+pub use self::group::{
+    Commits, GroupHistory, MemberHistory, Stored, Told, Twice, Verdict, What, check_group,
+};
 
 /// What the senders' settings promise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

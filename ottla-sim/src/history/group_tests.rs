@@ -1,0 +1,159 @@
+//! Histories written by hand: those that are right, and one for each thing that must not be.
+
+use super::*;
+use crate::Logged;
+use What::{Assigned, Crashed, HandedOut, Handled, Lost};
+
+const CLEAN: What = What::Revoked { committed: true };
+const UNCOMMITTED: What = What::Revoked { committed: false };
+
+/// One partition with that many records.
+fn log(records: i64) -> Logs {
+    Logs::from([(0, (0..records).map(|offset| Logged { offset, ..Logged::default() }).collect())])
+}
+
+/// A history of partition 0: one thing per second, by members.
+fn told(what: impl IntoIterator<Item = (u32, What)>) -> Vec<Told> {
+    let tell =
+        |(second, (member, what))| Told { at: Duration::from_secs(second), member, partition: 0, what };
+    (1..).zip(what).map(tell).collect()
+}
+
+fn commits(stored: impl IntoIterator<Item = (u64, i64)>) -> Commits {
+    let stored = stored.into_iter().map(|(at, offset)| Stored { at: Duration::from_secs(at), offset });
+    Commits::from([(0, stored.collect())])
+}
+
+/// What a member does with one record.
+fn record(member: u32, offset: i64) -> [(u32, What); 2] {
+    [(member, HandedOut(offset)), (member, Handled(offset))]
+}
+
+fn check(
+    what: impl IntoIterator<Item = (u32, What)>,
+    records: i64,
+    stored: impl IntoIterator<Item = (u64, i64)>,
+) -> Result<Verdict, String> {
+    let checked = check_group(&told(what), &log(records), &commits(stored));
+    checked.map_err(|Violation { expected, happened }| format!("{expected}; {happened}"))
+}
+
+#[test]
+fn what_one_member_handles_and_another_goes_on_with_passes() {
+    let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, CLEAN)]); // 1 s to 4 s
+    let second = [(2, Assigned)].into_iter().chain(record(2, 1)); // 5 s to 7 s
+    let verdict = check(first.chain(second), 2, [(1, 0), (4, 1), (5, 1), (7, 2)]);
+    assert_eq!(verdict, Ok(Verdict { handled: 2, twice: Vec::new() }));
+}
+
+#[test]
+fn what_is_dropped_unhandled_may_be_handed_out_again() {
+    let what = [(1, Assigned), (1, HandedOut(0)), (1, HandedOut(1)), (1, HandedOut(0)), (1, Handled(0))];
+    let rest = [(1, HandedOut(1)), (1, Handled(1))];
+    assert_eq!(check(what.into_iter().chain(rest), 2, []), Ok(Verdict { handled: 2, twice: Vec::new() }));
+}
+
+#[test]
+fn a_record_that_nobody_handled_is_lost() {
+    let what = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, HandedOut(1))]);
+    let told = check(what, 2, []).unwrap_err();
+    assert_eq!(told, "every record of partition 0 to be handled; offset 1 never was");
+}
+
+#[test]
+fn a_record_that_is_left_out_is_found() {
+    let what = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 2));
+    let told = check(what, 3, []).unwrap_err();
+    assert_eq!(told, "member 1 to get offset 1 of partition 0; it got offset 2 at 4.000 s");
+}
+
+#[test]
+fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong() {
+    let again = |end: What| {
+        let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, end)]);
+        check(first.chain([(2, Assigned)]).chain(record(2, 0)), 1, [(1, 0)])
+    };
+    let counted = Verdict { handled: 1, twice: vec![Twice { partition: 0, offset: 0, first: 1, again: 2 }] };
+    for end in [Crashed, Lost, UNCOMMITTED] {
+        assert_eq!(again(end), Ok(counted.clone()));
+    }
+    assert_eq!(
+        again(CLEAN).unwrap_err(),
+        "offset 0 of partition 0 to be handled once; member 1 had handled it, and member 2 did it again at 7.000 s"
+    );
+    let by_itself = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 0));
+    assert_eq!(
+        check(by_itself, 1, []).unwrap_err(),
+        "member 1 to get nothing more of partition 0; it got offset 0 at 4.000 s"
+    );
+}
+
+#[test]
+fn what_is_handled_again_although_it_was_committed_is_never_explained() {
+    let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, Crashed)]);
+    let told = check(first.chain([(2, Assigned)]).chain(record(2, 0)), 2, [(1, 0), (4, 1)]).unwrap_err();
+    assert_eq!(told, "member 2 to get offset 1 of partition 0; it got offset 0 at 6.000 s");
+}
+
+#[test]
+fn a_member_that_begins_elsewhere_than_at_the_commit_is_found() {
+    let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, CLEAN)]);
+    let told = check(first.chain([(2, Assigned)]).chain(record(2, 2)), 3, [(4, 1)]).unwrap_err();
+    assert_eq!(told, "member 2 to get offset 1 of partition 0; it got offset 2 at 6.000 s");
+}
+
+#[test]
+fn two_members_that_get_records_of_one_partition_are_found() {
+    let what = [(1, Assigned), (2, Assigned)].into_iter().chain(record(1, 0)).chain(record(2, 1));
+    assert_eq!(
+        check(what, 2, []).unwrap_err(),
+        "member 1 to get nothing of partition 0 any more, since member 2 owns it from 2.000 s on; it got offset 0 at \
+         3.000 s"
+    );
+}
+
+#[test]
+fn a_handler_that_ends_after_its_ownership_has_not_got_anything_meanwhile() {
+    let what = [(1, Assigned), (1, HandedOut(0)), (1, Lost), (2, Assigned), (1, Handled(0))];
+    let verdict = check(what.into_iter().chain(record(2, 0)), 1, []);
+    assert_eq!(verdict.map(|verdict| verdict.twice.len()), Ok(1));
+}
+
+#[test]
+fn what_is_handed_out_without_an_ownership_is_found() {
+    let told = check([(1, Assigned), (1, Lost), (1, HandedOut(0))], 1, []).unwrap_err();
+    assert_eq!(told, "member 1 to own partition 0; HandedOut(0) at 3.000 s");
+    let told = check([(1, Assigned), (1, Assigned)], 1, []).unwrap_err();
+    assert_eq!(told, "member 1 to be told once that it owns partition 0; Assigned at 2.000 s");
+    let told = check([(1, Assigned), (1, Handled(0))], 1, []).unwrap_err();
+    assert_eq!(told, "member 1 to handle what it got of partition 0; Handled(0) at 2.000 s");
+}
+
+#[test]
+fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
+    let what = || [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 1)); // handled at 3 s and 5 s
+    let told = |stored: &[(u64, i64)]| check(what(), 2, stored.iter().copied()).unwrap_err();
+    assert_eq!(
+        told(&[(3, 1), (5, 2), (6, 1)]),
+        "the commits of partition 0 never to go back; 2 was committed, and 1 at 6.000 s"
+    );
+    assert_eq!(
+        told(&[(4, 2)]),
+        "no commit of partition 0 beyond offset 1 before it is handled; 2 was committed at 4.000 s"
+    );
+    assert_eq!(
+        told(&[(9, 3)]),
+        "no commit of partition 0 beyond the end of its log; 3 was committed at 9.000 s"
+    );
+    assert_eq!(check(what(), 2, [(1, 0), (3, 1), (3, 1), (5, 2)]).map(|verdict| verdict.handled), Ok(2));
+}
+
+#[test]
+fn a_commit_beyond_a_record_that_was_never_handled_is_found() {
+    let what = [(1, Assigned), (1, HandedOut(0)), (1, HandedOut(1)), (1, Handled(1))];
+    let told = check(what, 2, [(9, 2)]).unwrap_err();
+    assert_eq!(
+        told,
+        "no commit of partition 0 beyond offset 0 before it is handled; 2 was committed at 9.000 s"
+    );
+}
