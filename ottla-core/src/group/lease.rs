@@ -3,7 +3,7 @@
 //! ```text
 //!   sent(last heartbeat answered NONE or REBALANCE_IN_PROGRESS) + session timeout
 //!   sent(last heartbeat answered NONE)                          + rebalance timeout      the earliest of them:
-//!   sent(last acknowledged commit)                              + 2 × session timeout    the lease ends there
+//!   sent(last acknowledged commit)                              + the shorter of both    the lease ends there
 //! ```
 //!
 //! Each term is shortened by its margin, and is counted from the moment *before* the request was written, on a clock that
@@ -14,9 +14,11 @@
 //!   heartbeats, answered REBALANCE_IN_PROGRESS, kept its session alive. A heartbeat answered NONE says that no such timer
 //!   ran when it arrived, so that any that runs by now was started later.
 //! * The third is for a coordinator that was cut off from its peers: heartbeats write nothing, so that it goes on answering
-//!   them while another coordinator has taken over and has expired the member. It cannot acknowledge a commit, since it
-//!   cannot replicate one. Hence the first record of an assignment waits for a commit, and an idle member repeats one
-//!   once per session.
+//!   them while another coordinator has taken over. That one starts the session timer of each member when it has loaded the
+//!   group, and may start a rebalance at once; it hears nothing of this member, and removes it when the first of the two
+//!   timers fires. But the old one cannot acknowledge a commit any more, since it cannot replicate it: a commit that was
+//!   acknowledged was sent before the new one began. Hence the first record of an assignment waits for a commit, and an idle
+//!   member repeats one several times in that span ([`Lease::proof_of_life`]).
 //!
 //! Nothing else extends the first two terms. JoinGroup and SyncGroup prove nothing about partitions that are kept
 //! through a rebalance, and a commit restarts the session timer only in a group of type *classic*, which a member cannot
@@ -67,6 +69,13 @@ impl Lease {
         self.written = self.written.max(Some(sent));
     }
 
+    /// How often a member that has nothing else to commit repeats a commit, so that the lease does not end: one may fail,
+    /// and its successor be late.
+    #[must_use]
+    pub fn proof_of_life(session_timeout: Duration, rebalance_timeout: Duration) -> Duration {
+        session_timeout.min(rebalance_timeout) / 3
+    }
+
     /// The membership is over: nothing of it counts for the next one.
     pub fn end(&mut self) {
         (self.alive, self.at_rest, self.written) = (None, None, None);
@@ -77,7 +86,7 @@ impl Lease {
     pub fn until(&self) -> Option<Duration> {
         let alive = self.alive? + without_margin(self.session);
         let at_rest = self.until_rebalanced()?;
-        let written = self.written? + without_margin(self.session.saturating_mul(2));
+        let written = self.written? + without_margin(self.session.min(self.rebalance));
         Some(alive.min(at_rest).min(written))
     }
 
@@ -130,7 +139,16 @@ mod tests {
     fn the_earliest_of_the_three_terms_ends_the_lease() {
         assert_eq!(until(&[AtRest(100), Written(100)]), Some(100.0 + 40.5), "session");
         assert_eq!(until(&[AtRest(100), Rebalancing(130), Written(130)]), Some(100.0 + 54.0), "rebalance");
-        assert_eq!(until(&[Written(100), AtRest(170)]), Some(100.0 + 81.0), "no write for two sessions");
+        assert_eq!(until(&[Written(100), AtRest(130)]), Some(100.0 + 40.5), "no write for a session");
+    }
+
+    #[test]
+    fn a_coordinator_that_took_over_may_rebalance_at_once() {
+        let mut lease = Lease::new(SESSION, s(20));
+        lease.on_write(s(100));
+        lease.on_heartbeat(s(115), true);
+        assert_eq!(lease.until(), Some(s(118)));
+        assert!(Lease::proof_of_life(SESSION, s(20)) * 2 < s(18));
     }
 
     #[test]
