@@ -75,6 +75,7 @@ mod logged;
 mod names;
 pub mod net;
 mod operator;
+pub mod proxy;
 mod trace;
 mod world;
 
