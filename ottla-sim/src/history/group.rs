@@ -35,7 +35,7 @@ const TIMESTAMP: Duration = Duration::from_millis(1);
 pub enum What {
     /// It owns the partition from now on.
     Assigned,
-    /// It gave the partition up. `committed`: with everything that it has handled.
+    /// It gave the partition up. `committed`: with everything that it has handled so far.
     Revoked {
         /// Whether the commit succeeded.
         committed: bool,
@@ -111,6 +111,7 @@ struct Records {
     /// What each member owns, to say what it lost by a crash.
     owned: BTreeSet<(u32, i32)>,
     handled: BTreeMap<(i32, i64), u32>,
+    overlap: Duration,
 }
 
 impl GroupHistory {
@@ -126,6 +127,11 @@ impl GroupHistory {
         let mut records = self.lock();
         records.members.push(name.into());
         MemberHistory { history: self.clone(), number: records.members.len() as u32 }
+    }
+
+    /// An owner may go on for so long after another has begun: for what is documented not to be exclusive.
+    pub fn tolerate_overlap(&self, overlap: Duration) {
+        self.lock().overlap = overlap;
     }
 
     /// How many different records were handled.
@@ -170,7 +176,7 @@ impl GroupHistory {
     /// Checks everything, and fails the run at the first violation. Once the group has handled all there is.
     pub fn check(&self, world: &World, logs: &Logs, commits: &Commits) -> Verdict {
         let records = self.lock();
-        match check_group(&records.told, logs, commits) {
+        match check_group(&records.told, logs, commits, records.overlap) {
             Ok(verdict) => verdict,
             Err(Violation { expected, happened }) => {
                 drop(records);
@@ -265,11 +271,16 @@ impl MemberHistory {
 }
 
 /// Whether what the members told fits the logs and the commits; see the [module](self). The members have stopped, or
-/// have nothing left to do.
+/// have nothing left to do. `overlap`: how long an owner may go on after another has begun.
 ///
 /// # Errors
 /// The first violation.
-pub fn check_group(told: &[Told], logs: &Logs, commits: &Commits) -> Result<Verdict, Violation> {
+pub fn check_group(
+    told: &[Told],
+    logs: &Logs,
+    commits: &Commits,
+    overlap: Duration,
+) -> Result<Verdict, Violation> {
     let ownerships = ownerships(told)?;
     let mut verdict = Verdict::default();
     for (partition, log) in logs {
@@ -277,7 +288,7 @@ pub fn check_group(told: &[Told], logs: &Logs, commits: &Commits) -> Result<Verd
         let none = (Vec::new(), Vec::new());
         let owned = ownerships.get(partition).unwrap_or(&none.0);
         let commits = commits.get(partition).unwrap_or(&none.1);
-        check_exclusive(*partition, owned)?;
+        check_exclusive(*partition, owned, overlap)?;
         owned.iter().try_for_each(|ownership| check_order(*partition, ownership, &log, commits))?;
         let handled = first_handled(owned);
         check_commits(*partition, commits, &log, &handled)?;
@@ -294,7 +305,8 @@ struct Ownership {
     member: u32,
     /// When it began: virtual time, and place among all that was told.
     began: (Duration, usize),
-    end: Option<What>,
+    /// How it ended, and its place.
+    end: Option<(What, usize)>,
     /// Place, time and offset.
     handed_out: Vec<(usize, Duration, i64)>,
     handled: Vec<(usize, Duration, i64)>,
@@ -331,7 +343,9 @@ fn ownerships(told: &[Told]) -> Result<BTreeMap<i32, Vec<Ownership>>, Violation>
                 owned.handed_out.push((place, at, offset));
                 owned.known.insert(offset);
             }
-            (What::Revoked { .. } | What::Lost | What::Crashed, Some(owned)) => owned.end = Some(what),
+            (What::Revoked { .. } | What::Lost | What::Crashed, Some(owned)) => {
+                owned.end = Some((what, place));
+            }
             (What::Handled(offset), _) => {
                 // It may have ended meanwhile: the handler was running.
                 let handed = |owned: &&mut Ownership| owned.member == member && owned.known.contains(&offset);
@@ -356,10 +370,12 @@ fn out_of_place<T>(Told { at, member, partition, what }: Told) -> Result<T, Viol
 }
 
 /// Nothing is handed out under an ownership when a later one has begun.
-fn check_exclusive(partition: i32, owned: &[Ownership]) -> Result<(), Violation> {
+fn check_exclusive(partition: i32, owned: &[Ownership], overlap: Duration) -> Result<(), Violation> {
     for (index, later) in owned.iter().enumerate() {
         for earlier in &owned[..index] {
-            let too_late = |(place, _, _): &&(usize, Duration, i64)| *place > later.began.1;
+            let too_late = |(place, at, _): &&(usize, Duration, i64)| {
+                *place > later.began.1 && (overlap.is_zero() || *at > later.began.0 + overlap)
+            };
             if earlier.handed_out.last().filter(too_late).is_none() {
                 continue;
             }
@@ -461,12 +477,15 @@ fn check_commits(
 
 /// What was handled before is handled again only where it could not be committed.
 fn check_twice(partition: i32, owned: &[Ownership], twice: &mut Vec<Twice>) -> Result<(), Violation> {
-    let mut last: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut last: BTreeMap<i64, (usize, usize)> = BTreeMap::new();
     for (index, ownership) in owned.iter().enumerate() {
-        for (_, at, offset) in &ownership.handled {
-            let Some(before) = last.insert(*offset, index) else { continue };
+        for (place, at, offset) in &ownership.handled {
+            let Some((before, handled)) = last.insert(*offset, (index, *place)) else { continue };
             let first = &owned[before];
-            if before == index || first.end == Some(What::Revoked { committed: true }) {
+            // What was still being handled when the partition went could not be committed.
+            let committed =
+                matches!(first.end, Some((What::Revoked { committed: true }, end)) if handled < end);
+            if before == index || committed {
                 return violation(
                     format!("offset {offset} of partition {partition} to be handled once"),
                     format!(

@@ -34,7 +34,7 @@ fn check(
     records: i64,
     stored: impl IntoIterator<Item = (u64, i64)>,
 ) -> Result<Verdict, String> {
-    let checked = check_group(&told(what), &log(records), &commits(stored));
+    let checked = check_group(&told(what), &log(records), &commits(stored), Duration::ZERO);
     checked.map_err(|Violation { expected, happened }| format!("{expected}; {happened}"))
 }
 
@@ -81,6 +81,8 @@ fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong(
         again(CLEAN).unwrap_err(),
         "offset 0 of partition 0 to be handled once; member 1 had handled it, and member 2 did it again at 7.000 s"
     );
+    let late = [(1, Assigned), (1, HandedOut(0)), (1, CLEAN), (1, Handled(0)), (2, Assigned)];
+    assert_eq!(check(late.into_iter().chain(record(2, 0)), 1, []), Ok(counted), "it was not done in time");
     let by_itself = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 0));
     assert_eq!(
         check(by_itself, 1, []).unwrap_err(),
@@ -110,6 +112,15 @@ fn two_members_that_get_records_of_one_partition_are_found() {
         "member 1 to get nothing of partition 0 any more, since member 2 owns it from 2.000 s on; it got offset 0 at \
          3.000 s"
     );
+}
+
+#[test]
+fn an_overlap_that_is_tolerated_is_bounded() {
+    let what = [(1, Assigned), (2, Assigned)].into_iter().chain(record(2, 0)).chain([(1, HandedOut(0))]);
+    let what = told(what.chain([(1, Handled(0))]));
+    let check = |seconds| check_group(&what, &log(1), &Commits::new(), Duration::from_secs(seconds));
+    assert!(check(2).is_err());
+    assert_eq!(check(3).map(|verdict| verdict.twice.len()), Ok(1));
 }
 
 #[test]
