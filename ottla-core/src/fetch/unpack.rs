@@ -26,6 +26,10 @@ pub struct Section {
     pub start: RecordCursor,
     /// How many there are from there on; never 0.
     pub count: usize,
+    /// The offset of the first of them.
+    pub first: i64,
+    /// The offset of the last.
+    pub last: i64,
 }
 
 /// What a range holds.
@@ -100,31 +104,33 @@ fn wanted_records(
         return Ok(None);
     }
     let records = batch.records(decompressor)?;
-    let (start, count) = walk(&records, range.from.offset)?;
-    Ok((count > 0).then_some(Section { records, start, count }))
+    walk(records, range.from.offset)
 }
 
-/// Reads every record once. Says where the first one at or behind `from` is, and how many there are from there on.
-fn walk(records: &Records, from: i64) -> Result<(RecordCursor, usize), BatchError> {
+/// Reads every record once, and finds those at or behind `from`.
+fn walk(records: Records, from: i64) -> Result<Option<Section>, BatchError> {
     let mut iter = records.iter();
     let (mut start, mut count) = (records.cursor(&iter), 0);
+    let (mut first, mut last) = (None, from);
     if records.header().base_offset < from {
         // Only the first batch of a response, or the first after a seek, begins before the position.
         let mut before = iter.clone();
         while let Some(record) = iter.next() {
-            if record?.offset >= from {
+            let offset = record?.offset;
+            if offset >= from {
                 start = records.cursor(&before);
-                count = 1;
+                (first, last, count) = (Some(offset), offset, 1);
                 break;
             }
             before = iter.clone();
         }
     }
     for record in iter {
-        record?;
+        last = record?.offset;
+        first.get_or_insert(last);
         count += 1;
     }
-    Ok((start, count))
+    Ok(first.map(|first| Section { records, start, count, first, last }))
 }
 
 #[cfg(test)]
@@ -146,6 +152,7 @@ mod tests {
             let before = offsets.len();
             offsets.extend(records.map(|record| record.unwrap().offset));
             assert_eq!(offsets.len() - before, section.count);
+            assert_eq!((offsets[before], offsets[offsets.len() - 1]), (section.first, section.last));
         }
         offsets
     }

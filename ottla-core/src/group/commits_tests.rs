@@ -1,0 +1,310 @@
+//! What is committed when, and what the coordinator's answers mean.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use ottla_protocol::{
+    ErrorCode,
+    messages::{
+        OffsetCommitRequest, OffsetCommitResponse,
+        offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
+    },
+};
+
+use super::{
+    CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Kept, Membership, Moment, Promise,
+    TopicPartition,
+};
+use crate::{backoff::BackoffPolicy, fetch::Position};
+
+const SECOND: Duration = Duration::from_secs(1);
+const SESSION: Duration = Duration::from_secs(6);
+
+/// A member that owns some partitions of `orders`; the token of each is its number.
+struct Bench {
+    commits: Commits,
+    now: Instant,
+    generation: i32,
+    complete: BTreeMap<u64, (u64, i64)>,
+}
+
+impl Bench {
+    fn new(interval: Option<Duration>) -> Self {
+        let backoff = BackoffPolicy::new(SECOND / 10, SECOND);
+        let settings = CommitSettings { interval, proof_of_life: SESSION, backoff };
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        Self { commits: Commits::new(settings), now, generation: 1, complete: BTreeMap::new() }
+    }
+
+    fn at(&self) -> Moment {
+        Moment { now: self.now, elapsed: Duration::ZERO, random: 7 }
+    }
+
+    /// Owns a partition of which the group has committed `found`; it reads from `start`.
+    fn own(&mut self, partition: i32, found: Option<i64>, start: i64) {
+        let token = partition as u64;
+        let found = found.map(|offset| CommittedOffset { offset, leader_epoch: 2, metadata: "note".into() });
+        self.commits.own(token, TopicPartition::new("orders", partition), found);
+        self.complete.insert(token, (0, start));
+    }
+
+    /// The same, and its claim is acknowledged.
+    fn own_and_claim(&mut self, partition: i32) {
+        self.own(partition, Some(0), 0);
+        self.commits.open(partition as u64);
+        let claim = self.send().expect("a claim");
+        self.answer(&claim, ErrorCode::NONE);
+    }
+
+    fn complete_up_to(&mut self, partition: i32, offset: i64) {
+        self.complete.get_mut(&(partition as u64)).unwrap().1 = offset;
+    }
+
+    fn plan(&mut self) -> CommitPlan {
+        let membership = Membership {
+            group_id: "billing".into(),
+            member_id: "me".into(),
+            generation_id: self.generation,
+            instance_id: None,
+        };
+        let (at, complete) = (self.at(), &self.complete);
+        self.commits.next(at, Some(&membership), &mut |token| {
+            complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, 2)))
+        })
+    }
+
+    fn send(&mut self) -> Option<OffsetCommitRequest> {
+        match self.plan() {
+            CommitPlan::Send(request) => Some(request),
+            CommitPlan::Wait(_) => None,
+        }
+    }
+
+    fn ask(&mut self) -> Promise {
+        let complete = &self.complete;
+        let tokens: Vec<u64> = complete.keys().copied().collect();
+        self.commits
+            .ask(tokens, &mut |token| complete.get(&token).map(|(run, offset)| (*run, Position::at(*offset))))
+    }
+
+    fn kept(&self, promise: &Promise) -> Kept {
+        self.commits.kept(promise, &mut |token| {
+            self.complete.get(&token).map(|(run, offset)| (*run, Position::at(*offset)))
+        })
+    }
+
+    fn answer(&mut self, request: &OffsetCommitRequest, code: ErrorCode) -> Committed {
+        let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
+            name: topic.name.clone(),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|part| OffsetCommitResponsePartition {
+                    partition_index: part.partition_index,
+                    error_code: code,
+                })
+                .collect(),
+            ..Default::default()
+        });
+        let response = OffsetCommitResponse { topics: topics.collect(), ..Default::default() };
+        self.commits.on_answer(self.at(), &response)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+fn offsets(request: &OffsetCommitRequest) -> Vec<(i32, i64)> {
+    let parts = request.topics.iter().flat_map(|topic| &topic.partitions);
+    parts.map(|part| (part.partition_index, part.committed_offset)).collect()
+}
+
+#[test]
+fn an_ownership_begins_with_a_claim_of_the_place_where_it_begins() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own(0, Some(7), 7);
+    bench.own(1, None, 30);
+    assert!(bench.send().is_none(), "the driver has not opened them");
+    bench.commits.open(0);
+    bench.commits.open(1);
+    let claim = bench.send().unwrap();
+    assert_eq!(offsets(&claim), [(0, 7), (1, 30)]);
+    let part = &claim.topics[0].partitions[0];
+    assert_eq!(part.committed_metadata.as_deref(), Some("note"), "what others wrote stays");
+    assert_eq!(part.committed_leader_epoch, 2);
+    assert!(!bench.commits.is_claimed(0));
+    let outcome = bench.answer(&claim, ErrorCode::NONE);
+    assert_eq!(outcome.claimed, [0, 1]);
+    assert_eq!(outcome.written.map(|(_, membership)| membership.generation_id), Some(1));
+    assert!(bench.send().is_none());
+}
+
+#[test]
+fn a_place_that_is_not_known_yet_is_not_claimed() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own(0, None, 0);
+    bench.complete.clear();
+    bench.commits.open(0);
+    assert!(bench.send().is_none());
+    bench.complete.insert(0, (0, 5));
+    assert_eq!(offsets(&bench.send().unwrap()), [(0, 5)]);
+}
+
+#[test]
+fn what_is_complete_is_committed_once_an_interval() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at <= bench.now + SECOND));
+    bench.pass(SECOND);
+    let commit = bench.send().unwrap();
+    assert_eq!(offsets(&commit), [(0, 10)]);
+    bench.complete_up_to(0, 20);
+    bench.pass(SECOND);
+    assert!(bench.send().is_none(), "one request at a time");
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(offsets(&bench.send().unwrap()), [(0, 20)]);
+}
+
+#[test]
+fn without_an_interval_only_asking_commits() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    bench.pass(SESSION / 2);
+    assert!(bench.send().is_none());
+    let promise = bench.ask();
+    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    let commit = bench.send().unwrap();
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
+}
+
+#[test]
+fn a_member_with_nothing_to_commit_proves_once_a_session_that_the_coordinator_can_write() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.own_and_claim(1);
+    bench.complete_up_to(0, 10);
+    assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
+    bench.pass(SESSION);
+    let proof = bench.send().unwrap();
+    assert_eq!(offsets(&proof), [(0, 0)], "nothing that nobody asked to commit");
+    bench.commits.on_lost(bench.at());
+    bench.pass(SECOND);
+    let proof = bench.send().unwrap();
+    assert_eq!(offsets(&proof), [(0, 0)], "until it is acknowledged");
+    bench.answer(&proof, ErrorCode::NONE);
+    assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
+}
+
+#[test]
+fn what_passes_is_repeated_after_a_back_off() {
+    for (code, moved) in [
+        (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, false),
+        (ErrorCode::NOT_COORDINATOR, true),
+        (ErrorCode::COORDINATOR_NOT_AVAILABLE, true),
+        (ErrorCode::REQUEST_TIMED_OUT, false),
+        (ErrorCode::REBALANCE_IN_PROGRESS, false),
+    ] {
+        let mut bench = Bench::new(None);
+        bench.own_and_claim(0);
+        bench.complete_up_to(0, 10);
+        let promise = bench.ask();
+        let commit = bench.send().unwrap();
+        let outcome = bench.answer(&commit, code);
+        assert_eq!((outcome.moved, bench.kept(&promise)), (moved, Kept::NotYet), "{code}");
+        assert!(outcome.written.is_none() && bench.send().is_none(), "{code}");
+        bench.pass(SECOND);
+        let again = bench.send().unwrap();
+        bench.answer(&again, ErrorCode::NONE);
+        assert_eq!(bench.kept(&promise), Kept::Yes, "{code}");
+    }
+}
+
+#[test]
+fn after_a_rebalance_what_is_still_owned_is_committed_under_the_new_generation() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.own_and_claim(1);
+    bench.complete_up_to(0, 10);
+    bench.complete_up_to(1, 10);
+    bench.ask();
+    let commit = bench.send().unwrap();
+    let outcome = bench.answer(&commit, ErrorCode::ILLEGAL_GENERATION);
+    assert_eq!(outcome.rejected.map(|(member, _)| member.generation_id), Some(1));
+    bench.pass(10 * SESSION);
+    assert!(bench.send().is_none(), "the coordinator will have nothing from this generation any more");
+    bench.commits.disown(1);
+    bench.generation = 2;
+    let again = bench.send().unwrap();
+    assert_eq!((again.generation_id_or_member_epoch, offsets(&again)), (2, vec![(0, 10)]));
+}
+
+#[test]
+fn what_was_lost_is_not_committed_and_who_waits_for_it_is_told() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let promise = bench.ask();
+    let commit = bench.send().unwrap();
+    bench.commits.disown(0);
+    assert_eq!(bench.kept(&promise), Kept::Lost);
+    let outcome = bench.answer(&commit, ErrorCode::NONE);
+    assert!(outcome.acknowledged.is_empty());
+    bench.pass(10 * SESSION);
+    assert!(bench.send().is_none());
+}
+
+#[test]
+fn what_cannot_be_committed_is_told_and_left_alone_for_a_while() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let promise = bench.ask();
+    let commit = bench.send().unwrap();
+    let outcome = bench.answer(&commit, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    let orders = TopicPartition::new("orders", 0);
+    assert_eq!(outcome.refused, [(orders.clone(), ErrorCode::TOPIC_AUTHORIZATION_FAILED)]);
+    assert_eq!(bench.kept(&promise), Kept::Refused(orders, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    bench.pass(SECOND);
+    assert!(bench.send().is_none());
+    let promise = bench.ask();
+    let commit = bench.send().expect("whoever asks wants to know whether it works now");
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!((bench.kept(&promise), bench.commits.refusal(0)), (Kept::Yes, None));
+}
+
+#[test]
+fn what_may_or_may_not_have_been_carried_out_is_repeated() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let promise = bench.ask();
+    bench.send().unwrap();
+    bench.commits.on_lost(bench.at());
+    assert!(bench.send().is_none(), "not at once");
+    bench.pass(SECOND);
+    assert_eq!((offsets(&bench.send().unwrap()), bench.kept(&promise)), (vec![(0, 10)], Kept::NotYet));
+}
+
+#[test]
+fn a_seek_back_is_committed_and_nothing_else_goes_back() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    bench.ask();
+    let commit = bench.send().unwrap();
+    bench.answer(&commit, ErrorCode::NONE);
+    bench.complete_up_to(0, 4);
+    let promise = bench.ask();
+    assert!(bench.send().is_none());
+    assert_eq!(bench.kept(&promise), Kept::Yes, "it is committed, and more");
+    bench.complete.insert(0, (1, 4));
+    bench.ask();
+    assert_eq!(offsets(&bench.send().unwrap()), [(0, 4)]);
+}
