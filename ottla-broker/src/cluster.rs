@@ -41,6 +41,30 @@ pub struct ClusterConfig {
     pub peer_retry: Duration,
     /// When appended batches are made to survive a crash of the machine.
     pub flush: FlushPolicy,
+    /// The group coordinator.
+    pub groups: GroupConfig,
+}
+
+/// What the group coordinator is configured with.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// `offsets.topic.num.partitions`. Kafka's default is 50; here it is 5, since a cluster for tests is made often.
+    pub offsets_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub offsets_replication_factor: i16,
+    /// `offset.metadata.max.bytes`: the most characters of metadata with an offset, counted as Java does.
+    pub offset_metadata_max: usize,
+    /// `offsets.commit.timeout.ms`: how long a write may take to be replicated.
+    pub commit_timeout: Duration,
+    /// `group.min.session.timeout.ms`.
+    pub min_session_timeout: Duration,
+    /// `group.max.session.timeout.ms`.
+    pub max_session_timeout: Duration,
+    /// `group.max.size`: the most members of a group.
+    pub max_size: usize,
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of a group waits for more members. Kafka's
+    /// default is 3 s; here there is none.
+    pub initial_rebalance_delay: Duration,
 }
 
 /// One node of the cluster.
@@ -99,6 +123,16 @@ impl ClusterConfig {
             replica_lag_time_max: Duration::from_secs(30),
             peer_retry: Duration::from_secs(1),
             flush: FlushPolicy::Never,
+            groups: GroupConfig {
+                offsets_partitions: 5,
+                offsets_replication_factor: count.min(3) as i16,
+                offset_metadata_max: 4096,
+                commit_timeout: Duration::from_secs(5),
+                min_session_timeout: Duration::from_secs(6),
+                max_session_timeout: Duration::from_secs(30 * 60),
+                max_size: i32::MAX as usize,
+                initial_rebalance_delay: Duration::ZERO,
+            },
         }
     }
 

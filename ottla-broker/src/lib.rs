@@ -19,6 +19,7 @@
 mod api;
 pub mod cluster;
 pub mod controller;
+mod coordinator;
 pub mod disk;
 pub mod image;
 pub mod io;
@@ -31,7 +32,7 @@ mod rng;
 mod scenarios;
 pub mod tcp;
 
-pub use cluster::{ClusterConfig, FlushPolicy, NodeConfig};
+pub use cluster::{ClusterConfig, FlushPolicy, GroupConfig, NodeConfig};
 pub use controller::Controller;
 pub use log::recovery::{Recovered, RecoveredLog};
 pub use node::Node;

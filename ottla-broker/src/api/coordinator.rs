@@ -7,7 +7,11 @@ use ottla_protocol::{ErrorCode, Str};
 use super::text;
 use crate::image::Image;
 use crate::io::{NodeId, Now};
-use crate::node::{Exchange, Node, Outcome};
+use crate::node::{Exchange, Node, Outcome, coordinator_of};
+use crate::peer::PeerMessage;
+
+/// The key is that of a group.
+const GROUP: i8 = 0;
 
 /// Groups 0, transactional ids 1, share groups 2.
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
@@ -22,6 +26,11 @@ pub(super) fn find_coordinator(
         throttle_time_ms: exchange.throttle_time_ms,
         ..FindCoordinatorResponse::default()
     };
+    if request.key_type == GROUP && node.image.topic(crate::coordinator::TOPIC).is_none() {
+        // The client finds the coordinator when it asks again.
+        let topics = vec![node.offsets_topic()];
+        node.call(|request| PeerMessage::CreateTopics { request, topics, validate_only: false });
+    }
     // Several keys at once since version 4 (KIP-699).
     if exchange.version >= 4 {
         let find = |key| find(&node.image, request.key_type, key);
@@ -49,7 +58,9 @@ fn find(image: &Image, key_type: i8, key: &Str) -> Coordinator {
     if !KEY_TYPES.contains(&key_type) {
         return failed(ErrorCode::INVALID_REQUEST, "Unknown coordinator type");
     }
-    let chosen = coordinator(image, key_type, key).and_then(|id| Some((id, image.brokers.get(&id)?)));
+    let coordinator =
+        if key_type == GROUP { coordinator_of(image, key) } else { coordinator(image, key_type, key) };
+    let chosen = coordinator.and_then(|id| Some((id, image.brokers.get(&id)?)));
     let Some((node_id, broker)) = chosen else {
         return failed(ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.");
     };

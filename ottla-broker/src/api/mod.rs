@@ -7,9 +7,15 @@ mod coordinator;
 mod fetch;
 mod fetch_plan;
 mod fetch_sessions;
+mod group_admin;
+mod group_wait;
+mod groups;
 mod leader_epoch;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod produce;
 mod producer_id;
 mod records;
@@ -19,9 +25,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use ottla_protocol::{Decoder, ErrorCode, Request, Str, TopicId};
 
@@ -32,8 +40,9 @@ use crate::replica::{Replica, ReplicaKey};
 
 pub(crate) use fetch::FetchWait;
 pub(crate) use fetch_sessions::FetchSessions;
+pub(crate) use group_wait::GroupWait;
 pub(crate) use list_offsets::ListOffsetsWait;
-pub(crate) use produce::ProduceWait;
+pub(crate) use produce::{ProduceWait, has_enough_in_sync};
 pub(crate) use producer_id::{ProducerIdWait, ProducerIds};
 pub(crate) use topics::TopicsWait;
 
@@ -62,12 +71,22 @@ served! {
     FetchRequest => fetch::fetch,
     ListOffsetsRequest => list_offsets::list_offsets,
     MetadataRequest => metadata::metadata,
+    OffsetCommitRequest => offset_commit::offset_commit,
+    OffsetFetchRequest => offset_fetch::offset_fetch,
     FindCoordinatorRequest => coordinator::find_coordinator,
+    JoinGroupRequest => groups::join_group,
+    HeartbeatRequest => groups::heartbeat,
+    LeaveGroupRequest => groups::leave_group,
+    SyncGroupRequest => groups::sync_group,
+    DescribeGroupsRequest => group_admin::describe_groups,
+    ListGroupsRequest => group_admin::list_groups,
     ApiVersionsRequest => api_versions::api_versions,
     CreateTopicsRequest => topics::create_topics,
     DeleteTopicsRequest => topics::delete_topics,
     InitProducerIdRequest => producer_id::init_producer_id,
     OffsetForLeaderEpochRequest => leader_epoch::offset_for_leader_epoch,
+    DeleteGroupsRequest => group_admin::delete_groups,
+    OffsetDeleteRequest => offset_delete::offset_delete,
     DescribeConfigsRequest => configs::describe_configs,
     DescribeClusterRequest => cluster::describe_cluster,
     DescribeTopicPartitionsRequest => metadata::describe_topic_partitions,

@@ -260,8 +260,16 @@ fn settled(node: &Node, acks: i16, pending: &Pending) -> Option<ErrorCode> {
         return None;
     }
     let topic = node.image.topic_by_id(pending.key.0)?;
-    let enough = isr(replica) >= min_isr(node, topic);
-    Some(if enough { ErrorCode::NONE } else { ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND })
+    Some(if has_enough_in_sync(node, topic, replica) {
+        ErrorCode::NONE
+    } else {
+        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+    })
+}
+
+/// Whether what this leader has replicated counts as acknowledged by all.
+pub(crate) fn has_enough_in_sync(node: &Node, topic: &Topic, replica: &Replica) -> bool {
+    isr(replica) >= min_isr(node, topic)
 }
 
 fn isr(replica: &Replica) -> usize {

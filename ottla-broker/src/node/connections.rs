@@ -12,19 +12,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_protocol::{ApiKey, Request, frame};
+use ottla_protocol::{ApiKey, Request, Str, frame};
 
 use super::{Node, RequestId, Timer, Waiting, Work};
 use crate::api;
 use crate::io::{CloseReason, ConnectionId, Now, Output};
 
 /// A request and where its answer goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) connection: ConnectionId,
     pub(crate) api_key: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+    /// What the client calls itself.
+    pub(crate) client_id: Str,
     /// What the response says of throttling.
     pub(crate) throttle_time_ms: i32,
 }
@@ -131,7 +133,7 @@ impl Node {
             Outcome::Silence => self.out.push(Output::Reply(id, Vec::new())),
             Outcome::Close(reason) => self.close(id, reason),
             Outcome::Wait(waiting) => {
-                let request = self.wait(*exchange, waiting);
+                let request = self.wait(exchange.clone(), waiting);
                 if let Some(connection) = self.connections.0.get_mut(&id) {
                     connection.answering = Some(request);
                 }
@@ -160,6 +162,7 @@ impl Node {
             api_key: request.api_key,
             version: request.api_version,
             correlation_id: request.correlation_id,
+            client_id: request.client_id.unwrap_or_default(),
             throttle_time_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
         };
         Ok((exchange, request.body))

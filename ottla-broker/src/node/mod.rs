@@ -15,6 +15,7 @@
 
 mod connections;
 mod controller_link;
+mod groups;
 mod replicas;
 mod requests;
 
@@ -35,11 +36,13 @@ use crate::rng::Rng;
 
 use connections::Connections;
 use controller_link::ControllerLink;
+use groups::Groups;
 use replicas::Purpose;
 use requests::Requests;
 
 pub(crate) use connections::{Exchange, Outcome};
 pub(crate) use controller_link::CallId;
+pub(crate) use groups::coordinator_of;
 pub(crate) use requests::{RequestId, Waiting};
 
 /// The name of the file [`FileId::Meta`](crate::io::FileId::Meta) that says to which cluster the node's data belongs.
@@ -65,6 +68,7 @@ pub struct Node {
     link: ControllerLink,
     connections: Connections,
     requests: Requests,
+    groups: Groups,
     next_token: u64,
     /// What each request to the disk was for.
     disk: BTreeMap<DiskToken, Purpose>,
@@ -81,6 +85,7 @@ pub struct Node {
 enum Timer {
     Request(RequestId),
     Replica(ReplicaKey),
+    Shard(ReplicaKey),
     Unmute(ConnectionId),
 }
 
@@ -89,6 +94,7 @@ enum Timer {
 enum Work {
     Connection(ConnectionId),
     Request(RequestId),
+    Shard(ReplicaKey),
 }
 
 impl Node {
@@ -113,6 +119,7 @@ impl Node {
             link: ControllerLink::default(),
             connections: Connections::default(),
             requests: Requests::default(),
+            groups: Groups::default(),
             next_token: 0,
             disk: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -211,6 +218,7 @@ impl Node {
                     self.armed.remove(&key);
                     self.with_replica(key, |replica, effects| replica.tick(now, effects));
                 }
+                Timer::Shard(key) => self.tick_shard(now, key),
             }
         }
     }
@@ -223,6 +231,7 @@ impl Node {
             match work {
                 Work::Connection(connection) => self.next_request(now, connection),
                 Work::Request(request) => self.look_again(now, request),
+                Work::Shard(key) => self.look_at_shard(now, key),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The replicas of a node: which there are, what they want, and what comes back from the disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(super) enum Purpose {
     Feed { key: ReplicaKey, follower: NodeId, base_offset: i64 },
     /// Batches for a request.
     Request { id: RequestId, slot: usize },
+    /// Batches for the shard of groups that is loaded in that epoch, up to that offset.
+    Load { key: ReplicaKey, epoch: i32, next_offset: i64 },
 }
 
 impl Node {
@@ -38,9 +41,12 @@ impl Node {
             return self.halt(why);
         }
         let old = std::mem::replace(&mut self.image, Arc::clone(&image));
+        let mut gone = BTreeSet::new();
         for topic in old.topics.values().filter(|topic| !image.names.contains_key(&topic.id)) {
             self.remove_topic(topic);
+            gone.insert(Arc::clone(&topic.name));
         }
+        self.forget_offsets(now, &gone);
         for topic in image.topics.values() {
             let same = old.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
             if !same {
@@ -215,6 +221,7 @@ impl Node {
                 });
             }
             Purpose::Request { id, slot } => self.deliver_read(id, slot, data),
+            Purpose::Load { key, epoch, next_offset } => self.load_on(now, key, epoch, (data, next_offset)),
             Purpose::Nothing | Purpose::Written(_) => {}
         }
     }

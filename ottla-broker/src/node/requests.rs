@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{CallId, Exchange, Node, Outcome, Timer, Work};
-use crate::api::{FetchWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait};
+use crate::api::{FetchWait, GroupWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait};
 use crate::io::Now;
 use crate::peer::TopicResult;
 use crate::replica::ReplicaKey;
@@ -30,6 +30,7 @@ pub(crate) enum Waiting {
     ListOffsets(ListOffsetsWait),
     Topics(TopicsWait),
     ProducerId(ProducerIdWait),
+    Group(GroupWait),
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Waiting {
         match self {
             Self::Produce(wait) => wait.watched(),
             Self::Fetch(wait) => wait.watched(),
-            Self::ListOffsets(_) | Self::Topics(_) | Self::ProducerId(_) => Vec::new(),
+            Self::ListOffsets(_) | Self::Topics(_) | Self::ProducerId(_) | Self::Group(_) => Vec::new(),
         }
     }
 
@@ -64,7 +65,8 @@ impl Waiting {
             Self::Fetch(wait) => Some(wait.deadline),
             Self::Topics(wait) => Some(wait.deadline),
             Self::ProducerId(wait) => Some(wait.deadline),
-            Self::ListOffsets(_) => None,
+            // The coordinator has the deadlines of what it lets wait.
+            Self::ListOffsets(_) | Self::Group(_) => None,
         }
     }
 
@@ -76,6 +78,7 @@ impl Waiting {
             Self::ListOffsets(wait) => wait.look(node, id, exchange),
             Self::Topics(wait) => wait.look(now, exchange),
             Self::ProducerId(wait) => wait.look(node, now, exchange),
+            Self::Group(wait) => wait.look(node, now, id, exchange),
         }
     }
 }
@@ -102,13 +105,18 @@ impl Node {
         if let Some(entry) = self.requests.waiting.remove(&id) {
             self.unwatch(id, &entry);
         }
+        self.take_answers(id);
     }
 
     /// Looks whether a request can be answered.
     pub(super) fn look_again(&mut self, now: Now, id: RequestId) {
         // It is taken out, so that it can look at the node; nothing that it does can reach itself.
-        let Some(mut entry) = self.requests.waiting.remove(&id) else { return };
-        let exchange = entry.exchange;
+        let Some(mut entry) = self.requests.waiting.remove(&id) else {
+            // A coordinator has answered somebody who has gone.
+            self.take_answers(id);
+            return;
+        };
+        let exchange = entry.exchange.clone();
         match entry.waiting.look(self, now, id, &exchange) {
             Some(outcome) => {
                 self.unwatch(id, &entry);
@@ -125,6 +133,7 @@ impl Node {
     pub(super) fn wake_watchers(&mut self, key: ReplicaKey) {
         let watchers = self.requests.watchers.get(&key).into_iter().flatten();
         self.work.extend(watchers.map(|id| Work::Request(*id)));
+        self.wake_shard(key);
     }
 
     /// Whoever waits for producer ids looks again.

@@ -5,6 +5,9 @@ mod requests;
 
 mod chaos;
 mod consuming;
+mod group_failures;
+mod group_requests;
+mod groups;
 mod hostile;
 mod metadata;
 mod producing;
