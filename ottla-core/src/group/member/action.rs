@@ -85,7 +85,7 @@ pub enum Action {
     Failed(Failure),
 }
 
-/// Which kind of request to the coordinator.
+/// A kind of request to the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     /// JoinGroup.
@@ -96,6 +96,8 @@ pub enum Call {
     Heartbeat,
     /// LeaveGroup.
     Leave,
+    /// OffsetCommit: not a call of the member's, but one that may end it.
+    Commit,
 }
 
 /// Why a call has no answer.

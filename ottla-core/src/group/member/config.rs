@@ -52,20 +52,17 @@ impl MemberConfig {
     }
 
     /// Time between two heartbeats.
-    #[must_use]
-    pub fn heartbeat_every(&self) -> Duration {
+    pub(super) fn heartbeat_every(&self) -> Duration {
         self.heartbeat_interval.min(self.session_timeout / 3)
     }
 
     /// How long one heartbeat is waited for: there must be time for another one in the same session.
-    #[must_use]
-    pub fn heartbeat_timeout(&self) -> Duration {
+    pub(super) fn heartbeat_timeout(&self) -> Duration {
         self.session_timeout / 3
     }
 
     /// How long JoinGroup and SyncGroup are waited for: both are answered when the slowest member has done its part.
-    #[must_use]
-    pub fn rebalance_call_timeout(&self) -> Duration {
+    pub(super) fn rebalance_call_timeout(&self) -> Duration {
         self.rebalance_timeout + PARKED_LONGER
     }
 }
