@@ -16,6 +16,9 @@
 //!        seek          told to the user once
 //! ```
 //!
+//! A member of a group begins at the committed offset (*Validating*, if its leader epoch is known); where there is none,
+//! with the reset policy (*Resolving*), or *Held*.
+//!
 //! Two positions: `position` is the next record to hand out, `fetch` the next to ask a broker for. What lies between
 //! them waits in the queue. The *generation* grows when either of them moves otherwise than forward record by record (seek,
 //! reset, truncation, a second try at a corrupt batch): what was asked for, fetched or unpacked under an older
@@ -31,7 +34,7 @@ use super::{
     budget::Account,
     buffer::RangeQueue,
     judge,
-    trouble::{Remedy, remedy},
+    trouble::{NO_COMMITTED_OFFSET, Remedy, remedy},
 };
 use crate::backoff::BackoffPolicy;
 
@@ -57,6 +60,8 @@ pub(super) struct Cursor {
     pub(super) lent: bool,
     /// It stands in line for `poll`.
     pub(super) listed: bool,
+    /// Something else has to be handed out first.
+    pub(super) held_back: bool,
     pub(super) account: Account,
     pub(super) log: LogMarks,
     pub(super) pauses: Vec<Paused>,
@@ -92,6 +97,23 @@ pub(super) enum Target {
 }
 
 const LATEST: Target = Target::Spec(OffsetSpec::Latest);
+
+/// Where reading begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Where the user says.
+    At(OffsetSpec),
+    /// What a group has committed. With a leader epoch, the leader is asked first whether its log is still the one that
+    /// was read (KIP-320).
+    Committed(Position),
+    /// The group has committed nothing.
+    Missing {
+        /// The group.
+        group: Str,
+        /// Where to begin then.
+        policy: Reset,
+    },
+}
 
 /// Why a position is being reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +187,7 @@ pub enum LeaderNews {
 }
 
 impl Cursor {
-    pub(super) fn new(topic: Str, partition: i32, spec: OffsetSpec) -> Self {
+    pub(super) fn new(topic: Str, partition: i32, start: Start) -> Self {
         let mut cursor = Self {
             topic,
             partition,
@@ -181,6 +203,7 @@ impl Cursor {
             queue: RangeQueue::default(),
             lent: false,
             listed: false,
+            held_back: false,
             account: Account::default(),
             log: LogMarks::default(),
             pauses: Vec::new(),
@@ -189,7 +212,22 @@ impl Cursor {
             stretch: 0,
             caught_up: None,
         };
-        cursor.go_to(Target::Spec(spec), None);
+        match start {
+            Start::At(spec) => cursor.go_to(Target::Spec(spec), None),
+            Start::Committed(position) => {
+                cursor.place(position);
+                if position.epoch >= 0 {
+                    cursor.phase = Phase::Validating;
+                }
+            }
+            Start::Missing { group, policy: Reset::Error } => {
+                cursor.phase = Phase::Held { trouble: Trouble::NoCommittedOffset { group }, told: false };
+            }
+            Start::Missing { policy, .. } => {
+                let note = ResetNote { from: None, reason: NO_COMMITTED_OFFSET };
+                cursor.go_to(Target::Policy(policy), Some(note));
+            }
+        }
         cursor
     }
 
@@ -452,7 +490,12 @@ impl Cursor {
         }
         match &self.phase {
             Phase::Held { told, .. } => !told,
-            _ => !self.queue.is_empty() && !self.is_paused(),
+            _ => !self.queue.is_empty() && !self.is_paused() && !self.held_back,
         }
+    }
+
+    /// Whether it is held, and the user was not told.
+    pub(super) fn has_trouble(&self) -> bool {
+        matches!(self.phase, Phase::Held { told: false, .. })
     }
 }

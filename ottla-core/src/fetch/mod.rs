@@ -31,7 +31,7 @@ use std::time::{Instant, SystemTime};
 pub use self::{
     budget::{Budget, Lease},
     buffer::Range,
-    cursor::{LeaderNews, LogMarks},
+    cursor::{LeaderNews, LogMarks, Start},
     isolation::AbortedTransactions,
     partitions::{
         CatchUp, Effects, FetchAsk, FetchPlan, FetchSettings, Finished, Handout, IsolationLevel, LeaderHint,

@@ -1,6 +1,6 @@
 //! What only the user can decide about a partition, and what the client does about the rest.
 
-use ottla_protocol::{ErrorCode, batch::BatchError};
+use ottla_protocol::{ErrorCode, Str, batch::BatchError};
 
 /// Why a partition is held. The others go on; this one goes on after a seek.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,15 @@ pub enum Trouble {
     Recreated {
         /// The position.
         offset: i64,
+    },
+    /// The group has committed nothing for the partition, and nobody has said where to begin.
+    #[error(
+        "group {group} has no committed offset for it: seek, or say with `on_missing_offset` where to begin \
+         (in a file: auto.offset.reset)"
+    )]
+    NoCommittedOffset {
+        /// The group.
+        group: Str,
     },
     /// The batch at the position cannot be read, also when fetched a second time.
     #[error("the batch at offset {offset} cannot be read")]
@@ -64,12 +73,16 @@ impl Trouble {
             Self::OutOfRange { .. } => "offset out of range",
             Self::Truncated { .. } => "log truncated",
             Self::Recreated { .. } => "topic recreated",
+            Self::NoCommittedOffset { .. } => NO_COMMITTED_OFFSET,
             Self::Corrupt { .. } => "corrupt batch",
             Self::TooLarge { .. } => "batch too large",
             Self::Refused { .. } => "refused by the broker",
         }
     }
 }
+
+/// Why a position is reset that nobody has committed.
+pub(super) const NO_COMMITTED_OFFSET: &str = "no committed offset";
 
 /// What to do about an error code for a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

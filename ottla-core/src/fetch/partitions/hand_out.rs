@@ -23,6 +23,12 @@ impl Ticket {
     pub(super) fn of(id: u64, cursor: &Cursor) -> Self {
         Self { id, generation: cursor.generation, seeks: cursor.seeks }
     }
+
+    /// The token of the assignment: no other has the same.
+    #[must_use]
+    pub fn token(self) -> u64 {
+        self.id
+    }
 }
 
 /// Something for the user.
@@ -95,6 +101,15 @@ impl Partitions {
         None
     }
 
+    /// The next partition that is held and of which the user was not told. It needs neither a lease nor a turn.
+    pub fn take_trouble(&mut self) -> Option<Handout> {
+        let cursor = self.cursors.values_mut().find(|cursor| cursor.has_trouble())?;
+        let (topic, partition) = (cursor.topic.clone(), cursor.partition);
+        let Phase::Held { trouble, told } = &mut cursor.phase else { return None };
+        *told = true;
+        Some(Handout::Trouble { topic, partition, trouble: trouble.clone() })
+    }
+
     /// Whether somebody else who polls would get something.
     #[must_use]
     pub fn has_more(&self) -> bool {
@@ -128,6 +143,12 @@ impl Partitions {
     /// Whether somebody has paused the partition of this ticket.
     #[must_use]
     pub fn is_ticket_paused(&self, ticket: Ticket) -> bool {
-        self.cursors.get(&ticket.id).is_some_and(super::super::cursor::Cursor::is_paused)
+        self.cursors.get(&ticket.id).is_some_and(Cursor::is_paused)
+    }
+
+    /// Whether something else of the partition of this ticket has to be handed out first.
+    #[must_use]
+    pub fn is_held_back(&self, ticket: Ticket) -> bool {
+        self.cursors.get(&ticket.id).is_some_and(|cursor| cursor.held_back)
     }
 }

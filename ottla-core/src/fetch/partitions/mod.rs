@@ -4,7 +4,10 @@ mod explain;
 mod fetching;
 mod hand_out;
 mod look_up;
+mod members;
 
+#[cfg(test)]
+mod members_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
@@ -21,7 +24,7 @@ use std::{
 use ottla_protocol::Str;
 
 use super::{
-    Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Reset,
+    Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Reset, Start,
     cursor::{Cursor, Paused, Phase},
 };
 use crate::backoff::BackoffPolicy;
@@ -131,11 +134,16 @@ impl Partitions {
         self.by_name.clear();
         self.ready.clear();
         for (topic, partition, spec) in wanted {
-            let id = self.next_id;
-            self.next_id += 1;
-            self.by_name.entry(topic.clone()).or_default().insert(partition, id);
-            self.cursors.insert(id, Cursor::new(topic, partition, spec));
+            self.insert(topic, partition, Start::At(spec));
         }
+    }
+
+    fn insert(&mut self, topic: Str, partition: i32, start: Start) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.by_name.entry(topic.clone()).or_default().insert(partition, id);
+        self.cursors.insert(id, Cursor::new(topic, partition, start));
+        id
     }
 
     /// The assigned partitions, by topic and number.

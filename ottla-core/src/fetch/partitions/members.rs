@@ -1,0 +1,71 @@
+//! Partitions that come and go one by one, as a group gives them to its members.
+//!
+//! Those that stay keep their positions and whatever is buffered (KIP-429); of those that go everything is forgotten,
+//! and when one comes back it begins where the group says.
+
+use ottla_protocol::Str;
+
+use super::{
+    super::{Position, Start, cursor::Phase},
+    Partitions, Ticket, enlist,
+};
+
+impl Partitions {
+    /// Reads one more partition, from this place. Gives a token: no other assignment, also of the same partition, ever
+    /// has the same. One that is read already starts over.
+    ///
+    /// The leader comes with the next [`Self::on_metadata`].
+    pub fn add(&mut self, topic: Str, partition: i32, start: Start) -> u64 {
+        if let Some(known) = self.id(&topic, partition) {
+            self.remove(known);
+        }
+        self.insert(topic, partition, start)
+    }
+
+    /// Stops reading a partition. Answers that are under way are dropped when they come.
+    pub fn remove(&mut self, token: u64) {
+        let Some(cursor) = self.cursors.remove(&token) else { return };
+        if let Some(ids) = self.by_name.get_mut(&cursor.topic) {
+            ids.retain(|_, id| *id != token);
+            if ids.is_empty() {
+                self.by_name.remove(&cursor.topic);
+            }
+        }
+    }
+
+    /// The token of the partition's assignment.
+    #[must_use]
+    pub fn token(&self, topic: &str, partition: i32) -> Option<u64> {
+        self.id(topic, partition)
+    }
+
+    /// Hands out nothing new of a partition, or does so again. What is fetched meanwhile is buffered.
+    pub fn hold_back(&mut self, token: u64, hold_back: bool) {
+        if let Some(cursor) = self.cursors.get_mut(&token) {
+            cursor.held_back = hold_back;
+            enlist(&mut self.ready, token, cursor);
+        }
+    }
+
+    /// Where reading goes on once that is known; `None` also while the partition is held.
+    #[must_use]
+    pub fn place(&self, token: u64) -> Option<Position> {
+        let cursor = self.cursors.get(&token)?;
+        match cursor.phase {
+            Phase::Held { .. } | Phase::Resolving { .. } => None,
+            _ => cursor.position,
+        }
+    }
+
+    /// Whether it is known where reading goes on, or that only the user can say it.
+    #[must_use]
+    pub fn is_settled(&self, token: u64) -> bool {
+        self.cursors.get(&token).is_none_or(|cursor| !matches!(cursor.phase, Phase::Resolving { .. }))
+    }
+
+    /// What a batch would have that was taken now.
+    #[must_use]
+    pub fn ticket(&self, token: u64) -> Option<Ticket> {
+        self.cursors.get(&token).map(|cursor| Ticket::of(token, cursor))
+    }
+}
