@@ -18,8 +18,8 @@
 //!   write, makes a start at the end of the log survive a crash, and says to later members that somebody owned the
 //!   partition. Nothing of a partition is handed out before its claim is acknowledged.
 //! * *Dirty*: something is complete that was not committed. Committed once an interval, or when somebody asks.
-//! * *Proof of life*: a member that has nothing to commit repeats a commit once per session. A coordinator that is cut off
-//!   from its peers goes on answering heartbeats, but acknowledges no write.
+//! * *Proof of life*: a member that has nothing to commit repeats a commit before the lease ends for want of one. A
+//!   coordinator that is cut off from its peers goes on answering heartbeats, but acknowledges no write.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ use crate::{backoff::BackoffPolicy, fetch::Position};
 pub struct CommitSettings {
     /// How long what is complete may wait to be committed by itself; `None`: until somebody asks.
     pub interval: Option<Duration>,
-    /// How old the last acknowledged commit may become (the session timeout).
+    /// How old the last acknowledged commit may become: [`super::Lease::proof_of_life`].
     pub proof_of_life: Duration,
     /// How long to wait before a request is repeated.
     pub backoff: BackoffPolicy,
@@ -55,8 +55,8 @@ pub struct Commits {
     slots: BTreeMap<u64, Slot>,
     in_flight: Option<InFlight>,
     next_auto: Option<Instant>,
-    /// When the last request was sent that was acknowledged.
-    last_write: Option<Instant>,
+    /// When the last request was sent that was acknowledged, on the clock of the lease, which counts suspend.
+    last_write: Option<Duration>,
     /// Somebody waits for everything that is complete now.
     asked: bool,
     failures: u32,
@@ -269,7 +269,7 @@ impl Commits {
             }
         }
         if offsets.is_empty() {
-            match self.proof_of_life(at.now, committable) {
+            match self.proof_of_life(at, committable) {
                 Ok((token, proof)) => drop(offsets.insert(token, proof)),
                 Err(due) => return CommitPlan::Wait(due.into_iter().fold(wake, earlier)),
             }
@@ -290,12 +290,12 @@ impl Commits {
     /// Any commit, repeated, if none was acknowledged for long; else when that will be so.
     fn proof_of_life(
         &self,
-        now: Instant,
+        at: Moment,
         committable: &mut Committable<'_>,
     ) -> Result<(u64, (u64, Position)), Option<Instant>> {
         let Some(due) = self.last_write.map(|at| at + self.settings.proof_of_life) else { return Err(None) };
-        if due > now {
-            return Err(Some(due));
+        if due > at.elapsed {
+            return Err(Some(at.now + (due - at.elapsed)));
         }
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.claimed && slot.refused.is_none());
         // No more than was sent before: what is complete waits for its interval, or for its user.
@@ -376,7 +376,7 @@ impl Commits {
             self.backing_off = None;
         }
         if !outcome.acknowledged.is_empty() {
-            self.last_write = self.last_write.max(Some(in_flight.sent.now));
+            self.last_write = self.last_write.max(Some(in_flight.sent.elapsed));
             outcome.written = Some((in_flight.sent, in_flight.membership));
         }
         outcome

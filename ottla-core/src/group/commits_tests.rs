@@ -26,6 +26,7 @@ const SESSION: Duration = Duration::from_secs(6);
 struct Bench {
     commits: Commits,
     now: Instant,
+    elapsed: Duration,
     generation: i32,
     complete: BTreeMap<u64, (u64, i64)>,
 }
@@ -36,11 +37,17 @@ impl Bench {
         let settings = CommitSettings { interval, proof_of_life: SESSION, backoff };
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
-        Self { commits: Commits::new(settings), now, generation: 1, complete: BTreeMap::new() }
+        Self {
+            commits: Commits::new(settings),
+            now,
+            elapsed: Duration::ZERO,
+            generation: 1,
+            complete: BTreeMap::new(),
+        }
     }
 
     fn at(&self) -> Moment {
-        Moment { now: self.now, elapsed: Duration::ZERO, random: 7 }
+        Moment { now: self.now, elapsed: self.elapsed, random: 7 }
     }
 
     /// Owns a partition of which the group has committed `found`; it reads from `start`.
@@ -114,6 +121,7 @@ impl Bench {
     }
 
     fn pass(&mut self, time: Duration) {
+        self.elapsed += time;
         self.now += time;
     }
 }
@@ -185,7 +193,7 @@ fn without_an_interval_only_asking_commits() {
 }
 
 #[test]
-fn a_member_with_nothing_to_commit_proves_once_a_session_that_the_coordinator_can_write() {
+fn a_member_with_nothing_to_commit_proves_now_and_then_that_the_coordinator_can_write() {
     let mut bench = Bench::new(None);
     bench.own_and_claim(0);
     bench.own_and_claim(1);
@@ -200,6 +208,14 @@ fn a_member_with_nothing_to_commit_proves_once_a_session_that_the_coordinator_ca
     assert_eq!(offsets(&proof), [(0, 0)], "until it is acknowledged");
     bench.answer(&proof, ErrorCode::NONE);
     assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
+}
+
+#[test]
+fn the_proof_is_due_at_once_after_the_machine_slept() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.elapsed += SESSION;
+    assert_eq!(offsets(&bench.send().unwrap()), [(0, 0)]);
 }
 
 #[test]

@@ -162,6 +162,7 @@ struct Owned {
 type Wanted = BTreeMap<i32, (u64, u64, i64)>;
 
 struct Run {
+    began: Instant,
     now: Instant,
     generation: i32,
     commits: Commits,
@@ -184,6 +185,7 @@ impl Run {
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
         Self {
+            began: now,
             now,
             generation: 1,
             commits: Commits::new(settings),
@@ -197,7 +199,7 @@ impl Run {
     }
 
     fn at(&self) -> Moment {
-        Moment { now: self.now, elapsed: Duration::ZERO, random: 7 }
+        Moment { now: self.now, elapsed: self.now - self.began, random: 7 }
     }
 
     fn tick(&self) -> Tick {
