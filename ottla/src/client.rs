@@ -74,7 +74,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metadata: MetadataDriver,
     pub(crate) brokers: Brokers,
-    #[allow(dead_code, reason = "who uses it lands next")]
     pub(crate) coordinators: Coordinators,
     pub(crate) events: EventBus,
     context: Arc<Context>,

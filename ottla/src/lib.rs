@@ -4,11 +4,11 @@ pub mod admin;
 mod client;
 pub mod config;
 mod consumer;
-#[allow(dead_code, reason = "what uses it lands next")]
 mod coordinator;
 pub mod env;
 mod error;
 pub mod event;
+mod list_offsets;
 mod metadata;
 mod net;
 mod producer;

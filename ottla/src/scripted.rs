@@ -281,7 +281,7 @@ pub(crate) fn api_versions(request: &RequestFrame, newest: i16) -> Reply {
     answer_versions(request, newest, &[])
 }
 
-/// The answer of a broker that knows some APIs only up to a version.
+/// The answer of a broker that knows some APIs up to other versions.
 pub(crate) fn api_versions_with(request: &RequestFrame, newest: &[(ApiKey, i16)]) -> Reply {
     answer_versions(request, 4, newest)
 }
@@ -309,12 +309,12 @@ fn answer_versions(request: &RequestFrame, newest: i16, limits: &[(ApiKey, i16)]
         (ApiKey::DESCRIBE_GROUPS, 6),
         (ApiKey::DELETE_GROUPS, 2),
     ];
-    let apis = apis.map(|(api, max)| {
-        let limit = limits.iter().find(|(limited, _)| *limited == api);
-        (api, limit.map_or(max, |(_, limit)| *limit))
-    });
-    let api_keys = apis.map(|(api, max_version)| ApiVersion { api_key: api.0, min_version: 0, max_version });
-    let mut response = ApiVersionsResponse { api_keys: api_keys.to_vec(), ..Default::default() };
+    // Limits may also add what the others do not have.
+    let mut apis = BTreeMap::from(apis);
+    apis.extend(limits.iter().copied());
+    let api = |(api, max_version): (ApiKey, i16)| ApiVersion { api_key: api.0, min_version: 0, max_version };
+    let api_keys = apis.into_iter().map(api).collect();
+    let mut response = ApiVersionsResponse { api_keys, ..Default::default() };
     let mut version = request.api_version;
     if request.api_version > newest {
         response.error_code = ErrorCode::UNSUPPORTED_VERSION;

@@ -1,25 +1,37 @@
-//! Administration: topics.
+//! Administration: topics, groups, offsets.
 //!
 //! A request is a builder that is awaited. It gives a [`PerItem`]: the outer error says that no item was answered, an
 //! inner one is that item's.
 
 mod controller;
+mod coordinators;
+mod groups;
+mod items;
+mod list_offsets;
+mod metadata;
 mod per_item;
+mod request;
 mod retry;
 mod topics;
 
 use std::{fmt, sync::Arc};
 
 pub use self::{
+    groups::{
+        AlterGroupOffsets, DeleteGroupOffsets, DeleteGroups, DescribeGroups, GroupDescription, GroupListing,
+        GroupOffsets, GroupState, GroupType, ListGroupOffsets, ListGroups, ListedGroups, MemberDescription,
+        Node,
+    },
+    list_offsets::ListOffsets,
     per_item::PerItem,
     topics::{
         CreateTopics, CreatedTopic, DeleteTopics, DescribeTopics, ListTopics, NewTopic, PartitionDescription,
         TopicDescription, TopicListing,
     },
 };
-use crate::{Client, client::Shared};
+use crate::{Client, OffsetAndMetadata, OffsetSpec, TopicPartition, client::Shared};
 
-/// Creates, deletes, describes and lists topics. Cheap to clone.
+/// Creates, deletes, describes and lists topics and groups; lists offsets. Cheap to clone.
 ///
 /// ```no_run
 /// use ottla::*;
@@ -36,6 +48,18 @@ use crate::{Client, client::Shared};
 ///     }
 ///     admin.delete_topics(["old"]).await?.all()?; // `all`: the first failed item is the error
 ///     Ok(())
+/// }
+///
+/// /// How many records the group has not completed yet.
+/// async fn lag(admin: &Admin, group: &str) -> Result<i64> {
+///     let (_, committed) = admin.list_group_offsets([group]).await?.all()?.remove(0);
+///     let committed = committed.all()?;
+///     let ends = committed.iter().map(|(partition, _)| (partition.clone(), OffsetSpec::Latest));
+///     let ends = admin.list_offsets(ends).await?.all()?;
+///     let lags = ends.iter().zip(&committed).filter_map(|((_, end), (_, committed))| {
+///         Some(end.as_ref()?.offset - committed.as_ref()?.offset)
+///     });
+///     Ok(lags.sum())
 /// }
 /// ```
 #[derive(Clone)]
@@ -66,6 +90,59 @@ impl Admin {
     /// Lists all topics that the client may see, ordered by name.
     pub fn list_topics(&self) -> ListTopics {
         ListTopics::new(&self.0)
+    }
+
+    /// Lists the groups of the cluster, ordered by name.
+    pub fn list_groups(&self) -> ListGroups {
+        ListGroups::new(&self.0)
+    }
+
+    /// Describes groups: what they do, who is in them, who has which partitions. Groups of the classic protocol, and
+    /// those of KIP-848.
+    pub fn describe_groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> DescribeGroups {
+        DescribeGroups::new(&self.0, groups.into_iter().map(Into::into).collect())
+    }
+
+    /// Deletes groups without members, with all their committed offsets (KIP-229).
+    pub fn delete_groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> DeleteGroups {
+        DeleteGroups::new(&self.0, groups.into_iter().map(Into::into).collect())
+    }
+
+    /// Lists what groups have committed.
+    pub fn list_group_offsets<S: Into<String>>(
+        &self,
+        groups: impl IntoIterator<Item = S>,
+    ) -> ListGroupOffsets {
+        ListGroupOffsets::new(&self.0, groups.into_iter().map(Into::into).collect())
+    }
+
+    /// Sets where a group without members will go on (KIP-396). The group comes into being with that if there is none.
+    pub fn alter_group_offsets(
+        &self,
+        group: impl Into<String>,
+        offsets: impl IntoIterator<Item = (impl Into<TopicPartition>, impl Into<OffsetAndMetadata>)>,
+    ) -> AlterGroupOffsets {
+        let offsets = offsets.into_iter().map(|(partition, offset)| (partition.into(), offset.into()));
+        AlterGroupOffsets::new(&self.0, group.into(), offsets.collect())
+    }
+
+    /// Deletes what a group has committed for partitions of topics that no member of it reads (KIP-496): the next member
+    /// that reads them starts where its reset policy says.
+    pub fn delete_group_offsets(
+        &self,
+        group: impl Into<String>,
+        partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
+    ) -> DeleteGroupOffsets {
+        DeleteGroupOffsets::new(&self.0, group.into(), partitions.into_iter().map(Into::into).collect())
+    }
+
+    /// Lists where places in logs are: the start, the end, the first record of a time or later.
+    pub fn list_offsets(
+        &self,
+        places: impl IntoIterator<Item = (impl Into<TopicPartition>, OffsetSpec)>,
+    ) -> ListOffsets {
+        let places = places.into_iter().map(|(partition, spec)| (partition.into(), spec));
+        ListOffsets::new(&self.0, places.collect())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result, client::Shared, net::now};
 /// The time that a call has, and the back-off between its attempts.
 pub(super) struct Retry<'a> {
     pub(super) shared: &'a Shared,
-    what: &'static str,
+    pub(super) what: &'static str,
     timeout: Duration,
     deadline: Instant,
     backoff: Backoff,
@@ -24,6 +24,12 @@ impl<'a> Retry<'a> {
         let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
         let backoff = Backoff::new(shared.config.retry_backoff);
         Self { shared, what, timeout, deadline: now() + timeout, backoff, last_error: None }
+    }
+
+    /// The same time for another part of the call, which is tried again by itself.
+    pub(super) fn for_another(&self) -> Self {
+        let backoff = Backoff::new(self.shared.config.retry_backoff);
+        Self { backoff, last_error: None, ..*self }
     }
 
     /// How long one request may take.

@@ -1,31 +1,27 @@
 //! Topics: create, delete, describe, list.
 
-use std::{future::IntoFuture, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ottla_protocol::{
-    ErrorCode, Str, TopicId,
+    Str, TopicId,
     messages::{
         CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-        MetadataRequest, MetadataResponse,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         create_topics_response::CreatableTopicResult,
         delete_topics_request::DeleteTopicState,
-        metadata_request::MetadataRequestTopic,
         metadata_response::MetadataResponseTopic,
     },
 };
 
 use super::{
     PerItem,
-    controller::{Answers, ask_controller},
+    controller::ask_controller,
+    items::Answers,
+    metadata::ask_metadata,
+    request::{awaited, check},
     retry::Retry,
 };
-use crate::{
-    Error, Result,
-    client::Shared,
-    env::BoxFuture,
-    net::{Connection, Lane},
-};
+use crate::{Error, Result, client::Shared, net::Connection};
 
 /// From here on topics may be named by id, and are told of by id (KIP-516).
 const DELETE_BY_ID: i16 = 6;
@@ -129,7 +125,7 @@ impl CreateTopics {
         connection: Connection,
         open: Vec<String>,
         left: Duration,
-    ) -> Result<Answers<CreatedTopic>> {
+    ) -> Result<Answers<String, CreatedTopic>> {
         let topics = self.topics.iter().filter(|topic| open.contains(&topic.name));
         let request = CreateTopicsRequest {
             topics: topics.map(NewTopic::to_wire).collect(),
@@ -196,7 +192,7 @@ impl DeleteTopics {
     }
 }
 
-async fn delete(connection: Connection, names: Vec<String>, left: Duration) -> Result<Answers<()>> {
+async fn delete(connection: Connection, names: Vec<String>, left: Duration) -> Result<Answers<String, ()>> {
     let version = connection.version::<DeleteTopicsRequest>(0..=i16::MAX)?;
     let mut request =
         DeleteTopicsRequest { timeout_ms: broker_timeout(left), ..DeleteTopicsRequest::default() };
@@ -273,8 +269,8 @@ impl DescribeTopics {
     }
 
     async fn run(self) -> Result<PerItem<String, TopicDescription>> {
-        let response =
-            ask_metadata(&self.shared, "describe topics", Some(&self.topics), self.timeout).await?;
+        let mut retry = Retry::new(&self.shared, "describe topics", self.timeout);
+        let response = ask_metadata(&mut retry, Some(&self.topics)).await?;
         let describe = |name: String| {
             let told = response.topics.iter().find(|topic| topic.name.as_deref() == Some(&name));
             let described = match told {
@@ -342,7 +338,8 @@ impl ListTopics {
     }
 
     async fn run(self) -> Result<Vec<TopicListing>> {
-        let response = ask_metadata(&self.shared, "list topics", None, self.timeout).await?;
+        let mut retry = Retry::new(&self.shared, "list topics", self.timeout);
+        let response = ask_metadata(&mut retry, None).await?;
         let mut topics: Vec<_> = response
             .topics
             .iter()
@@ -356,61 +353,9 @@ impl ListTopics {
     }
 }
 
-/// Asks any broker about some topics, or about all; all brokers again until one answers or time is up.
-async fn ask_metadata(
-    shared: &Shared,
-    what: &'static str,
-    topics: Option<&[String]>,
-    timeout: Option<Duration>,
-) -> Result<MetadataResponse> {
-    let topic = |name: &String| MetadataRequestTopic { name: Some(Str::from(name)), ..Default::default() };
-    let request = &MetadataRequest {
-        topics: topics.map(|topics| topics.iter().map(topic).collect()),
-        // A look must not create what it looks for.
-        allow_auto_topic_creation: false,
-        ..MetadataRequest::default()
-    };
-    let mut retry = Retry::new(shared, what, timeout);
-    loop {
-        let left = retry.left();
-        let ask = |connection: Connection| async move {
-            let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
-            let answer = connection.call(request, version, left).await?;
-            check(answer.error_code, None, || what.to_owned()).map(|()| answer)
-        };
-        match retry.bound(shared.brokers.ask_any(Lane::Control, ask)).await {
-            Err(error) if error.is_retriable() => retry.pause(error).await?,
-            outcome => return outcome,
-        }
-    }
-}
-
-fn check(code: ErrorCode, message: Option<&Str>, what: impl FnOnce() -> String) -> Result<()> {
-    if code == ErrorCode::NONE {
-        return Ok(());
-    }
-    match message.filter(|message| !message.is_empty()) {
-        Some(message) => Err(Error::broker(code, format!("{} ({message})", what()))),
-        None => Err(Error::broker(code, what())),
-    }
-}
-
 /// The broker shall give up before we do.
 fn broker_timeout(left: Duration) -> i32 {
     i32::try_from(left.as_millis() * 9 / 10).unwrap_or(i32::MAX)
-}
-
-macro_rules! awaited {
-    ($($request:ident => $output:ty),* $(,)?) => {$(
-        impl IntoFuture for $request {
-            type Output = Result<$output>;
-            type IntoFuture = BoxFuture<'static, Self::Output>;
-
-            fn into_future(self) -> Self::IntoFuture {
-                Box::pin(self.run())
-            }
-        }
-    )*};
 }
 
 awaited! {

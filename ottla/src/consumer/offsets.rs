@@ -1,26 +1,16 @@
 //! Questions about offsets that have nothing to do with what is assigned.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::time::SystemTime;
 
-use ottla_core::{
-    backoff::Backoff,
-    fetch::{OffsetSpec, Query},
-};
-use ottla_protocol::{
-    ErrorCode, Str,
-    messages::{
-        ListOffsetsRequest, ListOffsetsResponse,
-        list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
-        list_offsets_response::ListOffsetsPartitionResponse,
-    },
-};
+use ottla_core::{backoff::Backoff, fetch::OffsetSpec};
+use ottla_protocol::ErrorCode;
 use tokio::time::{sleep, timeout};
 
 use super::inner::Inner;
 use crate::{
     Error, Result, TopicPartition,
-    net::{Lane, Reply},
-    record_view::{Timestamp, TimestampKind},
+    list_offsets::{Place, Questions},
+    record_view::Timestamp,
 };
 
 /// An offset, and the timestamp of the record that is there.
@@ -74,7 +64,7 @@ pub(super) async fn list_for_times(
 struct Question {
     places: Vec<(TopicPartition, OffsetSpec)>,
     /// The answers so far, by the place of their question.
-    found: Vec<Option<Option<OffsetAndTimestamp>>>,
+    found: Vec<Option<Place>>,
     last_error: Option<Error>,
 }
 
@@ -93,7 +83,7 @@ impl Question {
 
     /// Asks every leader once for what is open, all at the same time.
     async fn ask(&mut self, inner: &Inner) -> Result<()> {
-        let mut by_leader = BTreeMap::<i32, ListOffsetsRequest>::new();
+        let mut questions = Questions::new(inner.config.fetch.isolation);
         for ((partition, spec), found) in self.places.iter().zip(&self.found) {
             if found.is_some() {
                 continue;
@@ -104,47 +94,20 @@ impl Question {
                 return Err(error.with_topic_partition(partition.clone()));
             };
             if let Some(leader) = known.leader {
-                let request = by_leader.entry(leader).or_insert_with(|| new_request(inner));
-                add(request, partition, *spec, known.leader_epoch);
+                questions.add(leader, known.leader_epoch, partition, *spec);
             }
         }
-        let mut replies = Vec::new();
-        for (node, request) in &by_leader {
-            match send(inner, *node, request).await {
-                Ok(reply) => replies.push(reply),
-                Err(error) => self.last_error = Some(error),
-            }
-        }
-        for reply in replies {
-            match reply.await {
-                Ok(response) => self.on_answer(&response)?,
-                Err(failed) => self.last_error = Some(failed.error),
-            }
-        }
-        Ok(())
-    }
-
-    fn on_answer(&mut self, response: &ListOffsetsResponse) -> Result<()> {
-        for topic in &response.topics {
-            for part in &topic.partitions {
-                let asked = self.places.iter().position(|(partition, _)| {
-                    partition.topic() == &*topic.name && partition.partition() == part.partition_index
-                });
-                let Some((slot, (partition, _))) =
-                    asked.and_then(|at| Some((self.found.get_mut(at)?, self.places.get(at)?)))
-                else {
-                    continue;
-                };
-                if part.error_code.is_ok() {
-                    *slot = Some(found(part));
-                    continue;
+        let answers = questions.ask(&inner.shared, inner.shared.config.request_timeout).await;
+        for (partition, answer) in answers {
+            let asked = self.places.iter().position(|(asked, _)| *asked == partition);
+            match answer {
+                Ok(place) => {
+                    if let Some(found) = asked.and_then(|at| self.found.get_mut(at)) {
+                        *found = Some(place);
+                    }
                 }
-                let error =
-                    Error::broker(part.error_code, "list offsets").with_topic_partition(partition.clone());
-                if !part.error_code.is_retriable() {
-                    return Err(error);
-                }
-                self.last_error = Some(error);
+                Err(error) if error.is_retriable() => self.last_error = Some(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -159,39 +122,4 @@ impl Question {
             None => error,
         }
     }
-}
-
-fn new_request(inner: &Inner) -> ListOffsetsRequest {
-    ListOffsetsRequest {
-        replica_id: -1,
-        isolation_level: inner.config.fetch.isolation.to_wire(),
-        ..ListOffsetsRequest::default()
-    }
-}
-
-fn add(request: &mut ListOffsetsRequest, partition: &TopicPartition, spec: OffsetSpec, leader_epoch: i32) {
-    let Query::Timestamp(timestamp) = spec.to_query() else { return };
-    let part = ListOffsetsPartition {
-        partition_index: partition.partition(),
-        current_leader_epoch: leader_epoch,
-        timestamp,
-    };
-    match request.topics.iter_mut().find(|topic| &*topic.name == partition.topic()) {
-        Some(topic) => topic.partitions.push(part),
-        None => {
-            let name = Str::from(partition.topic());
-            request.topics.push(ListOffsetsTopic { name, partitions: vec![part] });
-        }
-    }
-}
-
-async fn send(inner: &Inner, node: i32, request: &ListOffsetsRequest) -> Result<Reply<ListOffsetsRequest>> {
-    let connection = inner.shared.brokers.connection(node, Lane::Control).await?;
-    let version = connection.version::<ListOffsetsRequest>(1..=i16::MAX)?;
-    connection.send(request, version, inner.shared.config.request_timeout)
-}
-
-fn found(part: &ListOffsetsPartitionResponse) -> Option<OffsetAndTimestamp> {
-    let timestamp = Timestamp::new(part.timestamp, TimestampKind::CreateTime);
-    (part.offset >= 0).then_some(OffsetAndTimestamp { offset: part.offset, timestamp })
 }

@@ -26,6 +26,7 @@ pub(crate) use self::{
     broker::{Brokers, Lane},
     connection::{Connection, Reply, RequestError},
     latch::Latch,
+    race::join_all,
 };
 use crate::{config::ClientConfig, env::Env, event::EventBus};
 

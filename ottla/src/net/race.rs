@@ -41,6 +41,26 @@ where
     }
 }
 
+/// Waits for all of them, at the same time. The outcomes are in the order of `futures`.
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut outcomes: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let mut all_ended = true;
+        for (future, outcome) in running.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(ended) => *outcome = Some(ended),
+                    Poll::Pending => all_ended = false,
+                }
+            }
+        }
+        if all_ended { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
 /// The outcome of the first that has ended; it is taken out.
 fn poll_any<F: Future>(running: &mut Vec<Pin<Box<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
     for at in 0..running.len() {
@@ -85,6 +105,16 @@ mod tests {
     async fn a_slow_one_may_still_win() {
         let attempts = [attempt(2 * SECOND, Ok(1)), attempt(9 * SECOND, Ok(2)), attempt(SECOND / 2, Err(3))];
         assert_eq!(first_success(SECOND, attempts).await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_waited_for_at_the_same_time() {
+        let started = Instant::now();
+        let outcomes =
+            join_all([attempt(3 * SECOND, Ok(1)), attempt(SECOND, Err(2)), attempt(Duration::ZERO, Ok(3))]);
+        assert_eq!(outcomes.await, [Ok(1), Err(2), Ok(3)]);
+        assert_eq!(started.elapsed().as_secs(), 3);
+        assert!(join_all(std::iter::empty::<std::future::Ready<()>>()).await.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,3 +10,10 @@ pub struct OffsetAndMetadata {
     /// What the application has put beside it.
     pub metadata: String,
 }
+
+/// An offset with nothing beside it.
+impl From<i64> for OffsetAndMetadata {
+    fn from(offset: i64) -> Self {
+        Self { offset, leader_epoch: None, metadata: String::new() }
+    }
+}
