@@ -178,6 +178,8 @@ pub enum Event {
         group: Arc<str>,
         /// The partitions.
         partitions: Arc<[TopicPartition]>,
+        /// Why.
+        cause: Error,
     },
     /// The group has ended the membership; the consumer joins again.
     #[non_exhaustive]
@@ -186,6 +188,14 @@ pub enum Event {
         group: Arc<str>,
         /// How that became known.
         cause: Error,
+    },
+    /// Joining the group, or hearing of what it has assigned, failed; it is tried again.
+    #[non_exhaustive]
+    JoinFailed {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        error: Error,
     },
     /// The group has not been heard of for so long that the membership may have ended: no record is handed out until
     /// it is.
@@ -285,6 +295,7 @@ impl Event {
             Self::SessionLost { .. } => "group.session_lost",
             Self::LeaseEnded { .. } => "group.lease_ended",
             Self::LeaseRenewed { .. } => "group.lease_renewed",
+            Self::JoinFailed { .. } => "group.join_failed",
             Self::HeartbeatFailed { .. } => "group.heartbeat_failed",
             Self::OffsetsCommitted { .. } => "group.committed",
             Self::CommitFailed { .. } => "group.commit_failed",
@@ -357,8 +368,8 @@ impl Event {
             Self::PartitionsRevoked { group, partitions } => {
                 tracing::info!(target: "ottla", event, %group, partitions = %List(partitions), "partitions revoked");
             }
-            Self::PartitionsLost { group, partitions } => {
-                tracing::warn!(target: "ottla", event, %group, partitions = %List(partitions), "partitions lost");
+            Self::PartitionsLost { group, partitions, cause } => {
+                tracing::warn!(target: "ottla", event, %group, partitions = %List(partitions), cause = format_args!("{cause:#}"), "partitions lost");
             }
             Self::SessionLost { group, cause } => {
                 tracing::warn!(target: "ottla", event, %group, cause = format_args!("{cause:#}"), "session lost");
@@ -368,6 +379,9 @@ impl Event {
             }
             Self::LeaseRenewed { group, after } => {
                 tracing::info!(target: "ottla", event, %group, ?after, "lease renewed");
+            }
+            Self::JoinFailed { group, error } => {
+                tracing::info!(target: "ottla", event, %group, error = format_args!("{error:#}"), "not joined yet");
             }
             Self::HeartbeatFailed { group, error } => {
                 tracing::info!(target: "ottla", event, %group, error = format_args!("{error:#}"), "heartbeat failed");

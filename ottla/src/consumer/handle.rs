@@ -1,6 +1,11 @@
 //! The consumer as its users hold it.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
 
 use ottla_core::fetch::OffsetSpec;
 use ottla_protocol::Str;
@@ -9,6 +14,7 @@ use super::{
     assignment::Assignment,
     batch::{Batch, ReceivedRecord},
     builder::ConsumerBuilder,
+    group::CloseOptions,
     inner::Inner,
     offsets::{self, OffsetAndTimestamp},
     pause::PauseHandle,
@@ -72,11 +78,16 @@ use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
 pub struct Consumer(Arc<Handle>);
 
 /// The last one of these stops the tasks.
-struct Handle(Arc<Inner>);
+pub(super) struct Handle {
+    inner: Arc<Inner>,
+    is_owner: bool,
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.stop();
+        if self.is_owner {
+            self.inner.abandon();
+        }
     }
 }
 
@@ -87,18 +98,29 @@ impl Consumer {
     }
 
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self(Arc::new(Handle(inner)))
+        let handle = Arc::new(Handle { inner, is_owner: true });
+        // There is one handle of an owner for an `Inner`.
+        let _ = handle.inner.handle.set(Arc::downgrade(&handle));
+        Self(handle)
+    }
+
+    /// The consumer for its own rebalance listener: the user's handle, or, where nobody has one any more, one that does
+    /// not count.
+    pub(super) fn for_listener(inner: &Arc<Inner>) -> Self {
+        let handle = inner.handle.get().and_then(Weak::upgrade);
+        Self(handle.unwrap_or_else(|| Arc::new(Handle { inner: Arc::clone(inner), is_owner: false })))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.0.0
+        &self.0.inner
     }
 
     /// Reads these partitions from these places, in place of whatever was read before. Partitions that do not exist
     /// (yet) are waited for.
     ///
     /// # Errors
-    /// `Misuse` for a partition that is named twice and for a negative number or offset; `Closed`.
+    /// `Misuse` for a partition that is named twice, for a negative number or offset, and after [`Consumer::subscribe`];
+    /// `Closed`.
     pub fn assign(
         &self,
         partitions: impl IntoIterator<Item = (impl Into<TopicPartition>, OffsetSpec)>,
@@ -118,6 +140,9 @@ impl Consumer {
         let wanted = partitions
             .iter()
             .map(|(partition, spec)| (Str::from(partition.topic()), partition.partition(), *spec));
+        if let Some(group) = &inner.group {
+            group.read()?;
+        }
         inner.with(|state| state.partitions.assign(wanted));
         let topics: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.topic()).collect();
         for topic in topics {
@@ -291,6 +316,10 @@ impl Consumer {
         if self.inner().is_closed() {
             return "the consumer is closed".to_owned();
         }
+        let group = self.inner().group.as_ref().filter(|group| group.has_subscribed());
+        if let Some(why) = group.and_then(|group| group.explain(topic, number)) {
+            return why;
+        }
         if let Some(offset) = self.inner().unpacked_position(partition) {
             return format!("waits for recv or poll: records from offset {offset} on are unpacked");
         }
@@ -303,16 +332,18 @@ impl Consumer {
         })
     }
 
-    /// Stops fetching. Whoever waits in `poll` or `recv` gets `None`. Batches that were handed out stay as they are.
+    /// Ends reading: whoever waits in `poll` or `recv` gets `None`. What was handed out has
+    /// [some time](crate::ConsumerBuilder::drain_timeout) to become complete and is committed, and the consumer leaves its
+    /// group, unless it has a [`group_instance_id`](crate::ConsumerBuilder::group_instance_id). Takes at most 30 s, whatever
+    /// the brokers do.
     ///
     /// # Errors
-    /// None yet: what would have to be said to a coordinator is.
+    /// `Timeout` when the group could not be told in time: it goes on without the consumer when the session ends.
     ///
     /// # Cancel safety
     /// It goes on in the background.
     pub async fn close(&self) -> Result<()> {
-        self.inner().stop();
-        Ok(())
+        self.close_with(CloseOptions::new()).await
     }
 
     pub(super) fn open(&self) -> Result<&Arc<Inner>> {

@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,7 +31,8 @@ use super::{
     batch::{Batch, Pack},
     builder::ConsumerConfig,
     fetcher,
-    group::Gate,
+    group::{CloseOptions, Gate, Group},
+    handle::Handle,
     look_up,
     pool::Pool,
     recv::Current,
@@ -47,7 +48,7 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) config: ConsumerConfig,
     /// Differs from those of the client's other consumers.
-    id: u64,
+    pub(super) id: u64,
     state: Mutex<State>,
     /// Something is there for `poll`.
     pub(super) ready: Arc<Notify>,
@@ -57,7 +58,11 @@ pub(super) struct Inner {
     pub(super) changes: AtomicU64,
     pub(super) current: Mutex<Current>,
     /// Whether records may be handed out.
-    pub(super) gate: Gate,
+    pub(super) gate: Arc<Gate>,
+    /// The consumer's place in its group.
+    pub(super) group: Option<Arc<Group>>,
+    /// The handle that the user's clones share.
+    pub(super) handle: OnceLock<Weak<Handle>>,
     pool: Arc<Pool>,
     pub(super) closed: Latch<()>,
     /// The same, for a look at every record.
@@ -106,16 +111,20 @@ impl Inner {
         let budget = Budget::new(config.buffered_bytes, move || waker.wake_all());
         let partitions = Partitions::new(config.fetch.clone(), budget);
         let id = shared.next_id();
+        let (gate, ready) = (Arc::<Gate>::default(), Arc::<Notify>::default());
+        let group = config.group.clone().map(|group| Arc::new(Group::new(&shared, group, &gate, &ready)));
         let inner = Arc::new(Self {
             shared,
             id,
             config,
             state: Mutex::new(State { partitions, unreachable: BTreeMap::new() }),
-            ready: Arc::default(),
+            ready,
             settled: Notify::new(),
             changes: AtomicU64::new(0),
             current: Mutex::default(),
-            gate: Gate::open(),
+            gate,
+            group,
+            handle: OnceLock::new(),
             pool: Arc::default(),
             closed: Latch::default(),
             is_closed: AtomicBool::new(false),
@@ -251,12 +260,17 @@ impl Inner {
         Lane::Fetch(self.id)
     }
 
-    /// Stops all tasks; every call from now on says that the consumer is closed.
-    pub(super) fn stop(&self) {
+    /// Hands out nothing more: every call from now on says that the consumer is closed.
+    pub(super) fn shut(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.closed.set(());
         self.ready.notify_waiters();
         self.settled.notify_waiters();
+    }
+
+    /// Stops all tasks as well.
+    pub(super) fn stop(&self) {
+        self.shut();
+        self.closed.set(());
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -348,6 +362,7 @@ fn to_error(trouble: Trouble, topic_partition: &TopicPartition) -> Error {
 
 impl Resource for Inner {
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async { self.stop() })
+        // What cannot be done is an event.
+        Box::pin(async { drop(self.close_with(CloseOptions::within_client()).await) })
     }
 }

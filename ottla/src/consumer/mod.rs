@@ -18,6 +18,7 @@ mod handle;
 mod inner;
 mod look_up;
 mod offsets;
+mod ownership;
 mod pause;
 mod pool;
 mod recv;

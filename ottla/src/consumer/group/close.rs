@@ -6,35 +6,40 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct CloseOptions {
-    pub(in crate::consumer) membership: Membership,
-    pub(in crate::consumer) timeout: Duration,
+    pub(super) remain: Remain,
+    pub(super) timeout: Duration,
 }
 
-/// What becomes of the membership in the group.
+/// Whether the group keeps the consumer's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::consumer) enum Membership {
-    /// It ends, unless the consumer has a `group.instance.id`.
-    Default,
-    Leave,
-    Remain,
+pub(super) enum Remain {
+    /// If the consumer has a `group.instance.id`.
+    IfStatic,
+    Yes,
+    No,
 }
 
 impl CloseOptions {
     /// Leaves the group unless the consumer has a `group.instance.id`; takes at most 30 s.
     pub const fn new() -> Self {
-        Self { membership: Membership::Default, timeout: Duration::from_secs(30) }
+        Self { remain: Remain::IfStatic, timeout: Duration::from_secs(30) }
+    }
+
+    /// The same, in less time than a client gives to everything that was made from it.
+    pub(in crate::consumer) const fn within_client() -> Self {
+        Self::new().timeout(Duration::from_secs(25))
     }
 
     /// Leaves the group also with a `group.instance.id`: the partitions go to others at once.
     pub const fn leave(mut self) -> Self {
-        self.membership = Membership::Leave;
+        self.remain = Remain::No;
         self
     }
 
     /// Stays a member until the session ends: the partitions wait for whoever comes back in that time, with the same
     /// `group.instance.id`.
     pub const fn remain(mut self) -> Self {
-        self.membership = Membership::Remain;
+        self.remain = Remain::Yes;
         self
     }
 

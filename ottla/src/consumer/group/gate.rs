@@ -11,19 +11,22 @@ pub(in crate::consumer) struct Gate(AtomicU64);
 
 /// No lease is needed.
 const OPEN: u64 = u64::MAX;
+const CLOSED: u64 = 0;
 
-impl Gate {
-    /// A gate that is open for good, unless a lease is set: whoever is no member of a group needs none.
-    pub(in crate::consumer) fn open() -> Self {
+/// Open: whoever is no member of a group needs no lease.
+impl Default for Gate {
+    fn default() -> Self {
         Self(AtomicU64::new(OPEN))
     }
+}
 
+impl Gate {
     /// Whether records may be handed out; `elapsed` is asked for the time only if that matters.
     #[inline]
     pub(in crate::consumer) fn is_open(&self, elapsed: impl FnOnce() -> Duration) -> bool {
         match self.0.load(Ordering::Acquire) {
             OPEN => true,
-            0 => false,
+            CLOSED => false,
             until => nanos(elapsed()) < until,
         }
     }
@@ -36,9 +39,19 @@ impl Gate {
         }
     }
 
+    /// No lease is needed.
+    pub(super) fn open(&self) {
+        self.0.store(OPEN, Ordering::Release);
+    }
+
+    /// Nothing may be handed out.
+    pub(super) fn close(&self) {
+        self.0.store(CLOSED, Ordering::Release);
+    }
+
     /// Takes over the end of the lease; `None`: there is none, and nothing may be handed out.
     pub(super) fn set(&self, until: Option<Duration>) {
-        self.0.store(until.map_or(0, nanos), Ordering::Release);
+        self.0.store(until.map_or(CLOSED, nanos), Ordering::Release);
     }
 }
 
@@ -55,13 +68,13 @@ mod tests {
 
     #[test]
     fn without_a_group_the_gate_asks_nobody_for_the_time() {
-        assert!(Gate::open().is_open(|| unreachable!("there is no lease")));
-        assert_eq!(Gate::open().until(), None);
+        assert!(Gate::default().is_open(|| unreachable!("there is no lease")));
+        assert_eq!(Gate::default().until(), None);
     }
 
     #[test]
     fn a_lease_ends_at_its_moment() {
-        let gate = Gate::open();
+        let gate = Gate::default();
         gate.set(None);
         assert!(!gate.is_open(|| Duration::ZERO), "there is no lease yet");
         gate.set(Some(5 * SECOND));

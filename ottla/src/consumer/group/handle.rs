@@ -1,9 +1,11 @@
 //! What a member of a group can be asked to do.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{CloseOptions, OffsetAndMetadata};
-use crate::{Consumer, Error, Result, TopicPartition};
+use ottla_protocol::Str;
+
+use super::{CloseOptions, OffsetAndMetadata, member::Group, membership};
+use crate::{Consumer, Error, Result, TopicPartition, consumer::inner::Inner};
 
 impl Consumer {
     /// Reads these topics as a member of the group, in place of those subscribed to before: the group gives each of its
@@ -13,12 +15,16 @@ impl Consumer {
     /// `Misuse` without a [group](crate::ConsumerBuilder::group), without a topic, and after [`Consumer::assign`];
     /// `Closed`.
     pub fn subscribe(&self, topics: impl IntoIterator<Item = impl Into<String>>) -> Result<()> {
-        self.member()?;
+        let inner = self.open()?;
+        let group = inner.group()?;
         let topics: BTreeSet<String> = topics.into_iter().map(Into::into).collect();
         if topics.iter().any(String::is_empty) || topics.is_empty() {
             return Err(Error::misuse("a subscription names topics"));
         }
-        Err(not_yet())
+        if group.subscribe(topics.iter().map(|topic| Str::from(topic.as_str())).collect())? {
+            inner.shared.spawn("membership", membership::run(Arc::clone(inner), Arc::clone(group)));
+        }
+        Ok(())
     }
 
     /// Commits everything that is complete, and waits until the group has it. What is committed is committed by itself as
@@ -31,7 +37,7 @@ impl Consumer {
     /// # Cancel safety
     /// The commit goes on when the future is dropped.
     pub async fn commit(&self) -> Result<()> {
-        self.member()?;
+        self.inner().member()?;
         Err(not_yet())
     }
 
@@ -41,7 +47,7 @@ impl Consumer {
     /// # Errors
     /// `Misuse` without a group or a subscription; `Closed`.
     pub fn commit_async(&self) -> Result<()> {
-        self.member()?;
+        self.inner().member()?;
         Err(not_yet())
     }
 
@@ -57,7 +63,7 @@ impl Consumer {
         &self,
         partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
     ) -> Result<Vec<(TopicPartition, Option<OffsetAndMetadata>)>> {
-        self.member()?;
+        self.inner().group()?;
         drop(partitions.into_iter().map(Into::into).collect::<Vec<TopicPartition>>());
         Err(not_yet())
     }
@@ -70,7 +76,7 @@ impl Consumer {
     /// # Cancel safety
     /// Some partitions may be at the old place and others at the new one.
     pub async fn rewind_to_committed(&self) -> Result<()> {
-        self.member()?;
+        self.inner().member()?;
         Err(not_yet())
     }
 
@@ -82,15 +88,75 @@ impl Consumer {
     /// # Cancel safety
     /// It goes on in the background.
     pub async fn close_with(&self, options: CloseOptions) -> Result<()> {
-        let _ = (options.membership, options.timeout);
-        self.inner().stop();
-        Ok(())
+        self.inner().close_with(options).await
+    }
+}
+
+impl Inner {
+    /// Whether records may be handed out: to be asked before every batch of `poll` and before every record otherwise.
+    /// When that changes, `ready` is notified.
+    ///
+    /// # Errors
+    /// What the group has to say before anything else: a listener that failed, a group that refuses the consumer.
+    #[inline]
+    pub(in crate::consumer) fn may_hand_out(&self) -> Result<bool> {
+        if self.gate.is_open(|| self.shared.env.elapsed()) { Ok(true) } else { self.at_closed_gate() }
     }
 
-    fn member(&self) -> Result<()> {
-        match self.open()?.config.group {
-            Some(_) => Ok(()),
-            None => Err(Error::misuse("the consumer has no group: name one with `ConsumerBuilder::group`")),
+    #[cold]
+    fn at_closed_gate(&self) -> Result<bool> {
+        match self.group.as_ref().and_then(|group| group.take_failure()) {
+            Some(error) => Err(error),
+            None => Ok(false),
+        }
+    }
+
+    /// The group, for what only a member can do.
+    ///
+    /// # Errors
+    /// `Misuse` when there is none.
+    pub(in crate::consumer) fn group(&self) -> Result<&Arc<Group>> {
+        let what = "the consumer has no group: name one with `ConsumerBuilder::group`";
+        self.group.as_ref().ok_or_else(|| Error::misuse(what))
+    }
+
+    /// [`Self::group`] when it has been subscribed to.
+    ///
+    /// # Errors
+    /// `Misuse` when there is none, or nothing was subscribed to.
+    pub(in crate::consumer) fn member(&self) -> Result<&Arc<Group>> {
+        let group = self.group()?;
+        match group.has_subscribed() {
+            true => Ok(group),
+            false => Err(Error::misuse("the consumer is no member of its group: subscribe to topics first")),
+        }
+    }
+
+    /// Leaves the group, and stops all tasks.
+    pub(in crate::consumer) async fn close_with(&self, options: CloseOptions) -> Result<()> {
+        self.shut();
+        let Some(group) = &self.group else {
+            self.stop();
+            return Ok(());
+        };
+        let group_knows = match group.depart(options) {
+            true => tokio::time::timeout(options.timeout, group.over.wait()).await.unwrap_or(false),
+            false => true,
+        };
+        self.stop();
+        match group_knows {
+            true => Ok(()),
+            false => Err(Error::timeout("the group was not told in time that the consumer leaves")),
+        }
+    }
+
+    /// [`Self::close_with`], without waiting for it.
+    pub(in crate::consumer) fn abandon(&self) {
+        self.shut();
+        match &self.group {
+            // The membership task stops the others when it ends.
+            Some(group) if group.depart(CloseOptions::new()) && !group.over.is_set() => {}
+            _ => self.stop(),
         }
     }
 }

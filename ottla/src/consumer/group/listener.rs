@@ -71,6 +71,10 @@ pub struct Rebalance<'a> {
 }
 
 impl<'a> Rebalance<'a> {
+    pub(super) fn new(consumer: &'a Consumer, partitions: &'a [Assignment], deadline: Instant) -> Self {
+        Self { consumer, partitions, deadline }
+    }
+
     /// The consumer.
     #[must_use]
     pub fn consumer(&self) -> &'a Consumer {
@@ -99,23 +103,49 @@ impl fmt::Debug for Rebalance<'_> {
     }
 }
 
+/// A method of a [`RebalanceListener`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::consumer) enum Method {
+    Assigned,
+    Revoked,
+    Lost,
+}
+
+impl Method {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Assigned => "on_assigned",
+            Self::Revoked => "on_revoked",
+            Self::Lost => "on_lost",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// [`RebalanceListener`] as an object.
 pub(in crate::consumer) trait Listener: Send + Sync {
-    fn assigned<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>>;
-    fn revoked<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>>;
-    fn lost<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn call<'a>(
+        &'a self,
+        method: Method,
+        rebalance: &'a Rebalance<'a>,
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
 }
 
 impl<L: RebalanceListener> Listener for L {
-    fn assigned<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(self.on_assigned(rebalance))
-    }
-
-    fn revoked<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(self.on_revoked(rebalance))
-    }
-
-    fn lost<'a>(&'a self, rebalance: &'a Rebalance<'a>) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(self.on_lost(rebalance))
+    fn call<'a>(
+        &'a self,
+        method: Method,
+        rebalance: &'a Rebalance<'a>,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        match method {
+            Method::Assigned => Box::pin(self.on_assigned(rebalance)),
+            Method::Revoked => Box::pin(self.on_revoked(rebalance)),
+            Method::Lost => Box::pin(self.on_lost(rebalance)),
+        }
     }
 }

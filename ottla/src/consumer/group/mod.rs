@@ -1,12 +1,26 @@
 //! The consumer as a member of a group: the driver of `ottla_core::group`.
-#![allow(dead_code, reason = "the settings and types come first, what uses them next")]
+//!
+//! ```text
+//!   Consumer ── subscribe, close ──▶ member ◀── membership task ──▶ heartbeat, group lanes ──▶ coordinator
+//!      ▲                              │  ▲            │
+//!      │ gate: until when records     │  │ commits    ├──▶ handovers ──▶ rebalance listener
+//!      └─── may be handed out ◀───────┘  │            ▼
+//!                                        └── offsets: acquire, open, drain, commit, release, lose
+//! ```
+#![allow(dead_code, reason = "what commits and hand-outs need is used next")]
 
+mod calls;
 mod close;
 mod committed;
 mod config;
 mod gate;
 mod handle;
+mod handover;
+mod lease_watch;
 mod listener;
+mod member;
+mod membership;
+mod tell;
 
 pub use self::{
     close::CloseOptions,
@@ -16,4 +30,5 @@ pub use self::{
 pub(super) use self::{
     config::{GroupCode, GroupConfig, assignors_to_text},
     gate::Gate,
+    member::Group,
 };
