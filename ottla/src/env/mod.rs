@@ -19,6 +19,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod suspend_clock;
 mod tokio_env;
 
 pub use tokio_env::Tokio;

@@ -15,15 +15,43 @@ use tokio::{
     runtime::{Builder, Handle, Runtime},
 };
 
-use super::{BoxFuture, Duplex, Env, Work};
+use super::{
+    BoxFuture, Duplex, Env, Work,
+    suspend_clock::{Readings, SuspendClock},
+};
 
 /// Tokio's sockets and tasks, the operating system's clocks, names and files.
 #[derive(Debug, Clone)]
 pub struct Tokio {
     runtime: Handle,
-    started: Instant,
+    started: Arc<Started>,
     /// A runtime of our own, which ends with the last clone.
     _dedicated: Option<Arc<Dedicated>>,
+}
+
+/// When the clock that counts suspend stood at zero.
+#[derive(Debug)]
+struct Started {
+    monotonic: Instant,
+    wall: SystemTime,
+    clock: SuspendClock,
+}
+
+impl Started {
+    fn now() -> Arc<Self> {
+        let (monotonic, wall) = (Instant::now(), SystemTime::now());
+        Arc::new(Self { monotonic, wall, clock: SuspendClock::default() })
+    }
+
+    fn elapsed(&self) -> Duration {
+        let monotonic = u64::try_from(self.monotonic.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let signed = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let wall = match self.wall.elapsed() {
+            Ok(later) => signed(later),
+            Err(earlier) => -signed(earlier.duration()),
+        };
+        self.clock.elapsed(Readings { monotonic, wall })
+    }
 }
 
 /// Ends its runtime without waiting for it: the last handle may be dropped in a task, where nothing may block.
@@ -44,7 +72,7 @@ impl Tokio {
     /// # Errors
     /// Outside of a tokio runtime.
     pub fn current() -> Result<Self, tokio::runtime::TryCurrentError> {
-        Ok(Self { runtime: Handle::try_current()?, started: Instant::now(), _dedicated: None })
+        Ok(Self { runtime: Handle::try_current()?, started: Started::now(), _dedicated: None })
     }
 
     /// A runtime with a thread of its own: what blocks the threads of another runtime does not hold up its tasks.
@@ -56,7 +84,7 @@ impl Tokio {
             Builder::new_multi_thread().worker_threads(1).thread_name("ottla-io").enable_all().build()?;
         let handle = runtime.handle().clone();
         let dedicated = Some(Arc::new(Dedicated(Some(runtime))));
-        Ok(Self { runtime: handle, started: Instant::now(), _dedicated: dedicated })
+        Ok(Self { runtime: handle, started: Started::now(), _dedicated: dedicated })
     }
 }
 
@@ -90,7 +118,6 @@ impl Env for Tokio {
         SystemTime::now()
     }
 
-    // std's Instant stops during suspend on Linux; until the lease needs more, it is the portable choice.
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

@@ -179,7 +179,7 @@ impl Group {
             Remain::No => Some(false),
         };
         let departure = Departure { until, reason: "the consumer is closed".into(), remain };
-        self.tell(|member, at| member.leave(at, departure));
+        self.tell(|member, _| member.leave(departure));
         true
     }
 

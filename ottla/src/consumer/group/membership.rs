@@ -167,7 +167,11 @@ impl Task {
                     self.leaves.clone().send(versions, move |version| leave.request(version), timeout);
                 self.call = Some((Call::Leave, Box::pin(async { Answer::Leave(leaving.await) })));
             }
-            Action::ForgetCoordinator(call) => self.caller(call).forget(),
+            Action::ForgetCoordinator(call) => {
+                if let Some(caller) = self.caller(call) {
+                    caller.forget();
+                }
+            }
             Action::Watch(topics) => {
                 self.watched = topics;
                 self.look_for_topics();
@@ -180,11 +184,13 @@ impl Task {
         }
     }
 
-    fn caller(&self, call: Call) -> &Caller {
+    /// Who has sent the last call of this kind; `None`: commits are not sent from here.
+    fn caller(&self, call: Call) -> Option<&Caller> {
         match call {
-            Call::Heartbeat => &self.heartbeats,
-            Call::Join | Call::Sync => &self.joins,
-            Call::Leave => &self.leaves,
+            Call::Heartbeat => Some(&self.heartbeats),
+            Call::Join | Call::Sync => Some(&self.joins),
+            Call::Leave => Some(&self.leaves),
+            Call::Commit => None,
         }
     }
 
@@ -301,7 +307,7 @@ impl Task {
             }
             Handover::Revoke { partitions, .. } => {
                 self.inner.release(&partitions);
-                self.group.with_member(|member, at| member.on_revoked(at, &partitions));
+                self.group.with_member(|member, _| member.on_revoked(&partitions));
                 let (group, partitions) = (self.group.name.clone(), names(&partitions));
                 self.inner.shared.events.emit(Event::PartitionsRevoked { group, partitions });
             }
@@ -384,7 +390,7 @@ fn names(partitions: &BTreeSet<Owned>) -> Arc<[TopicPartition]> {
 fn verb(call: Call) -> &'static str {
     match call {
         Call::Join | Call::Sync => "become a member",
-        Call::Heartbeat => "stay a member",
+        Call::Heartbeat | Call::Commit => "stay a member",
         Call::Leave => "leave as a member",
     }
 }
