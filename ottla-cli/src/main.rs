@@ -30,6 +30,7 @@ enum Command {
     Produce(commands::produce::Produce),
     Consume(commands::consume::Consume),
     Topics(commands::topics::Topics),
+    Groups(commands::groups::Groups),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             Command::Produce(command) => command.run().await,
             Command::Consume(command) => command.run().await,
             Command::Topics(command) => command.run().await,
+            Command::Groups(command) => command.run().await,
         }
     });
     output::exit(result)

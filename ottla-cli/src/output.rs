@@ -60,6 +60,25 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     message
 }
 
+/// The items that failed: each is said, and one is enough for exit code 1.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<String>);
+
+impl Failures {
+    pub(crate) fn add(&mut self, item: &str, error: &ottla::Error) {
+        say(format_args!("ottla: {item}: {}", with_causes(error)));
+        self.0.push(item.to_string());
+    }
+
+    pub(crate) fn into_result(self) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("failed for {}", self.0.join(", "))))
+        }
+    }
+}
+
 /// Says something to the person at the terminal.
 pub(crate) fn say(message: impl fmt::Display) {
     // Whoever closed stderr does not want to hear it, and that is no reason to panic.

@@ -3,5 +3,6 @@
 pub(crate) mod consume;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod groups;
 pub(crate) mod produce;
 pub(crate) mod topics;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     connect::Connect,
-    output::{Failure, say, with_causes},
+    output::{Failure, Failures, say},
 };
 
 /// List, describe, create and delete topics.
@@ -194,23 +194,4 @@ async fn delete(admin: &Admin, topics: Vec<String>, if_exists: bool, json: bool)
         }
     }
     failed.into_result()
-}
-
-/// The items that failed: each is said, and one is enough for exit code 1.
-#[derive(Debug, Default)]
-struct Failures(Vec<String>);
-
-impl Failures {
-    fn add(&mut self, item: &str, error: &ottla::Error) {
-        say(format_args!("ottla: {item}: {}", with_causes(error)));
-        self.0.push(item.to_string());
-    }
-
-    fn into_result(self) -> Result<(), Failure> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::new(format!("failed for {}", self.0.join(", "))))
-        }
-    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod json_line;
 pub(crate) mod offset_range;
+pub(crate) mod table;
 pub(crate) mod time;
 
 /// One record as text sees it: what it says, and where it was found.

@@ -1,0 +1,221 @@
+//! `ottla groups`: list, describe, delete, delete offsets.
+
+mod describe;
+mod lag;
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use ottla::{
+    Admin, ErrorCode, TopicPartition,
+    admin::{GroupState, GroupType},
+};
+use serde_json::json;
+
+use self::lag::Filter;
+use crate::{
+    connect::Connect,
+    output::{Failure, Failures, say},
+    text::table::Table,
+};
+
+/// List, describe and delete consumer groups, and show how far they are behind.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ottla groups list --state Stable,Empty
+  ottla groups describe billing
+  ottla groups describe billing --lag '>0' --json | jq '.partitions[]'
+  ottla groups delete-offsets billing orders:0,1 refunds
+  ottla groups delete billing")]
+pub(crate) struct Groups {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON lines, one for each group (of delete-offsets: for each partition).
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print all groups: state, type, what their members are, coordinator.
+    List {
+        /// Only groups in these states: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead, …
+        #[arg(long, value_delimiter = ',', value_name = "STATE,…")]
+        state: Vec<String>,
+        /// Only groups of these types: classic, consumer, share, streams.
+        #[arg(long = "type", value_delimiter = ',', value_name = "TYPE,…")]
+        kind: Vec<String>,
+    },
+    /// Print what groups do, who is in them, and how far each partition is behind.
+    ///
+    /// A partition of which nothing is committed has no lag: `-`.
+    Describe {
+        #[arg(required = true)]
+        groups: Vec<String>,
+        /// Only partitions with such a lag, as '>0'; those of which it is not known are always shown.
+        #[arg(long, value_name = "CONDITION", value_parser = Filter::parse)]
+        lag: Option<Filter>,
+    },
+    /// Delete groups without members, with all that they have committed.
+    Delete {
+        #[arg(required = true)]
+        groups: Vec<String>,
+        /// A group that does not exist is no failure.
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// Delete what a group has committed for topics that none of its members reads.
+    DeleteOffsets {
+        group: String,
+        /// All partitions of a topic, or some.
+        #[arg(required = true, value_name = "TOPIC[:N,…]", value_parser = Chosen::parse)]
+        topics: Vec<Chosen>,
+    },
+}
+
+/// Partitions of a topic; all that have a commit if none are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Chosen {
+    topic: String,
+    partitions: Option<Vec<i32>>,
+}
+
+impl Chosen {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (topic, numbers) = match text.split_once(':') {
+            Some((topic, numbers)) => (topic, Some(numbers)),
+            None => (text, None),
+        };
+        if topic.is_empty() {
+            return Err("the topic is missing".to_owned());
+        }
+        let number = |text: &str| {
+            let number = text.parse().ok().filter(|number| *number >= 0);
+            number.ok_or_else(|| format!("{text:?} is no partition: use TOPIC:0,1,2"))
+        };
+        let partitions = numbers.map(|numbers| numbers.split(',').map(number).collect()).transpose()?;
+        Ok(Self { topic: topic.to_owned(), partitions })
+    }
+}
+
+impl Groups {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let client = self.connect.client().await?;
+        let (admin, json) = (Admin::new(&client), self.json);
+        let result = match self.verb {
+            Verb::List { state, kind } => list(&admin, &state, &kind, json).await,
+            Verb::Describe { groups, lag } => describe::describe(&admin, groups, lag, json).await,
+            Verb::Delete { groups, if_exists } => delete(&admin, groups, if_exists, json).await,
+            Verb::DeleteOffsets { group, topics } => delete_offsets(&admin, &group, topics, json).await,
+        };
+        let closed = client.close().await;
+        result.and(Ok(closed?))
+    }
+}
+
+async fn list(admin: &Admin, states: &[String], types: &[String], json: bool) -> Result<(), Failure> {
+    let states = states.iter().map(|word| GroupState::from(word.as_str()));
+    let types = types.iter().map(|word| GroupType::from(word.as_str()));
+    let listed = admin.list_groups().in_states(states).with_types(types).await?;
+    let mut failed = Failures::default();
+    for (broker, error) in &listed.failed {
+        failed.add(&format!("broker {broker}"), error);
+    }
+    let mut out = io::stdout().lock();
+    let mut table = Table::new(&["GROUP", "STATE", "TYPE", "PROTOCOL", "COORDINATOR"]);
+    for group in listed.groups {
+        let state = group.state.as_ref().map(GroupState::as_str);
+        let kind = group.group_type.as_ref().map(GroupType::as_str);
+        if json {
+            let line = json!({
+                "group": group.group, "state": state, "type": kind,
+                "protocol_type": group.protocol_type, "coordinator": group.coordinator,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            let word = |word: Option<&str>| word.unwrap_or_default().to_owned();
+            let coordinator = group.coordinator.to_string();
+            table.row([group.group.clone(), word(state), word(kind), group.protocol_type, coordinator]);
+        }
+    }
+    if !json {
+        table.write(&mut out)?;
+    }
+    failed.into_result()
+}
+
+async fn delete(admin: &Admin, groups: Vec<String>, if_exists: bool, json: bool) -> Result<(), Failure> {
+    let mut failed = Failures::default();
+    for (group, result) in admin.delete_groups(groups).await? {
+        match result {
+            Ok(()) if json => writeln!(io::stdout(), "{}", json!({ "group": group, "deleted": true }))?,
+            Ok(()) => say(format_args!("deleted {group}")),
+            Err(error) if if_exists && error.broker_code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {
+                say(format_args!("{group} does not exist"));
+            }
+            Err(error) => failed.add(&group, &error),
+        }
+    }
+    failed.into_result()
+}
+
+async fn delete_offsets(admin: &Admin, group: &str, topics: Vec<Chosen>, json: bool) -> Result<(), Failure> {
+    let mut failed = Failures::default();
+    let partitions = chosen(admin, group, topics).await?;
+    for (partition, result) in admin.delete_group_offsets(group, partitions).await? {
+        let (topic, number) = (partition.topic(), partition.partition());
+        match result {
+            Ok(()) if json => {
+                let line = json!({ "group": group, "topic": topic, "partition": number, "deleted": true });
+                writeln!(io::stdout(), "{line}")?;
+            }
+            Ok(()) => say(format_args!("deleted the offset of {partition}")),
+            Err(error) => failed.add(&partition.to_string(), &error),
+        }
+    }
+    failed.into_result()
+}
+
+/// The partitions that are meant, each once.
+async fn chosen(admin: &Admin, group: &str, topics: Vec<Chosen>) -> Result<Vec<TopicPartition>, Failure> {
+    let committed = match topics.iter().any(|chosen| chosen.partitions.is_none()) {
+        true => {
+            admin.list_group_offsets([group]).await?.all()?.into_iter().flat_map(|(_, all)| all).collect()
+        }
+        false => Vec::new(),
+    };
+    let mut partitions = Vec::new();
+    for Chosen { topic, partitions: named } in topics {
+        let of_topic = committed.iter().map(|(partition, _)| partition).filter(|p| p.topic() == topic);
+        let meant: Vec<_> = match named {
+            Some(named) => {
+                named.into_iter().map(|number| TopicPartition::new(topic.as_str(), number)).collect()
+            }
+            None => of_topic.cloned().collect(),
+        };
+        if meant.is_empty() {
+            return Err(Failure::new(format!("{group} has committed nothing for {topic}")));
+        }
+        partitions.extend(meant);
+    }
+    partitions.sort();
+    partitions.dedup();
+    Ok(partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_chosen_whole_or_in_part() {
+        let chosen = |topic: &str, partitions| Chosen { topic: topic.to_owned(), partitions };
+        assert_eq!(Chosen::parse("orders"), Ok(chosen("orders", None)));
+        assert_eq!(Chosen::parse("orders:2,0"), Ok(chosen("orders", Some(vec![2, 0]))));
+        for wrong in ["", ":1", "orders:", "orders:-1", "orders:1,", "orders:x"] {
+            assert!(Chosen::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
