@@ -4,6 +4,7 @@
 //! delivers inputs, carries out outputs, and calls again with [`Input::Tick`] when `next_deadline()` has come.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,8 +35,8 @@ pub struct Now {
 /// Something that happened to a node.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A client connected.
-    Connected(ConnectionId),
+    /// A client connected, from that address.
+    Connected(ConnectionId, IpAddr),
     /// A whole request frame of a client, without its four bytes of length.
     Frame(ConnectionId, Bytes),
     /// A client's connection ended; nothing can be sent on it any more.

@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::poll_fn,
     io,
+    net::Ipv4Addr,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -304,7 +305,8 @@ impl Driver {
             let id = ConnectionId(accepted.number);
             let outbox = Rc::new(Outbox::default());
             self.state.borrow_mut().outboxes.insert(id, Rc::clone(&outbox));
-            self.handle(Input::Connected(id));
+            // The simulated network has no addresses.
+            self.handle(Input::Connected(id, Ipv4Addr::LOCALHOST.into()));
             drop(self.host.spawn("connection", Rc::clone(&self).serve(id, accepted.stream, outbox)));
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn join_group(
     let join = Join {
         new_member_id: Str::from(format!("{prefix}-{}", uuid(node.rng.uuid()))),
         client_id,
-        client_host: Str::from_static("/127.0.0.1"),
+        client_host: Str::from(format!("/{}", exchange.client_host)),
         id_required: exchange.version >= FIRST_JOIN_WITH_KNOWN_ID,
         may_skip_assignment: exchange.version >= FIRST_JOIN_WITHOUT_ASSIGNMENT,
         request,

@@ -16,6 +16,7 @@ use ottla_protocol::{ErrorCode, Str, TopicId};
 
 use super::text;
 use crate::controller::is_topic_name;
+use crate::coordinator;
 use crate::image::{Image, Partition, Topic};
 use crate::io::{NodeId, Now};
 use crate::node::{Exchange, Node, Outcome};
@@ -116,14 +117,17 @@ fn auto_create(node: &mut Node, names: Vec<Str>) {
     if names.is_empty() {
         return;
     }
-    let topics = names.iter().map(|name| NewTopic {
-        name: (&**name).into(),
-        partitions: -1,
-        replication_factor: -1,
-        assignments: Vec::new(),
-        config: BTreeMap::new(),
-    });
-    let topics = topics.collect();
+    let new = |name: &Str| match &**name {
+        coordinator::TOPIC => node.offsets_topic(),
+        name => NewTopic {
+            name: name.into(),
+            partitions: -1,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            config: BTreeMap::new(),
+        },
+    };
+    let topics = names.iter().map(new).collect();
     node.call(|request| PeerMessage::CreateTopics { request, topics, validate_only: false });
 }
 

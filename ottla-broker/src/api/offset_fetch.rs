@@ -6,10 +6,10 @@ use ottla_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use ottla_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
-use ottla_protocol::{ErrorCode, Str};
+use ottla_protocol::{ErrorCode, Str, TopicId};
 
 use super::group_wait::{GroupWait, Pending, error};
-use super::text;
+use super::{TopicRef, text};
 use crate::coordinator::{Answer, Ask, Reply};
 use crate::image::Image;
 use crate::io::Now;
@@ -60,19 +60,15 @@ fn groups(version: i16, request: OffsetFetchRequest) -> Vec<OffsetFetchRequestGr
     vec![OffsetFetchRequestGroup { group_id: request.group_id, topics, ..OffsetFetchRequestGroup::default() }]
 }
 
-/// The group with names for the topics that it names by id; those that do not exist are left out.
+/// The group with both the name and the id of each topic that exists.
 fn known(image: &Image, version: i16, group: &OffsetFetchRequestGroup) -> OffsetFetchRequestGroup {
     let mut group = group.clone();
-    if version >= FIRST_VERSION_WITH_TOPIC_IDS
-        && let Some(topics) = &mut group.topics
-    {
-        topics.retain_mut(|topic| match image.topic_by_id(topic.topic_id) {
-            Some(found) => {
-                topic.name = text(&found.name);
-                true
-            }
-            None => false,
-        });
+    for topic in group.topics.iter_mut().flatten() {
+        let named = TopicRef::new(version >= FIRST_VERSION_WITH_TOPIC_IDS, &topic.name, topic.topic_id);
+        if let Ok(found) = named.find(image) {
+            topic.name = text(&found.name);
+            topic.topic_id = found.id;
+        }
     }
     group
 }
@@ -85,7 +81,7 @@ pub(super) fn fetched(
 ) -> Outcome {
     let answered = |(group, answer): (OffsetFetchRequestGroup, Answer)| match answer {
         Ok(Reply::Offsets(topics)) => OffsetFetchResponseGroup {
-            topics: with_ids(&node.image, exchange.version, &group, topics),
+            topics: named(&node.image, exchange.version, &group, topics),
             group_id: group.group_id,
             error_code: ErrorCode::NONE,
         },
@@ -94,29 +90,29 @@ pub(super) fn fetched(
     reply(exchange, std::mem::take(&mut fetching.0).into_iter().zip(answers).map(answered).collect())
 }
 
-/// With the ids of the topics: those that do not exist have none and fail, or are left out where all are wanted.
-fn with_ids(
+/// The topics as the version names them. One that is named by an id that no topic has fails; where all are wanted,
+/// those that were deleted are left out.
+fn named(
     image: &Image,
     version: i16,
     group: &OffsetFetchRequestGroup,
-    mut found: Vec<OffsetFetchResponseTopics>,
+    mut topics: Vec<OffsetFetchResponseTopics>,
 ) -> Vec<OffsetFetchResponseTopics> {
-    if version < FIRST_VERSION_WITH_TOPIC_IDS {
-        return found;
+    let by_id = version >= FIRST_VERSION_WITH_TOPIC_IDS;
+    if group.topics.is_none() {
+        topics.retain(|topic| image.topic_by_id(topic.topic_id).is_some());
     }
-    let Some(wanted) = &group.topics else {
-        found.retain_mut(|topic| {
-            topic.topic_id = image.topic(&topic.name).map(|found| found.id).unwrap_or_default();
-            !topic.topic_id.is_zero()
-        });
-        return found;
-    };
-    let unknown = |topic: &OffsetFetchRequestTopics| nowhere(topic, ErrorCode::UNKNOWN_TOPIC_ID);
-    let mut found = found.into_iter().peekable();
-    let topic = |topic: &OffsetFetchRequestTopics| {
-        found.next_if(|found| found.topic_id == topic.topic_id).unwrap_or_else(|| unknown(topic))
-    };
-    wanted.iter().map(topic).collect()
+    for topic in &mut topics {
+        if by_id && image.topic_by_id(topic.topic_id).is_none() {
+            for partition in &mut topic.partitions {
+                partition.error_code = ErrorCode::UNKNOWN_TOPIC_ID;
+            }
+        }
+        if !by_id {
+            topic.topic_id = TopicId::ZERO;
+        }
+    }
+    topics
 }
 
 fn failed(version: i16, group: OffsetFetchRequestGroup, error_code: ErrorCode) -> OffsetFetchResponseGroup {

@@ -217,6 +217,10 @@ fn append(
     all: bool,
 ) -> Result<Appended, Refusal> {
     let key = (topic.id, index);
+    if topic.is_internal() {
+        let message = format!("Cannot append to internal topic {}", topic.name);
+        return Err(refused(ErrorCode::INVALID_TOPIC_EXCEPTION, &message));
+    }
     let replica = led(node, key, -1).map_err(|error| refused(error, ""))?;
     let min_isr = min_isr(node, topic);
     if all && isr(replica) < min_isr {

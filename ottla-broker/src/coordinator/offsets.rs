@@ -94,17 +94,14 @@ impl Offsets {
         wanted.map(|key| Record::Offset(key, None)).collect()
     }
 
-    /// The offsets that a group asks for; all that it has when it names no topics.
+    /// The offsets that a group asks for, by name and id of the topic; all that it has when it names no topics.
     pub(super) fn fetch(&self, request: &OffsetFetchRequestGroup) -> Vec<OffsetFetchResponseTopics> {
         let Some(topics) = &request.topics else { return self.fetch_all(&request.group_id) };
         let topic = |topic: &ottla_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics| {
             let partition = |index: &i32| {
                 let found = self.get(&request.group_id, &topic.name, *index);
-                // Committed for another topic of that name, which was deleted.
-                let other = |value: &&OffsetValue| {
-                    topic.topic_id.is_zero() || value.topic_id.is_zero() || value.topic_id == topic.topic_id
-                };
-                fetched(*index, found.filter(other))
+                // It may have been committed for another topic of that name, which was deleted.
+                fetched(*index, found.filter(|value| value.topic_id == topic.topic_id))
             };
             OffsetFetchResponseTopics {
                 name: topic.name.clone(),
@@ -116,12 +113,19 @@ impl Offsets {
     }
 
     fn fetch_all(&self, group: &str) -> Vec<OffsetFetchResponseTopics> {
-        let topic = |(name, partitions): (&Str, &BTreeMap<i32, OffsetValue>)| OffsetFetchResponseTopics {
-            name: name.clone(),
-            partitions: partitions.iter().map(|(index, value)| fetched(*index, Some(value))).collect(),
-            ..OffsetFetchResponseTopics::default()
-        };
-        self.0.get(group).into_iter().flatten().map(topic).collect()
+        let mut found: BTreeMap<(&Str, TopicId), OffsetFetchResponseTopics> = BTreeMap::new();
+        for (name, partitions) in self.0.get(group).into_iter().flatten() {
+            for (index, value) in partitions {
+                let topic_id = value.topic_id;
+                let topic = found.entry((name, topic_id)).or_insert_with(|| OffsetFetchResponseTopics {
+                    name: name.clone(),
+                    topic_id,
+                    partitions: Vec::new(),
+                });
+                topic.partitions.push(fetched(*index, Some(value)));
+            }
+        }
+        found.into_values().collect()
     }
 }
 

@@ -194,8 +194,10 @@ impl Shard {
         }
     }
 
-    /// The log is replicated up to there.
-    pub(crate) fn replicated(&mut self, cx: Context, end: i64, out: &mut Vec<Output>) {
+    /// The log is replicated up to there: to `enough` replicas for what is written now, where what was loaded is
+    /// known to be on all that may lead next.
+    pub(crate) fn replicated(&mut self, cx: Context, end: i64, enough: bool, out: &mut Vec<Output>) {
+        let end = if enough { end } else { end.min(self.loaded) };
         self.replicated = self.replicated.max(end);
         while let Some(done) = self.writes.replicated(self.replicated) {
             for (key, value) in done.offsets {

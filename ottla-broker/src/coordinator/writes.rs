@@ -71,15 +71,15 @@ impl Writes {
         self.queue.push_back(Write { id, end: Some(end), deadline, then: Some(then), offsets: Vec::new() });
     }
 
-    /// Where the log will end when everything is appended; nothing when nothing is under way.
+    /// Where the log ends behind all that is under way; nothing when nothing is.
     pub(super) fn end(&self) -> Option<i64> {
-        self.queue.back().and_then(|write| write.end)
+        self.queue.iter().filter_map(|write| write.end).max()
     }
 
     /// The log is replicated up to there.
     pub(super) fn replicated(&mut self, end: i64) -> Option<Replicated> {
-        let done = self.queue.front().and_then(|write| write.end).is_some_and(|reached| reached <= end);
-        let write = if done { self.queue.pop_front()? } else { return None };
+        let done = |write: &Write| write.end.is_some_and(|reached| reached <= end);
+        let write = self.queue.iter().position(done).and_then(|at| self.queue.remove(at))?;
         Some(Replicated { then: write.then, offsets: write.offsets })
     }
 

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,8 +26,9 @@ pub(crate) struct Exchange {
     pub(crate) api_key: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
-    /// What the client calls itself.
+    /// What the client calls itself, and where it is.
     pub(crate) client_id: Str,
+    pub(crate) client_host: IpAddr,
     /// What the response says of throttling.
     pub(crate) throttle_time_ms: i32,
 }
@@ -44,8 +46,9 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Connections(BTreeMap<ConnectionId, Connection>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connection {
+    host: IpAddr,
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     answering: Option<RequestId>,
@@ -68,8 +71,10 @@ impl Exchange {
 }
 
 impl Connections {
-    pub(super) fn open(&mut self, connection: ConnectionId) {
-        self.0.insert(connection, Connection::default());
+    pub(super) fn open(&mut self, connection: ConnectionId, host: IpAddr) {
+        let connected =
+            Connection { host, queue: VecDeque::new(), queued_bytes: 0, answering: None, muted_until: None };
+        self.0.insert(connection, connected);
     }
 
     pub(super) fn unmute(&mut self, now: Now, connection: ConnectionId) {
@@ -112,7 +117,8 @@ impl Node {
             }
             let Some(frame) = connection.queue.pop_front() else { return };
             connection.queued_bytes -= frame.len();
-            match self.exchange(id, frame) {
+            let host = connection.host;
+            match self.exchange((id, host), frame) {
                 Ok((exchange, body)) => {
                     let outcome = api::serve(self, now, &exchange, body);
                     self.conclude(now, &exchange, outcome);
@@ -151,7 +157,7 @@ impl Node {
 
     fn exchange(
         &self,
-        connection: ConnectionId,
+        (connection, client_host): (ConnectionId, IpAddr),
         frame: Bytes,
     ) -> Result<(Exchange, ottla_protocol::Decoder), CloseReason> {
         let request =
@@ -163,6 +169,7 @@ impl Node {
             version: request.api_version,
             correlation_id: request.correlation_id,
             client_id: request.client_id.unwrap_or_default(),
+            client_host,
             throttle_time_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
         };
         Ok((exchange, request.body))

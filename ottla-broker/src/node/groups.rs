@@ -121,15 +121,12 @@ impl Node {
             self.groups.shards.insert(key, Shard::new(epoch, end));
             self.load(now, key);
         }
-        if let Some(end) = self.replicated(key) {
-            self.with_shard(now, key, |shard, cx, out| shard.replicated(cx, end, out));
+        let replica = self.replicas.get(&key).zip(self.image.topic_by_id(key.0));
+        if let Some((replica, topic)) = replica {
+            let end = replica.high_watermark();
+            let enough = has_enough_in_sync(self, topic, replica);
+            self.with_shard(now, key, |shard, cx, out| shard.replicated(cx, end, enough, out));
         }
-    }
-
-    /// Up to where the log is replicated as `min.insync.replicas` wants it.
-    fn replicated(&self, key: ReplicaKey) -> Option<i64> {
-        let (topic, replica) = (self.image.topic_by_id(key.0)?, self.replicas.get(&key)?);
-        has_enough_in_sync(self, topic, replica).then(|| replica.high_watermark())
     }
 
     fn resign(&mut self, key: ReplicaKey) {

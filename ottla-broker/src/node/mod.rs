@@ -137,7 +137,7 @@ impl Node {
             return;
         }
         match input {
-            Input::Connected(connection) => self.connections.open(connection),
+            Input::Connected(connection, host) => self.connections.open(connection, host),
             Input::Frame(connection, frame) => self.frame(connection, frame),
             Input::Disconnected(connection) => self.disconnected(connection),
             Input::Disk(token, result) => self.disk_done(now, token, result),

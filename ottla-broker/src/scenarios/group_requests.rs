@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla_protocol::messages::leave_group_request::MemberIdentity;
 use ottla_protocol::messages::offset_commit_request::{
@@ -11,8 +12,9 @@ use ottla_protocol::messages::offset_commit_request::{
 use ottla_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use ottla_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use ottla_protocol::messages::{
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, SyncGroupResponse,
+    DeleteTopicsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use ottla_protocol::{ErrorCode, Str};
 
@@ -82,12 +84,46 @@ pub(crate) fn commit_request(member: &Member, offset: i64) -> OffsetCommitReques
     }
 }
 
+pub(crate) fn heartbeat_request(member: &Member) -> HeartbeatRequest {
+    HeartbeatRequest {
+        group_id: GROUP.into(),
+        generation_id: member.generation,
+        member_id: member.id.clone(),
+        group_instance_id: member.instance_id.clone(),
+    }
+}
+
+pub(crate) fn fetch_request(require_stable: bool) -> OffsetFetchRequest {
+    let topics = vec![OffsetFetchRequestTopics {
+        name: "t".into(),
+        partition_indexes: vec![0],
+        ..OffsetFetchRequestTopics::default()
+    }];
+    let group =
+        OffsetFetchRequestGroup { group_id: GROUP.into(), topics: Some(topics), ..Default::default() };
+    OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
+}
+
+pub(crate) fn fetched(response: &OffsetFetchResponse) -> Result<i64, ErrorCode> {
+    let group = &response.groups[0];
+    match group.error_code {
+        ErrorCode::NONE => Ok(group.topics[0].partitions[0].committed_offset),
+        error => Err(error),
+    }
+}
+
 impl Cluster {
     /// The node that looks after the group, which is waited for.
     pub(crate) fn coordinator(&mut self) -> NodeId {
+        let node = self.any_client().node;
+        self.coordinator_known_to(node)
+    }
+
+    /// The same, as one node knows it.
+    pub(crate) fn coordinator_known_to(&mut self, node: NodeId) -> NodeId {
         let request = FindCoordinatorRequest { coordinator_keys: vec![GROUP.into()], ..Default::default() };
         for _ in 0..100 {
-            let client = self.any_client();
+            let client = self.connect(node);
             let found = self.call(client, 6, &request).coordinators.remove(0);
             if found.error_code.is_ok() {
                 return found.node_id;
@@ -154,13 +190,7 @@ impl Cluster {
     }
 
     pub(crate) fn heartbeat(&mut self, member: &Member) -> ErrorCode {
-        let request = HeartbeatRequest {
-            group_id: GROUP.into(),
-            generation_id: member.generation,
-            member_id: member.id.clone(),
-            group_instance_id: member.instance_id.clone(),
-        };
-        self.call(member.client, 4, &request).error_code
+        self.call(member.client, 4, &heartbeat_request(member)).error_code
     }
 
     pub(crate) fn leave(&mut self, member: &Member) -> ErrorCode {
@@ -177,22 +207,27 @@ impl Cluster {
         response.topics[0].partitions[0].error_code
     }
 
+    pub(crate) fn delete(&mut self, topic: &str) {
+        let topics = vec![DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() }];
+        let request = DeleteTopicsRequest { topics, timeout_ms: 1000, ..DeleteTopicsRequest::default() };
+        let client = self.any_client();
+        let response = self.call(client, 6, &request);
+        assert!(response.responses[0].error_code.is_ok(), "{response:?}");
+    }
+
     /// The committed offset of partition 0 of the topic `t`.
     pub(crate) fn committed(&mut self) -> Result<i64, ErrorCode> {
         let coordinator = self.coordinator();
-        let client = self.connect(coordinator);
-        let topics = vec![OffsetFetchRequestTopics {
-            name: "t".into(),
-            partition_indexes: vec![0],
-            ..OffsetFetchRequestTopics::default()
-        }];
-        let group =
-            OffsetFetchRequestGroup { group_id: GROUP.into(), topics: Some(topics), ..Default::default() };
-        let request = OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() };
-        let group = self.call(client, 9, &request).groups.remove(0);
-        match group.error_code {
-            ErrorCode::NONE => Ok(group.topics[0].partitions[0].committed_offset),
-            error => Err(error),
-        }
+        self.committed_at(coordinator)
+    }
+
+    /// The same, from a node that need not be the coordinator.
+    pub(crate) fn committed_at(&mut self, node: NodeId) -> Result<i64, ErrorCode> {
+        self.fetch_offset(node, true)
+    }
+
+    pub(crate) fn fetch_offset(&mut self, node: NodeId, stable: bool) -> Result<i64, ErrorCode> {
+        let client = self.connect(node);
+        fetched(&self.call(client, 9, &fetch_request(stable)))
     }
 }

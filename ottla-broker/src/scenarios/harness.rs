@@ -1,6 +1,7 @@
 //! A whole cluster in one thread: messages arrive at once, disks are memory, time moves when told to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -223,7 +224,7 @@ impl Cluster {
     pub(crate) fn connect(&mut self, node: NodeId) -> Client {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        self.input(node, Input::Connected(connection));
+        self.input(node, Input::Connected(connection, Ipv4Addr::LOCALHOST.into()));
         Client { node, connection }
     }
 

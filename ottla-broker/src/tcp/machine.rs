@@ -35,7 +35,7 @@ impl Machine for Controller {
             Input::Tick => ControllerInput::Tick,
             // It has no clients, and it does not write to itself.
             Input::Peer(Sender::Controller, _)
-            | Input::Connected(_)
+            | Input::Connected(..)
             | Input::Frame(..)
             | Input::Disconnected(_) => return,
         };

@@ -155,7 +155,7 @@ impl<M: Machine> Runner<M> {
         match event {
             Event::Accepted(id, stream, peer) => {
                 self.serve(id, stream, peer);
-                self.handle(Input::Connected(id))
+                self.handle(Input::Connected(id, peer.ip()))
             }
             // The node closed that connection, and has forgotten it.
             Event::Input(Input::Frame(id, _)) if !self.replies.contains_key(&id) => Ok(()),
