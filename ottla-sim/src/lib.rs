@@ -47,8 +47,17 @@
 //! | without power | [`Host::lose_power`] | silence; after the restart, a reset on the next write |
 //! | cut off | [`Network::block`] | silence, in one direction or both; after healing, TCP's retransmissions |
 //!
+//! | asleep (a closed lid, a suspended VM) | [`Cluster::while_clients_sleep`] | silence; its monotonic clock stands still |
+//!
 //! and links can be slow, lossy, narrow, or break at random bytes ([`Conditions`]). The brokers of a [`Cluster`] are
-//! hosts; the test itself runs on host `test`, which never fails.
+//! hosts; the test itself runs on host `test`, which never fails. A broker can also be harmed by kind of request: the
+//! next ones, or their answers, get lost ([`Broker::interfere`]), or they wait while everything else is served
+//! ([`Broker::hold`]).
+//!
+//! # Groups
+//!
+//! Members tell a [`history::GroupHistory`] what they own, what they are handed and what they have done; it is checked
+//! against the brokers' logs and the commits that the coordinator stored ([`Cluster::commits`]).
 //!
 //! # Failed runs
 //!
