@@ -77,7 +77,6 @@ impl Coordinators {
     ///
     /// # Cancel safety
     /// Others go on waiting for the same answer when the future is dropped.
-    #[allow(dead_code, reason = "who uses it lands next")]
     pub(crate) async fn connection(&self, group: &str, lane: Lane) -> Result<Connection> {
         loop {
             let node = self.find(group).await?;
@@ -171,7 +170,6 @@ impl Inner {
         }
     }
 
-    #[allow(dead_code, reason = "who uses it lands next")]
     fn on_unreachable(&self, group: &str, node: i32, error: Error) {
         self.forget(group, node, Some(error.context("the coordinator cannot be reached")));
     }

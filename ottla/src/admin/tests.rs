@@ -12,14 +12,17 @@ use ottla_protocol::{
     ApiKey, ErrorCode, RequestFrame,
     messages::{
         CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-        create_topics_response::CreatableTopicResult, delete_topics_response::DeletableTopicResult,
+        ListOffsetsRequest, ListOffsetsResponse,
+        create_topics_response::CreatableTopicResult,
+        delete_topics_response::DeletableTopicResult,
+        list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
     },
 };
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    ErrorKind,
+    Error, ErrorKind,
     scripted::{Cluster, DecodeBody, Reply, World, answer},
 };
 
@@ -212,4 +215,54 @@ async fn a_look_at_the_topics_ends_in_time_and_tells_why() {
     let error = admin(&World::new()).list_topics().timeout(7 * SECOND).await.unwrap_err();
     assert!((5..=7).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     assert!(error.is_retriable() && format!("{error:#}").contains("10.0.0.1:1"), "{error:#}");
+}
+
+/// An answer to ListOffsets for the partitions that were asked for: 10 records, or the code that `code` gives.
+fn places(request: &mut RequestFrame, code: impl Fn(i32) -> ErrorCode) -> Reply {
+    let asked = ListOffsetsRequest::decode_body(request);
+    let topics = asked.topics.iter().map(|topic| ListOffsetsTopicResponse {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|part| ListOffsetsPartitionResponse {
+                partition_index: part.partition_index,
+                error_code: code(part.partition_index),
+                offset: 10,
+                ..Default::default()
+            })
+            .collect(),
+    });
+    let response = ListOffsetsResponse { topics: topics.collect(), ..Default::default() };
+    answer::<ListOffsetsRequest>(request, &response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_in_logs_are_asked_for_again_where_leaders_move_and_nowhere_else() {
+    let world = World::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    for port in [1, 2] {
+        let others = Cluster::new(&[1, 2]).topic("orders", &[0, 1, -1]).script();
+        let asked = asked.clone();
+        world.serve(port, move |request| match request.api_key {
+            ApiKey::LIST_OFFSETS => {
+                let attempt = asked.fetch_add(1, Ordering::Relaxed);
+                places(request, |partition| match (partition, attempt) {
+                    (1, 0..=2) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+                    _ => ErrorCode::NONE,
+                })
+            }
+            _ => others(request),
+        });
+    }
+    let orders = |partition| (TopicPartition::new("orders", partition), OffsetSpec::Latest);
+    let request = admin(&world).list_offsets([2, 1, 0, 9].map(orders)).timeout(7 * SECOND);
+    let results: Vec<_> = request.await.unwrap().into_iter().map(|(_, result)| result).collect();
+    let code = |at: usize| results[at].as_ref().err().and_then(Error::broker_code);
+    assert_eq!(code(0), Some(ErrorCode::LEADER_NOT_AVAILABLE), "until time is up");
+    assert_eq!(code(3), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    for answered in [1, 2] {
+        assert_eq!(results[answered].as_ref().unwrap().map(|place| place.offset), Some(10));
+    }
+    assert!(asked.load(Ordering::Relaxed) <= 5, "what is answered is not asked for again");
 }

@@ -1,3 +1,4 @@
+pub(crate) mod administration;
 pub(crate) mod failover;
 pub(crate) mod interop;
 pub(crate) mod positions;
