@@ -85,14 +85,9 @@ impl Lease {
     #[must_use]
     pub fn until(&self) -> Option<Duration> {
         let alive = self.alive? + without_margin(self.session);
-        let at_rest = self.until_rebalanced()?;
+        let at_rest = self.at_rest? + without_margin(self.rebalance);
         let written = self.written? + without_margin(self.session.min(self.rebalance));
         Some(alive.min(at_rest).min(written))
-    }
-
-    /// Until when a rebalance that is running now cannot have gone on without this member.
-    pub(super) fn until_rebalanced(&self) -> Option<Duration> {
-        Some(self.at_rest? + without_margin(self.rebalance))
     }
 }
 

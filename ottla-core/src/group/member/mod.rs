@@ -29,6 +29,8 @@ mod join;
 mod verdict;
 
 #[cfg(test)]
+mod test_desk;
+#[cfg(test)]
 mod tests;
 
 use std::{
