@@ -8,15 +8,8 @@
 //!                            handles
 //! ```
 //!
-//! An *ownership* is one arrow to the right: of one partition, by one member, until its end. What must hold:
-//!
-//! * **Nothing is lost**: every record of the log was handled.
-//! * **Nothing is handled twice** unless an ownership ended with something handled and not committed: by a crash, by the
-//!   loss of the session, or because the commit failed. [`GroupHistory::check`] returns what was.
-//! * **Order**: an ownership hands out the records of its partition in order and without gaps; again only what it had
-//!   not handled. It begins where the last stored commit says.
-//! * **Exclusivity** (INV-7): once somebody owns a partition, nothing of an earlier ownership is handed out any more.
-//! * **Commits** (INV-8): never beyond the first record that nobody has handled, and never backwards.
+//! An *ownership* is one arrow to the right: of one partition, by one member, until its end. What must hold is told by
+//! [`check_group`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -270,8 +263,19 @@ impl MemberHistory {
     }
 }
 
-/// Whether what the members told fits the logs and the commits; see the [module](self). The members have stopped, or
-/// have nothing left to do. `overlap`: how long an owner may go on after another has begun.
+/// Whether what the members told fits the logs and the commits. The members have stopped, or have nothing left to do.
+///
+/// An *ownership* is of one partition, by one member, until its end.
+///
+/// * **Nothing is lost**: every record of the log was handled.
+/// * **Nothing is handled twice** unless an ownership ended with something handled and not committed: by a crash, by the
+///   loss of the session, or because the commit failed. The verdict says what was.
+/// * **Order**: an ownership hands out the records of its partition in order and without gaps; again only what it had
+///   not handled. It begins where the last stored commit says.
+/// * **Exclusivity** (INV-7): once somebody owns a partition, nothing of an earlier ownership is handed out any more.
+/// * **Commits** (INV-8): never beyond the first record that nobody has handled, and never backwards.
+///
+/// `overlap` is how long an owner may go on after another has begun.
 ///
 /// # Errors
 /// The first violation.
