@@ -108,6 +108,11 @@ impl Coordinators {
         question.wait().await
     }
 
+    /// The coordinator of the group, if it is known.
+    pub(crate) fn known(&self, group: &str) -> Option<i32> {
+        lock(&self.0.directory).groups.get(group)?.coordinator.node()
+    }
+
     /// `node` is not the coordinator of the group any more, or cannot be reached. Ignored when another one is known.
     pub(crate) fn forget(&self, group: &str, node: i32) {
         self.0.forget(group, node, None);

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -64,6 +64,8 @@ pub(crate) struct World {
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
     dials: Mutex<Vec<(Instant, SocketAddr)>>,
     random: AtomicU64,
+    /// When somebody first looked at the clock that counts suspend.
+    started: OnceLock<Instant>,
     /// Streams that the client holds open.
     open: Arc<()>,
     buffer: usize,
@@ -214,7 +216,8 @@ impl Env for World {
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        let now = Instant::now();
+        now - *self.started.get_or_init(|| now)
     }
 
     fn random(&self) -> u64 {

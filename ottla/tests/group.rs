@@ -69,7 +69,9 @@ async fn two_members_share_the_partitions_and_one_takes_over_from_the_other() ->
     let moved = assigned(&mut events_b).await;
     assert_eq!(moved.len(), 2);
     let revoked = until(&mut events_a, "revocation", |event| match event {
-        Event::PartitionsRevoked { partitions, .. } => Some(partitions.iter().cloned().collect::<BTreeSet<_>>()),
+        Event::PartitionsRevoked { partitions, .. } => {
+            Some(partitions.iter().cloned().collect::<BTreeSet<_>>())
+        }
         _ => None,
     });
     assert_eq!(revoked.await, moved);

@@ -224,23 +224,20 @@ impl Task {
 
     fn on_heartbeat(&mut self, answer: Result<HeartbeatResponse>) {
         self.heartbeat = None;
-        let answered = answer.is_ok();
         let answer = answer.map_err(|error| {
             let (group, reason) = (self.group.name.clone(), error.clone());
             self.inner.shared.events.emit(Event::HeartbeatFailed { group, error: reason });
             self.on_call_failed(error)
         });
         self.group.with_member(|member, at| member.on_heartbeat(at, answer));
-        if answered {
-            self.break_off_elsewhere();
-        }
+        self.break_off_elsewhere();
     }
 
-    /// Whoever answers heartbeats is the coordinator: what is parked at another node may be parked there for ever.
+    /// What is parked at a node that is not the coordinator any more may be parked there for ever.
     fn break_off_elsewhere(&mut self) {
-        let (coordinator, parked) = (self.heartbeats.node(), self.joins.node());
-        let (Some((call @ (Call::Join | Call::Sync), _)), Some(_)) = (&self.call, parked) else { return };
-        if coordinator == parked {
+        let Some((call @ (Call::Join | Call::Sync), _)) = &self.call else { return };
+        let known = self.inner.shared.coordinators.known(&self.group.name);
+        if known.is_none() || self.joins.node().is_none_or(|parked| known == Some(parked)) {
             return;
         }
         let lost = Error::timeout("another node coordinates the group by now");

@@ -19,6 +19,7 @@ use ottla_protocol::{
     },
 };
 
+use super::desk::SharedDesk;
 use crate::{
     Client, ClientBuilder, Consumer, OffsetSpec, TopicPartition,
     net::lock,
@@ -32,6 +33,9 @@ pub(super) const PER_BATCH: i64 = 10;
 pub(super) struct Brokers {
     pub(super) world: Arc<World>,
     pub(super) logs: Arc<Mutex<Logs>>,
+    pub(super) desk: SharedDesk,
+    /// Topics besides [`TOPIC`], with the leaders of their partitions.
+    pub(super) topics: Arc<Mutex<BTreeMap<String, Vec<i32>>>>,
     servers: usize,
 }
 
@@ -63,17 +67,23 @@ impl Brokers {
             ..Logs::default()
         };
         let logs = Arc::new(Mutex::new(logs));
+        let (desk, topics) = (SharedDesk::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
         for (node, port) in (0..).zip(&ports) {
             let (cluster, logs) = (cluster.clone(), Arc::clone(&logs));
+            let (desk, topics) = (Arc::clone(&desk), Arc::clone(&topics));
             world.serve(*port, move |request| match request.api_key {
                 ApiKey::API_VERSIONS => api_versions(request, 4),
-                ApiKey::METADATA => cluster.metadata(request),
+                ApiKey::METADATA => {
+                    let mut cluster = cluster.clone();
+                    cluster.topics.extend(lock(&topics).clone());
+                    cluster.metadata(request)
+                }
                 ApiKey::LIST_OFFSETS => lock(&logs).list_offsets(request),
                 ApiKey::FETCH => lock(&logs).fetch(node, request),
-                _ => Reply::Close,
+                _ => lock(&desk).serve(request).unwrap_or(Reply::Close),
             });
         }
-        Self { world, logs, servers: ports.len() }
+        Self { world, logs, desk, topics, servers: ports.len() }
     }
 
     /// Adds `batches` batches of [`PER_BATCH`] records to a partition.

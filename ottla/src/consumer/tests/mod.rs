@@ -1,6 +1,8 @@
 //! The consumer against scripted brokers, in memory and on a paused clock: where nothing has to wait, no time passes.
 
 mod cluster;
+mod desk;
+mod group;
 
 use std::{
     collections::BTreeMap,
