@@ -48,6 +48,22 @@ impl ConsumerBuilder {
     }
 
     /// The group that the consumer is a member of once it [subscribes](Consumer::subscribe). None.
+    ///
+    /// # The lease
+    /// A member that has not been heard of for a [session](Self::session_timeout) is out, and its partitions go to others.
+    /// So that nothing is handed out twice, no record is handed out any more as soon as that *may* have happened: `poll`,
+    /// `recv` and the stream wait, with what is buffered and what arrives, until the group has answered again. If it still
+    /// knows the member, all goes on; if not, what was buffered is forgotten, and the consumer joins again. Every
+    /// membership begins with a commit of the places where reading starts, and one that has nothing to commit repeats a
+    /// commit once a session: only a coordinator that is in touch with the other brokers can acknowledge it.
+    ///
+    /// Two things have to be true, and the lease cannot see to them:
+    /// * of the brokers that believe that they coordinate the group, only one can write. One that is cut off from the
+    ///   others goes on answering heartbeats; that it cannot acknowledge commits is what ends the lease;
+    /// * no two processes that live use the same [`group_instance_id`](Self::group_instance_id): the second takes the place
+    ///   of the first at once, and no clock tells the first.
+    ///
+    /// A batch from `poll` is checked when it is handed out, `recv` and the stream check every record.
     pub fn group(self, id: impl Into<String>) -> Self {
         self.set("group.id", id)
     }
