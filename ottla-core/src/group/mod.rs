@@ -33,6 +33,10 @@ mod subscription;
 #[cfg(test)]
 mod commits_tests;
 #[cfg(test)]
+mod member_model_tests;
+#[cfg(test)]
+mod model_coordinator;
+#[cfg(test)]
 mod offsets_model_tests;
 
 pub use self::{
