@@ -10,7 +10,7 @@ use ottla_broker::{
     image::Image,
     io::{FileId, NodeId},
 };
-use ottla_protocol::Request;
+use ottla_protocol::{ApiKey, Request};
 use tokio::time::sleep;
 
 use crate::{
@@ -360,18 +360,30 @@ impl Broker {
 
     /// The next `times` requests of that kind go wrong.
     pub fn interfere<R: Request>(&self, how: Interference, times: u32) {
-        self.slot().lasting.interferences.add(R::API_KEY, how, times);
+        self.interfere_with(R::API_KEY, how, times);
+    }
+
+    pub(crate) fn interfere_with(&self, api: ApiKey, how: Interference, times: u32) {
+        self.slot().lasting.interferences.add(api, how, times);
     }
 
     /// From now on requests of that kind, and whatever follows them on their connections, wait until
     /// [`Broker::release`]. Held for each of them separately, so that one lane of a client can be slower than others.
     pub fn hold<R: Request>(&self) {
-        self.slot().lasting.interferences.hold(R::API_KEY);
+        self.hold_requests(R::API_KEY);
+    }
+
+    pub(crate) fn hold_requests(&self, api: ApiKey) {
+        self.slot().lasting.interferences.hold(api);
     }
 
     /// What was held goes on, in the order in which it came.
     pub fn release<R: Request>(&self) {
-        self.slot().lasting.interferences.release(R::API_KEY);
+        self.release_requests(R::API_KEY);
+    }
+
+    pub(crate) fn release_requests(&self, api: ApiKey) {
+        self.slot().lasting.interferences.release(api);
     }
 
     /// Cuts the broker off from its peers and from the controller. Clients reach it as before.

@@ -80,11 +80,13 @@ mod gate;
 pub mod history;
 mod interference;
 pub mod kit;
+pub mod load;
 mod logged;
 mod names;
 pub mod net;
 mod operator;
 pub mod proxy;
+pub mod swarm;
 mod trace;
 mod world;
 

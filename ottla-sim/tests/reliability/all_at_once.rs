@@ -133,6 +133,6 @@ fn every_record_is_there_once_in_order_and_read_once_whatever_happens() {
         for planned in schedule {
             happen(world, &cluster, planned).await;
         }
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -51,7 +51,7 @@ fn with_acks_of_all_nothing_acknowledged_is_lost_when_connections_break_and_lead
         }
         clients_have(world, &cluster, None);
         expect_no_producer_ids(world, &cluster);
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }
 
@@ -65,6 +65,6 @@ fn with_acks_of_the_leader_nothing_acknowledged_is_lost_while_the_leader_lives()
         sleep(20 * SECOND).await;
         clients_have(world, &cluster, None);
         expect_no_producer_ids(world, &cluster);
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -16,7 +16,7 @@ fn nothing_is_lost_or_doubled_or_reordered_when_connections_break_at_random_byte
         let load = Load::begin(world, &cluster, plan);
         sleep(Duration::from_secs(20)).await;
         world.network().everywhere(Conditions::default());
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }
 
@@ -34,6 +34,6 @@ fn answers_that_vanish_cost_time_but_no_records() {
             sleep(Duration::from_secs(random.u64(1..50))).await;
             world.network().unblock(broker.host(), &sender);
         }
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -23,7 +23,7 @@ async fn crash_each(world: &World, crash: impl Fn(&ottla_sim::Broker, &mut fastr
         broker.start();
         recovered(world, &cluster).await;
     }
-    load.end(world, &cluster).await;
+    load.settle_all(world, &cluster).await;
 }
 
 async fn recovered(world: &World, cluster: &Cluster) {

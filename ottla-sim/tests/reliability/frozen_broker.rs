@@ -19,7 +19,7 @@ fn producing_and_consuming_resume_after_the_only_broker_was_frozen_for_45_s() {
         cluster.broker(0).pause_for(45 * SECOND).await;
         let before = load.acknowledged();
         world.until_within(5 * SECOND, "producing goes on", || load.acknowledged() > before).await;
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }
 
@@ -42,7 +42,7 @@ fn producing_goes_on_at_another_leader_while_one_of_three_brokers_is_frozen() {
             format!("there was no acknowledgement for {pause:?}")
         });
         frozen.thaw();
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }
 
@@ -65,6 +65,6 @@ fn partitions_of_other_brokers_do_not_notice_a_frozen_broker() {
         world.expect(pause < 2 * SECOND, "partitions of other brokers to be written all the time", || {
             format!("there was no acknowledgement for {pause:?}")
         });
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -35,6 +35,6 @@ fn records_keep_their_order_and_are_there_once_while_leaders_move() {
             world.network().unblock(&controller, broker.host());
             cluster.healed(TOPIC).await;
         }
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -33,7 +33,7 @@ fn a_client_does_not_hammer_dead_brokers_and_goes_on_when_they_are_back() {
         }
 
         cluster.brokers().for_each(|broker: Broker| broker.start());
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }
 
@@ -57,6 +57,6 @@ fn records_wait_while_too_few_replicas_are_in_sync_and_keep_their_order() {
             }
             cluster.healed(TOPIC).await;
         }
-        load.end(world, &cluster).await;
+        load.settle_all(world, &cluster).await;
     });
 }

@@ -1,0 +1,290 @@
+//! A load of known records, and readers that write down what they get.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ottla::{Acks, Client, Compression, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
+use tokio::{sync::mpsc, time::Instant, time::sleep};
+
+use crate::{
+    Cluster, Conditions, World,
+    history::{Delivery, Fate, History, Read},
+};
+
+/// The topic that is written and read.
+pub const TOPIC: &str = "orders";
+
+const READER: u32 = 1;
+const SLOW_READER: u32 = 2;
+
+/// How much is sent, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Of the topic.
+    pub partitions: i32,
+    /// Hosts that send.
+    pub senders: u32,
+    /// Of each sender.
+    pub records: u32,
+    /// The longest pause between two records of a sender.
+    pub pause: Duration,
+    /// After so many records a sender takes a new producer: a broker that does not know one accepts anything from it.
+    pub records_of_producer: u32,
+    /// Producers give up on a record after this long (`delivery.timeout.ms`); the default is Kafka's two minutes.
+    pub deadline: Option<Duration>,
+    /// When a record counts as written.
+    pub acks: Acks,
+    /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
+    pub delivery: Delivery,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let pause = Duration::from_millis(100);
+        Self {
+            partitions: 4,
+            senders: 2,
+            records: 600,
+            pause,
+            records_of_producer: 60,
+            deadline: None,
+            acks: Acks::All,
+            delivery: Delivery::ExactlyOnce,
+        }
+    }
+}
+
+/// Senders and a reader at work.
+pub struct Load {
+    /// What was sent and read.
+    pub history: History,
+    plan: Plan,
+    done: Rc<Cell<u32>>,
+    pauses: Rc<RefCell<BTreeMap<i32, Pauses>>>,
+}
+
+/// When acknowledgements of a partition came.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl Load {
+    /// Senders on hosts `sender-1` …, and one reader on host `reader`.
+    pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
+        let history = History::promising(plan.delivery);
+        let load = Self { history, plan, done: Rc::default(), pauses: Rc::default() };
+        for sender in 1..=plan.senders {
+            load.send(world, sender, cluster.client_on(&format!("sender-{sender}")));
+        }
+        load.read(world, cluster.client_on("reader"));
+        load.read_slowly(world, cluster.client_on("slow-reader"));
+        load
+    }
+
+    fn send(&self, world: &World, sender: u32, client: Client) {
+        let host = world.host(&format!("sender-{sender}"));
+        let (receipts, mut outstanding) = mpsc::unbounded_channel();
+        let (history, plan, done) = (self.history.clone(), self.plan, Rc::clone(&self.done));
+        let (mut random, noted, here) = (world.random(), world.clone(), host.clone());
+        drop(host.spawn("sender", async move {
+            let mut producer = producer(&client, plan, &mut random);
+            for number in 0..plan.records {
+                if number > 0 && number % plan.records_of_producer == 0 {
+                    // The old one goes on with what it has; order is promised within each.
+                    let fresh = self::producer(&client, plan, &mut random);
+                    let old = std::mem::replace(&mut producer, fresh);
+                    drop(here.spawn("old producer", async move { drop(old.flush().await) }));
+                }
+                let partition = random.i32(0..plan.partitions);
+                let longest = random.usize(1..800);
+                let padding = "=".repeat(random.usize(..longest));
+                let value = format!("{sender}-{partition}-{number} {padding}");
+                let of_producer = sender * 1000 + number / plan.records_of_producer;
+                let record = history.sending(of_producer, partition, Bytes::from(value.clone()));
+                match producer.enqueue(TOPIC, Record::new(&value).partition(partition)).await {
+                    Ok(receipt) => drop(receipts.send((record, receipt))),
+                    Err(error) => {
+                        noted.note(format!("{value} was not taken: {error:#}"));
+                        history.settled(record, Fate::NotWritten);
+                    }
+                }
+                // Bursts and pauses: batches of one record, and of many.
+                if random.u32(..4) == 0 {
+                    sleep(Duration::from_nanos(random.u64(..plan.pause.as_nanos() as u64 * 4))).await;
+                }
+            }
+            drop(receipts);
+            // Each failure is told by its receipt.
+            drop(producer.flush().await);
+            done.set(done.get() + 1);
+        }));
+        let (history, pauses, noted) = (self.history.clone(), Rc::clone(&self.pauses), world.clone());
+        drop(host.spawn("receipts", async move {
+            while let Some((record, receipt)) = outstanding.recv().await {
+                let fate = match receipt.await {
+                    Ok(written) => {
+                        pauses.borrow_mut().entry(written.partition()).or_default().acknowledged();
+                        Fate::Written(written.offset())
+                    }
+                    Err(SendError::NotWritten(error)) => {
+                        noted.note(format!("record {record} is not written: {error:#}"));
+                        Fate::NotWritten
+                    }
+                    Err(SendError::PossiblyWritten(error)) => {
+                        noted.note(format!("record {record} is possibly written: {error:#}"));
+                        Fate::PossiblyWritten
+                    }
+                };
+                history.settled(record, fate);
+            }
+        }));
+    }
+
+    /// A reader with default settings, on host `reader`.
+    fn read(&self, world: &World, client: Client) {
+        let consumer = Consumer::builder(&client).build().expect("default settings");
+        let (history, partitions) = (self.history.clone(), self.plan.partitions);
+        drop(world.host("reader").spawn("reader", async move {
+            consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
+            while let Some(batch) = consumer.poll().await.expect("nothing that needs the user") {
+                for record in &batch {
+                    let value = record.value().map(Bytes::copy_from_slice).unwrap_or_default();
+                    history
+                        .read(READER, Read { partition: record.partition(), offset: record.offset(), value });
+                }
+            }
+        }));
+    }
+
+    /// A reader that gets little at a time, takes one record after the other, and now and then starts anew where it
+    /// was, in the middle of a batch; on host `slow-reader`.
+    fn read_slowly(&self, world: &World, client: Client) {
+        let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
+        drop(world.host("slow-reader").spawn("reader", async move {
+            let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+            loop {
+                let consumer = Consumer::builder(&client)
+                    .fetch_max_bytes(10_000)
+                    .max_partition_fetch_bytes(3_000)
+                    .max_buffered_bytes(20_000)
+                    .build()
+                    .expect("settings that are allowed");
+                let from = (0..partitions).map(|partition| {
+                    let offset = next.get(&partition).copied().map_or(OffsetSpec::Earliest, OffsetSpec::At);
+                    (TopicPartition::new(TOPIC, partition), offset)
+                });
+                consumer.assign(from).expect("partitions that exist");
+                for _ in 0..random.u32(1..200) {
+                    let received = consumer.recv().await.expect("nothing that needs the user");
+                    let Some(record) = received else { return };
+                    let view = record.view();
+                    let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
+                    next.insert(view.partition(), view.offset() + 1);
+                    history.read(
+                        SLOW_READER,
+                        Read { partition: view.partition(), offset: view.offset(), value },
+                    );
+                    if random.u32(..20) == 0 {
+                        sleep(Duration::from_millis(random.u64(..50))).await;
+                    }
+                }
+            }
+        }));
+    }
+
+    /// How many records were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.history.acknowledged()
+    }
+
+    /// The longest time without an acknowledgement, of the given partitions.
+    pub fn longest_pause(&self, of: impl Fn(i32) -> bool) -> Duration {
+        let pauses = self.pauses.borrow();
+        pauses
+            .iter()
+            .filter(|(partition, _)| of(**partition))
+            .map(|(_, p)| p.longest)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Forgets the pauses so far.
+    pub fn forget_pauses(&self) {
+        self.pauses.borrow_mut().values_mut().for_each(|pauses| pauses.longest = Duration::ZERO);
+    }
+
+    /// Waits until all is sent and read, and checks everything; every record must have been acknowledged.
+    pub async fn settle_all(&self, world: &World, cluster: &Cluster) {
+        self.settle(world, cluster).await;
+        let (acknowledged, all) = (self.acknowledged(), (self.plan.senders * self.plan.records) as usize);
+        world.expect(acknowledged == all, "all records to be acknowledged in the end", || {
+            format!("{acknowledged} of {all} were")
+        });
+    }
+
+    /// Waits until all is sent and read, and checks everything, whatever became of the records.
+    pub async fn settle(&self, world: &World, cluster: &Cluster) {
+        let Self { history, plan, done, .. } = self;
+        world.until("all records are sent", || done.get() == plan.senders).await;
+        world.until("the fate of every record is known", || history.pending() == 0).await;
+        cluster.healed(TOPIC).await;
+        // Whatever is written late, or twice, has time to show.
+        sleep(Duration::from_secs(10)).await;
+        let logs = cluster.logs(TOPIC);
+        let logged: usize = logs.values().map(Vec::len).sum();
+        world.until("everything is read", || history.read_by(READER) >= logged).await;
+        world.until("everything is read slowly", || history.read_by(SLOW_READER) >= logged).await;
+        sleep(Duration::from_secs(10)).await;
+        history.check(world, &cluster.logs(TOPIC));
+    }
+}
+
+/// All partitions, from their first record.
+fn from_the_beginning(partitions: i32) -> impl Iterator<Item = (TopicPartition, OffsetSpec)> {
+    (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), OffsetSpec::Earliest))
+}
+
+impl Pauses {
+    fn acknowledged(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.longest = self.longest.max(now - last);
+        }
+    }
+}
+
+/// A producer with settings of its own.
+fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer {
+    use Compression::{Gzip, Lz4, None, Snappy, Zstd};
+    let codecs = [None, None, Gzip, Snappy, Lz4, Zstd];
+    let mut builder = Producer::builder(client)
+        .acks(plan.acks)
+        .enable_idempotence(plan.delivery == Delivery::ExactlyOnce)
+        .compression(codecs[random.usize(..codecs.len())])
+        .linger(Duration::from_millis(random.u64(..20)))
+        .batch_size(random.usize(1..20_000))
+        .max_in_flight_requests_per_connection(random.usize(1..=5));
+    if let Some(deadline) = plan.deadline {
+        builder = builder.delivery_timeout(deadline).request_timeout(deadline / 2).linger(Duration::ZERO);
+    }
+    builder.build().expect("settings that are allowed")
+}
+
+/// A cluster of three with the topic. Replication takes its time, so that a crash finds something under way.
+pub async fn cluster(world: &World, plan: Plan) -> Cluster {
+    let cluster = world.cluster(3).await;
+    let slow = Duration::from_millis(1)..=Duration::from_millis(60);
+    let slow = Conditions { latency: slow, ..Conditions::default() };
+    for (from, to) in cluster.brokers().flat_map(|from| cluster.brokers().map(move |to| (from.clone(), to))) {
+        world.network().set(from.host(), to.host(), slow.clone());
+    }
+    cluster.topic(TOPIC, plan.partitions).await;
+    cluster
+}

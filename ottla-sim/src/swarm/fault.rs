@@ -1,0 +1,188 @@
+//! What can go wrong, as data.
+
+use std::{fmt, time::Duration};
+
+use ottla_protocol::{
+    ApiKey, Request,
+    messages::{
+        ApiVersionsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+        OffsetForLeaderEpochRequest, ProduceRequest,
+    },
+};
+
+use crate::Interference;
+
+/// The hosts of the clients, by the index that faults have.
+pub(super) const CLIENTS: [&str; 4] = ["sender-1", "sender-2", "reader", "slow-reader"];
+
+/// One thing that goes wrong. Brokers and clients are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are said with each variant")]
+pub enum Fault {
+    /// SIGSTOP of a broker.
+    BrokerFrozen { broker: usize },
+    /// `kill -9` of a broker.
+    BrokerKilled { broker: usize },
+    /// A broker's machine loses power; its disk has everything that was written.
+    PowerLost { broker: usize },
+    /// A broker's machine loses power, and its disk what was not synced.
+    TailLost { broker: usize },
+    /// As `TailLost`, but so many unsynced bytes survive.
+    TailTorn { broker: usize, bytes: usize },
+    /// A broker and the controller do not hear each other.
+    CutOffFromController { broker: usize },
+    /// A broker hears no other broker and no controller, and still answers clients.
+    CutOffFromPeers { broker: usize },
+    /// A broker and a client do not hear each other; connections stay up.
+    CutOffFromClient { broker: usize, client: usize },
+    /// A broker hears a client, which does not hear the broker.
+    AnswersVanish { broker: usize, client: usize },
+    /// Answers of a broker to a client take up to so long, and trickle.
+    SlowAnswers { broker: usize, client: usize, latency_ms: u64, bytes_per_second: u64 },
+    /// Packets break their connections, everywhere, so many of a thousand.
+    Resets { per_mille: u32 },
+    /// So many packets of a thousand are lost, everywhere: TCP sends them again.
+    Loss { per_mille: u32 },
+    /// All connections between a broker and a client break at once.
+    Reset { broker: usize, client: usize },
+    /// SIGSTOP of a client.
+    ClientFrozen { client: usize },
+    /// A client's wall clock stands wrong.
+    ClockWrong { client: usize, seconds: i64 },
+    /// A broker's name takes so long to be resolved.
+    SlowName { broker: usize, millis: u64 },
+    /// The next requests of a kind go wrong at a broker.
+    RequestsFail { broker: usize, api: Api, how: Interference, times: u32 },
+    /// Requests of a kind wait at a broker.
+    RequestsWait { broker: usize, api: Api },
+}
+
+/// Kinds of requests that can be picked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "Kafka's names")]
+pub enum Api {
+    ApiVersions,
+    Fetch,
+    InitProducerId,
+    ListOffsets,
+    Metadata,
+    OffsetForLeaderEpoch,
+    Produce,
+}
+
+impl Api {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ApiVersions,
+        Self::Fetch,
+        Self::InitProducerId,
+        Self::ListOffsets,
+        Self::Metadata,
+        Self::OffsetForLeaderEpoch,
+        Self::Produce,
+    ];
+
+    pub(super) fn key(self) -> ApiKey {
+        match self {
+            Self::ApiVersions => ApiVersionsRequest::API_KEY,
+            Self::Fetch => FetchRequest::API_KEY,
+            Self::InitProducerId => InitProducerIdRequest::API_KEY,
+            Self::ListOffsets => ListOffsetsRequest::API_KEY,
+            Self::Metadata => MetadataRequest::API_KEY,
+            Self::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::API_KEY,
+            Self::Produce => ProduceRequest::API_KEY,
+        }
+    }
+}
+
+impl Fault {
+    /// Its name, for statistics.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// The broker whose replicas it may put out of sync.
+    pub(super) fn strikes_broker(&self) -> Option<usize> {
+        match *self {
+            Self::BrokerFrozen { broker }
+            | Self::BrokerKilled { broker }
+            | Self::PowerLost { broker }
+            | Self::TailLost { broker }
+            | Self::TailTorn { broker, .. }
+            | Self::CutOffFromController { broker }
+            | Self::CutOffFromPeers { broker } => Some(broker),
+            _ => None,
+        }
+    }
+
+    /// Whether records that a broker has acknowledged vanish from its disk.
+    #[cfg(test)]
+    pub(super) fn loses_data(&self) -> bool {
+        matches!(self, Self::TailLost { .. } | Self::TailTorn { .. })
+    }
+
+    /// One of them, whichever. `careless`: also those that lose what was written and not synced.
+    pub(super) fn draw(random: &mut fastrand::Rng, brokers: usize, careless: bool) -> Self {
+        let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
+        let api = Api::ALL[random.usize(..Api::ALL.len())];
+        match random.u32(..if careless { 18 } else { 16 }) {
+            0 => Self::BrokerFrozen { broker },
+            1 => Self::BrokerKilled { broker },
+            2 => Self::PowerLost { broker },
+            3 => Self::CutOffFromController { broker },
+            4 => Self::CutOffFromPeers { broker },
+            5 => Self::CutOffFromClient { broker, client },
+            6 => Self::AnswersVanish { broker, client },
+            7 => Self::SlowAnswers {
+                broker,
+                client,
+                latency_ms: random.u64(10..3_000),
+                bytes_per_second: random.u64(5_000..200_000),
+            },
+            8 => Self::Resets { per_mille: random.u32(1..60) },
+            9 => Self::Loss { per_mille: random.u32(1..100) },
+            10 => Self::Reset { broker, client },
+            11 => Self::ClientFrozen { client },
+            // Kafka refuses timestamps that are more than an hour ahead, and rightly.
+            12 => Self::ClockWrong { client, seconds: random.i64(-7_200..3_500) },
+            13 => Self::SlowName { broker, millis: random.u64(100..20_000) },
+            14 => {
+                let ways = [Interference::LoseRequest, Interference::LoseAnswer, Interference::Silence];
+                let how = ways[random.usize(..ways.len())];
+                Self::RequestsFail { broker, api, how, times: random.u32(1..6) }
+            }
+            15 => Self::RequestsWait { broker, api },
+            16 => Self::TailLost { broker },
+            _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
+        }
+    }
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planned {
+    /// From the beginning of the load.
+    pub at: Duration,
+    /// Until it is over.
+    pub lasts: Duration,
+    /// What happens.
+    pub fault: Fault,
+}
+
+impl Planned {
+    /// Whether both are there at the same time.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.at < other.at + other.lasts && other.at < self.at + self.lasts
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, lasts, fault } = self;
+        write!(f, "{fault:?}, {:.1} s long", lasts.as_secs_f64())?;
+        write!(f, " (planned at {:.1} s)", at.as_secs_f64())
+    }
+}

@@ -1,0 +1,113 @@
+//! The swarm: every seed draws faults, a load and settings of its own, and the same rules hold for all.
+//!
+//! ```text
+//!   seed ──draw──▶ Plan (data) ──run──▶ Ran, or a Report
+//!                    ▲                      │ failed
+//!                    └──────── shrink ◀─────┘
+//! ```
+//!
+//! Faults overlap. At the end everything heals, and then progress must resume within a bound: what was sent is settled,
+//! read and checked. See `cargo xtask sim`.
+
+mod fault;
+mod nemesis;
+mod plan;
+mod shrink;
+
+use std::{cell::Cell, time::Duration};
+
+use self::nemesis::Nemesis;
+pub use self::{
+    fault::{Api, Fault, Planned},
+    plan::Plan,
+    shrink::shrink,
+};
+use crate::{
+    Sim, World,
+    kit::{Report, Summary},
+    load::{self, Load, TOPIC},
+};
+
+/// A run of a plan in which nothing was wrong.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Ran {
+    /// The same for every run of the plan.
+    pub hash: u64,
+    /// Records that were acknowledged.
+    pub acknowledged: usize,
+    /// Virtual time.
+    pub simulated: Duration,
+    /// What it cost, where the system tells.
+    pub cpu: Option<Duration>,
+}
+
+impl Ran {
+    /// Whether the run says something: it had ten acknowledged records a second, and twenty faults an hour.
+    #[must_use]
+    pub fn counts(&self, plan: &Plan) -> bool {
+        let seconds = self.simulated.as_secs_f64();
+        self.acknowledged as f64 >= 10.0 * seconds && plan.faults.len() as f64 >= 20.0 * seconds / 3_600.0
+    }
+}
+
+impl Plan {
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// A rule was broken: what, when, and what happened before.
+    pub fn run(&self) -> Result<Ran, Report> {
+        let acknowledged = Cell::new(0);
+        let summary = Sim::seed(self.seed).once().try_run(async |world| {
+            acknowledged.set(self.happen(world).await);
+        })?;
+        let Summary { hashes, simulated, cpu, .. } = summary;
+        let hash = hashes.first().copied().unwrap_or_default();
+        Ok(Ran { hash, acknowledged: acknowledged.get(), simulated, cpu })
+    }
+
+    /// For regression tests: runs it twice, and panics with a report if a rule was broken or the runs differ.
+    ///
+    /// # Panics
+    /// As said.
+    pub fn check(&self) {
+        Sim::seed(self.seed).run(async |world| {
+            self.happen(world).await;
+        });
+    }
+
+    /// Gives how many records were acknowledged.
+    async fn happen(&self, world: &World) -> usize {
+        let load = load::Plan {
+            partitions: self.partitions,
+            senders: self.senders,
+            records: self.records,
+            deadline: self.deadline,
+            ..load::Plan::default()
+        };
+        let cluster = load::cluster(world, load).await;
+        let load = Load::begin(world, &cluster, load);
+        Nemesis::new(world, &cluster, self.one_broker_at_a_time).carry_out(&self.faults).await;
+        cluster.healed(TOPIC).await;
+        match self.deadline {
+            // Records may have missed it, and the producer has said which.
+            Some(_) => load.settle(world, &cluster).await,
+            None => load.settle_all(world, &cluster).await,
+        }
+        load.acknowledged()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_runs_the_same_every_time() {
+        let plan = Plan { records: 60, ..Plan::new(11) };
+        let plan = plan.fault(500, 3_000, Fault::BrokerKilled { broker: 0 });
+        let ran = plan.run().unwrap();
+        assert_eq!(ran.acknowledged, 120);
+        assert_eq!(ran.hash, plan.run().unwrap().hash);
+    }
+}

@@ -1,0 +1,229 @@
+//! Carries faults out. They overlap: what two of them do to one broker ends when the last of them is over.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use ottla_broker::disk::Tail;
+use tokio::{sync::Mutex, time::sleep};
+
+use super::fault::{CLIENTS, Fault, Planned};
+use crate::{Broker, Cluster, Conditions, Host, World, load::TOPIC};
+
+/// The faults of one run.
+#[derive(Clone)]
+pub(super) struct Nemesis(Rc<Inner>);
+
+struct Inner {
+    world: World,
+    cluster: Cluster,
+    one_broker_at_a_time: bool,
+    /// Held by the fault that strikes a broker, if only one may.
+    striking: Mutex<()>,
+    /// How many faults hold each thing down.
+    held: RefCell<BTreeMap<Held, u32>>,
+}
+
+/// Something that several faults may want at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Down(usize),
+    Frozen(String),
+    Blocked(String, String),
+    Slow(String, String),
+}
+
+impl Nemesis {
+    pub(super) fn new(world: &World, cluster: &Cluster, one_broker_at_a_time: bool) -> Self {
+        Self(Rc::new(Inner {
+            world: world.clone(),
+            cluster: cluster.clone(),
+            one_broker_at_a_time,
+            striking: Mutex::default(),
+            held: RefCell::default(),
+        }))
+    }
+
+    /// All of the plan; returns when everything is over and nothing holds.
+    pub(super) async fn carry_out(&self, faults: &[Planned]) {
+        let mut running = Vec::new();
+        for planned in faults.iter().copied() {
+            let nemesis = self.clone();
+            running.push(self.0.world.spawn("test", async move {
+                sleep(planned.at).await;
+                nemesis.happen(planned).await;
+            }));
+        }
+        for fault in running {
+            fault.finished().await;
+        }
+        self.0.world.network().everywhere(Conditions::default());
+        self.0.cluster.healed(TOPIC).await;
+    }
+
+    async fn happen(&self, planned: Planned) {
+        let alone = self.0.one_broker_at_a_time && planned.fault.strikes_broker().is_some();
+        let _striking = if alone {
+            let striking = self.0.striking.lock().await;
+            self.0.cluster.healed(TOPIC).await;
+            Some(striking)
+        } else {
+            None
+        };
+        self.0.world.note(planned.to_string());
+        self.strike(planned.fault, planned.lasts).await;
+        if alone {
+            self.0.cluster.healed(TOPIC).await;
+        }
+    }
+
+    async fn strike(&self, fault: Fault, lasts: Duration) {
+        match fault {
+            Fault::BrokerFrozen { broker } => self.freeze(self.broker(broker).host(), lasts).await,
+            Fault::ClientFrozen { client } => self.freeze(&self.client(client), lasts).await,
+            Fault::BrokerKilled { broker } => self.down(broker, lasts, Broker::kill).await,
+            Fault::PowerLost { broker } => self.power(broker, lasts, Tail::Kept).await,
+            Fault::TailLost { broker } => self.power(broker, lasts, Tail::Lost).await,
+            Fault::TailTorn { broker, bytes } => self.power(broker, lasts, Tail::Torn(bytes)).await,
+            Fault::CutOffFromController { broker } => {
+                let (broker, controller) = (self.broker(broker), self.0.world.host("controller"));
+                self.cut(&[(broker.host(), &controller), (&controller, broker.host())], lasts).await;
+            }
+            Fault::CutOffFromPeers { broker } => self.cut_off_from_peers(broker, lasts).await,
+            Fault::CutOffFromClient { broker, client } => {
+                let (broker, client) = (self.broker(broker), self.client(client));
+                self.cut(&[(broker.host(), &client), (&client, broker.host())], lasts).await;
+            }
+            Fault::AnswersVanish { broker, client } => {
+                self.cut(&[(self.broker(broker).host(), &self.client(client))], lasts).await;
+            }
+            Fault::SlowAnswers { broker, client, latency_ms, bytes_per_second } => {
+                let latency = Duration::ZERO..=Duration::from_millis(latency_ms);
+                let slow = Conditions { latency, bandwidth: Some(bytes_per_second), ..Conditions::default() };
+                self.slow(self.broker(broker).host(), &self.client(client), slow, lasts).await;
+            }
+            Fault::Resets { per_mille } => {
+                let reset = f64::from(per_mille) / 1_000.0;
+                self.everywhere(Conditions { reset, short: 0.5, ..Conditions::default() }, lasts).await;
+            }
+            Fault::Loss { per_mille } => {
+                let loss = f64::from(per_mille) / 1_000.0;
+                self.everywhere(Conditions { loss, ..Conditions::default() }, lasts).await;
+            }
+            Fault::Reset { broker, client } => {
+                self.0.world.network().reset(self.broker(broker).host(), &self.client(client));
+            }
+            Fault::ClockWrong { client, seconds } => {
+                self.client(client).set_clock_skew(seconds);
+                sleep(lasts).await;
+                self.client(client).set_clock_skew(0);
+            }
+            Fault::SlowName { broker, millis } => {
+                let name = self.broker(broker).host().name();
+                self.0.world.network().delay_name(&name, Duration::from_millis(millis));
+                sleep(lasts).await;
+                self.0.world.network().delay_name(&name, Duration::ZERO);
+            }
+            Fault::RequestsFail { broker, api, how, times } => {
+                self.broker(broker).interfere_with(api.key(), how, times);
+            }
+            Fault::RequestsWait { broker, api } => {
+                self.broker(broker).hold_requests(api.key());
+                sleep(lasts).await;
+                self.broker(broker).release_requests(api.key());
+            }
+        }
+    }
+
+    fn broker(&self, index: usize) -> Broker {
+        self.0.cluster.broker(index)
+    }
+
+    fn client(&self, index: usize) -> Host {
+        self.0.world.host(CLIENTS[index])
+    }
+
+    /// Whether this is the first to want it.
+    fn begin(&self, what: &Held) -> bool {
+        let mut held = self.0.held.borrow_mut();
+        let count = held.entry(what.clone()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Whether this was the last to want it.
+    fn end(&self, what: &Held) -> bool {
+        let mut held = self.0.held.borrow_mut();
+        let Some(count) = held.get_mut(what) else { return false };
+        *count = count.saturating_sub(1);
+        *count == 0
+    }
+
+    async fn freeze(&self, host: &Host, lasts: Duration) {
+        let what = Held::Frozen(host.name().to_string());
+        self.begin(&what);
+        // A process that is not there cannot be stopped, and one that was started since is another one.
+        if host.is_running() {
+            host.freeze();
+        }
+        sleep(lasts).await;
+        if self.end(&what) {
+            host.thaw();
+        }
+    }
+
+    async fn down(&self, broker: usize, lasts: Duration, how: impl FnOnce(&Broker)) {
+        let what = Held::Down(broker);
+        if self.begin(&what) {
+            how(&self.broker(broker));
+        }
+        sleep(lasts).await;
+        if self.end(&what) {
+            self.broker(broker).start();
+        }
+    }
+
+    async fn power(&self, broker: usize, lasts: Duration, tail: Tail) {
+        self.down(broker, lasts, |broker| broker.lose_power(tail)).await;
+    }
+
+    async fn cut_off_from_peers(&self, broker: usize, lasts: Duration) {
+        let isolated = self.broker(broker);
+        let mut peers: Vec<Host> = self.0.cluster.brokers().map(|peer| peer.host().clone()).collect();
+        peers.remove(broker);
+        peers.push(self.0.world.host("controller"));
+        let both_ways = peers.iter().flat_map(|peer| [(isolated.host(), peer), (peer, isolated.host())]);
+        self.cut(&both_ways.collect::<Vec<_>>(), lasts).await;
+    }
+
+    async fn cut(&self, ways: &[(&Host, &Host)], lasts: Duration) {
+        let held =
+            |(from, to): &(&Host, &Host)| Held::Blocked(from.name().to_string(), to.name().to_string());
+        for way in ways {
+            if self.begin(&held(way)) {
+                self.0.world.network().block(way.0, way.1);
+            }
+        }
+        sleep(lasts).await;
+        for way in ways {
+            if self.end(&held(way)) {
+                self.0.world.network().unblock(way.0, way.1);
+            }
+        }
+    }
+
+    async fn slow(&self, from: &Host, to: &Host, conditions: Conditions, lasts: Duration) {
+        let what = Held::Slow(from.name().to_string(), to.name().to_string());
+        self.begin(&what);
+        self.0.world.network().set(from, to, conditions);
+        sleep(lasts).await;
+        if self.end(&what) {
+            self.0.world.network().set(from, to, None);
+        }
+    }
+
+    /// The last one that sets conditions for all has them.
+    async fn everywhere(&self, conditions: Conditions, lasts: Duration) {
+        self.0.world.network().everywhere(conditions);
+        sleep(lasts).await;
+        self.0.world.network().everywhere(Conditions::default());
+    }
+}

@@ -1,0 +1,153 @@
+//! What one run shall do: drawn from a seed before anything runs, so that it can be printed, replayed and made smaller.
+
+use std::{fmt, time::Duration};
+
+use super::fault::{Fault, Planned};
+
+/// A run of the swarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Of the world: latencies, jitter, everything that is not in the plan.
+    pub seed: u64,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// How many records each of the senders sends.
+    pub records: u32,
+    /// How many senders there are; 2 at most.
+    pub senders: u32,
+    /// Producers give up on a record after so long; Kafka's two minutes if nothing is said.
+    pub deadline: Option<Duration>,
+    /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
+    /// what two of three replicas acknowledged may be lost by careless disks otherwise, as in Kafka.
+    pub one_broker_at_a_time: bool,
+    /// What goes wrong, by time.
+    pub faults: Vec<Planned>,
+}
+
+/// How long a sender takes for a record on average: see [`crate::load`].
+const PER_RECORD: Duration = Duration::from_millis(50);
+
+impl Plan {
+    /// Nothing goes wrong.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            partitions: 4,
+            records: 600,
+            senders: 2,
+            deadline: None,
+            one_broker_at_a_time: false,
+            faults: Vec::new(),
+        }
+    }
+
+    /// What the seed draws: a subset of the faults, how many and how long, and the settings of clients.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let careless = random.u32(..3) == 0;
+        let mut plan = Self {
+            partitions: random.i32(1..6),
+            records: random.u32(600..1_500),
+            deadline: (random.u32(..4) == 0).then(|| Duration::from_secs(random.u64(8..40))),
+            one_broker_at_a_time: careless,
+            ..Self::new(seed)
+        };
+        let window = PER_RECORD * plan.records;
+        let palette: Vec<Fault> =
+            (0..random.usize(3..9)).map(|_| Fault::draw(&mut random, 3, careless)).collect();
+        for _ in 0..random.usize(6..14) {
+            // The same kinds again, at other places: a run is about few things, and different runs about different ones.
+            let like = palette[random.usize(..palette.len())];
+            let fault = std::iter::repeat_with(|| Fault::draw(&mut random, 3, careless))
+                .find(|fault| fault.kind() == like.kind())
+                .unwrap_or(like);
+            // Mostly shorter than the timeouts of cluster and client, now and then longer than most of them.
+            let most = if random.u32(..5) == 0 { 50_000 } else { 8_000 };
+            let at = Duration::from_millis(random.u64(..window.as_millis() as u64));
+            plan.faults.push(Planned { at, lasts: Duration::from_millis(random.u64(10..most)), fault });
+        }
+        plan.faults.sort_by_key(|planned| planned.at);
+        plan
+    }
+
+    /// With one more fault, at so many milliseconds and for so many.
+    #[must_use]
+    pub fn fault(mut self, at_ms: u64, lasts_ms: u64, fault: Fault) -> Self {
+        let (at, lasts) = (Duration::from_millis(at_ms), Duration::from_millis(lasts_ms));
+        self.faults.push(Planned { at, lasts, fault });
+        self
+    }
+
+    /// Whether at least two faults are there at the same time.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        let behind = |at: usize| self.faults[at + 1..].iter();
+        (0..self.faults.len()).any(|at| behind(at).any(|other| self.faults[at].overlaps(other)))
+    }
+
+    /// The plan as a test that can be pasted.
+    #[must_use]
+    pub fn to_test(&self) -> String {
+        use fmt::Write as _;
+        let Self { seed, partitions, records, senders, deadline, one_broker_at_a_time, faults } = self;
+        let mut text = format!("#[test]\nfn seed_{seed}() {{\n    use {{Api::*, Interference::*}};\n");
+        // Writing into a string cannot fail.
+        let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
+        line(format_args!("Plan {{"));
+        line(format_args!("    partitions: {partitions}, records: {records}, senders: {senders},"));
+        if let Some(deadline) = deadline {
+            line(format_args!("    deadline: Some(Duration::from_millis({})),", deadline.as_millis()));
+        }
+        line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
+        line(format_args!("    ..Plan::new({seed})"));
+        line(format_args!("}}"));
+        for Planned { at, lasts, fault } in faults {
+            line(format_args!(".fault({}, {}, Fault::{fault:?})", at.as_millis(), lasts.as_millis()));
+        }
+        line(format_args!(".check();"));
+        text.push_str("}\n");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_plan_and_seeds_draw_different_ones() {
+        assert_eq!(Plan::draw(7), Plan::draw(7));
+        assert_ne!(Plan::draw(7).faults, Plan::draw(8).faults);
+    }
+
+    #[test]
+    fn every_kind_of_fault_occurs_within_a_hundred_seeds_and_half_of_the_runs_have_some_at_once() {
+        let plans: Vec<Plan> = (0..100).map(Plan::draw).collect();
+        let kinds: BTreeSet<String> =
+            plans.iter().flat_map(|plan| &plan.faults).map(|planned| planned.fault.kind()).collect();
+        assert_eq!(kinds.len(), 18, "{kinds:?}");
+        assert!(plans.iter().filter(|plan| plan.overlaps()).count() >= 50);
+    }
+
+    #[test]
+    fn disks_lose_only_what_one_broker_has_not_synced() {
+        for plan in (0..200).map(Plan::draw) {
+            let loses = plan.faults.iter().any(|planned| planned.fault.loses_data());
+            assert!(!loses || plan.one_broker_at_a_time);
+        }
+    }
+
+    #[test]
+    fn a_plan_is_printed_as_it_is_written() {
+        let plan = Plan::new(3).fault(10, 20, Fault::BrokerKilled { broker: 1 });
+        assert!(
+            plan.to_test().contains(".fault(10, 20, Fault::BrokerKilled { broker: 1 })"),
+            "{}",
+            plan.to_test()
+        );
+    }
+}
