@@ -113,6 +113,8 @@ pub enum Start {
         /// Where to begin then.
         policy: Reset,
     },
+    /// It may not be known what the group has committed: only the user can say where to begin.
+    Refused(ErrorCode),
 }
 
 /// Why a position is being reset.
@@ -219,6 +221,9 @@ impl Cursor {
                 if position.epoch >= 0 {
                     cursor.phase = Phase::Validating;
                 }
+            }
+            Start::Refused(code) => {
+                cursor.phase = Phase::Held { trouble: Trouble::Refused { code }, told: false };
             }
             Start::Missing { group, policy: Reset::Error } => {
                 cursor.phase = Phase::Held { trouble: Trouble::NoCommittedOffset { group }, told: false };

@@ -382,6 +382,19 @@ impl Commits {
         outcome
     }
 
+    /// The request cannot be made, and repeating it would not help: all that it has was answered with `code`.
+    pub fn on_refused(&mut self, at: Moment, code: ErrorCode) -> Committed {
+        let mut outcome = Committed::default();
+        let Some(in_flight) = self.in_flight.take() else { return outcome };
+        for token in in_flight.offsets.keys() {
+            if let Some(slot) = self.slots.get_mut(token) {
+                slot.refused = Some((code, at.now + REFUSED_PAUSE));
+                outcome.refused.push((slot.partition.clone(), code));
+            }
+        }
+        outcome
+    }
+
     /// There will be no answer: it is not known whether the request was carried out.
     pub fn on_lost(&mut self, at: Moment) {
         let Some(in_flight) = self.in_flight.take() else { return };

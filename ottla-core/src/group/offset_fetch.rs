@@ -26,8 +26,8 @@ pub struct CommittedOffset {
 /// What an answer to OffsetFetch says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FetchedOffsets {
-    /// All of it: what is committed, for each partition; `None` where nothing is.
-    All(BTreeMap<TopicPartition, Option<CommittedOffset>>),
+    /// All of it: what is committed, for each partition; `None` where nothing is, and an error where that may not be known.
+    All(BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>),
     /// Ask again later. `moved`: another node is the coordinator.
     Again {
         /// What the broker said.
@@ -35,8 +35,8 @@ pub enum FetchedOffsets {
         /// Another node is the coordinator.
         moved: bool,
     },
-    /// Asking again would not help. With the partition, if it is about one.
-    Refused(ErrorCode, Option<TopicPartition>),
+    /// Asking again would not help.
+    Refused(ErrorCode),
 }
 
 /// The versions that name topics.
@@ -92,7 +92,7 @@ pub fn fetched_offsets<'a>(
     let group = response.groups.first();
     let code = group.map_or(response.error_code, |group| group.error_code);
     if !code.is_ok() {
-        return failed(code, None);
+        return again(code).unwrap_or(FetchedOffsets::Refused(code));
     }
     let mut found = BTreeMap::new();
     let mut add =
@@ -116,26 +116,28 @@ pub fn fetched_offsets<'a>(
     }
     let mut all = BTreeMap::new();
     for partition in partitions {
-        match found.remove(partition) {
-            Some((ErrorCode::NONE, committed)) => drop(all.insert(partition.clone(), committed)),
-            Some((code, _)) => return failed(code, Some(partition.clone())),
-            None => return failed(ErrorCode::UNKNOWN_SERVER_ERROR, Some(partition.clone())),
+        let missing = (ErrorCode::UNKNOWN_SERVER_ERROR, None);
+        let (code, committed) = found.remove(partition).unwrap_or(missing);
+        if let Some(again) = again(code) {
+            return again;
         }
+        all.insert(partition.clone(), if code.is_ok() { Ok(committed) } else { Err(code) });
     }
     FetchedOffsets::All(all)
 }
 
-fn failed(code: ErrorCode, partition: Option<TopicPartition>) -> FetchedOffsets {
+/// `None`: asking again would not help.
+fn again(code: ErrorCode) -> Option<FetchedOffsets> {
     match code {
         ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-            FetchedOffsets::Again { code, moved: true }
+            Some(FetchedOffsets::Again { code, moved: true })
         }
-        // A transaction that commits offsets is open: as Java, until it is decided. Others pass as well.
-        ErrorCode::UNSTABLE_OFFSET_COMMIT | ErrorCode::UNKNOWN_SERVER_ERROR => {
-            FetchedOffsets::Again { code, moved: false }
+        // UNSTABLE_OFFSET_COMMIT is one of them: a transaction that commits offsets is open, and is waited for (KIP-447).
+        // The broker itself does not know what an unknown error is.
+        code if code.is_retriable() || code == ErrorCode::UNKNOWN_SERVER_ERROR => {
+            Some(FetchedOffsets::Again { code, moved: false })
         }
-        code if code.is_retriable() => FetchedOffsets::Again { code, moved: false },
-        code => FetchedOffsets::Refused(code, partition),
+        _ => None,
     }
 }
 
@@ -199,13 +201,13 @@ mod tests {
             panic!("there is no error in it")
         };
         let committed = CommittedOffset { offset: 7, leader_epoch: -1, metadata: Str::EMPTY };
-        assert_eq!(old.into_values().collect::<Vec<_>>(), [Some(committed), None]);
+        assert_eq!(old.into_values().collect::<Vec<_>>(), [Ok(Some(committed)), Ok(None)]);
 
         let FetchedOffsets::All(new) = fetched_offsets(&partitions(), &new_answer(ErrorCode::NONE)) else {
             panic!("there is no error in it")
         };
         let committed = CommittedOffset { offset: 9, leader_epoch: 4, metadata: "note".into() };
-        assert_eq!(new.into_values().collect::<Vec<_>>(), [None, Some(committed)]);
+        assert_eq!(new.into_values().collect::<Vec<_>>(), [Ok(None), Ok(Some(committed))]);
     }
 
     #[test]
@@ -216,7 +218,12 @@ mod tests {
         let moved = FetchedOffsets::Again { code: ErrorCode::NOT_COORDINATOR, moved: true };
         assert_eq!(fetched_offsets(&partitions(), &new_answer(ErrorCode::NOT_COORDINATOR)), moved);
         let denied = fetched_offsets(&partitions(), &new_answer(ErrorCode::GROUP_AUTHORIZATION_FAILED));
-        assert_eq!(denied, FetchedOffsets::Refused(ErrorCode::GROUP_AUTHORIZATION_FAILED, None));
+        assert_eq!(denied, FetchedOffsets::Refused(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+        let one = old_answer([ErrorCode::NONE, ErrorCode::TOPIC_AUTHORIZATION_FAILED]);
+        let FetchedOffsets::All(all) = fetched_offsets(&partitions(), &one) else {
+            panic!("it is about one partition only")
+        };
+        assert_eq!(all.into_values().filter(Result::is_err).count(), 1);
     }
 
     #[test]
