@@ -1,11 +1,19 @@
 //! Records of one partition as views of the bytes they came in.
 
-use std::{fmt, iter::FusedIterator, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    iter::FusedIterator,
+    ops::{Deref, Range},
+    sync::{Arc, Weak},
+};
 
-use ottla_core::fetch::{Lease, Section, Ticket};
+use ottla_core::{
+    fetch::{Lease, Section, Ticket},
+    group::{Parcel, Rest},
+};
 use ottla_protocol::batch::{RecordCursor, RecordIter};
 
-use super::pool::Pool;
+use super::{inner::Inner, pool::Pool};
 use crate::{
     TopicPartition,
     record_view::{RecordView, TimestampKind},
@@ -17,7 +25,11 @@ use crate::{
 /// and spawned tasks work while it is iterated; [`RecordView::detach`] copies out of it what is kept long.
 ///
 /// Its bytes count against the consumer's memory until it is dropped.
-#[must_use = "the records of a batch are not handed out again"]
+///
+/// As a member of a group, whoever has handled a record completes it: only that moves what is committed. What is dropped
+/// incomplete is handed out again after a back-off, before anything later of its partition. Without a group nothing is
+/// handed out again, and completing does nothing.
+#[must_use = "what is dropped incomplete is handed out again"]
 pub struct Batch {
     pack: Arc<Pack>,
     at: Place,
@@ -29,8 +41,16 @@ pub(super) struct Pack {
     ticket: Ticket,
     sections: Vec<Section>,
     pool: Arc<Pool>,
+    /// What is complete of it, for a member of a group.
+    duty: Option<Duty>,
     /// The bytes count until nobody sees them any more.
     _lease: Lease,
+}
+
+/// Which records of a pack are complete, and whom that concerns.
+pub(super) struct Duty {
+    pub(super) parcel: Arc<Parcel>,
+    pub(super) inner: Weak<Inner>,
 }
 
 /// Between two records of a pack.
@@ -38,7 +58,9 @@ pub(super) struct Pack {
 pub(super) struct Place {
     section: usize,
     cursor: RecordCursor,
-    /// Records from here on, in all sections.
+    /// How many records of the pack are in front.
+    index: u32,
+    /// Records from here on that are to be handed out, in all sections.
     left: usize,
 }
 
@@ -46,6 +68,17 @@ impl Place {
     /// How many records are behind it.
     pub(super) fn left(self) -> usize {
         self.left
+    }
+
+    /// How many records of the pack are in front of it.
+    pub(super) fn index(self) -> u32 {
+        self.index
+    }
+
+    /// The records behind it.
+    fn range(self) -> Range<u32> {
+        // A pack has fewer than 2^32 records: each takes some bytes of a response.
+        self.index..self.index + u32::try_from(self.left).unwrap_or(u32::MAX - self.index)
     }
 }
 
@@ -56,8 +89,48 @@ impl Pack {
         sections: Vec<Section>,
         lease: Lease,
         pool: &Arc<Pool>,
+        duty: Option<Duty>,
     ) -> Self {
-        Self { topic_partition, ticket, sections, pool: Arc::clone(pool), _lease: lease }
+        Self { topic_partition, ticket, sections, pool: Arc::clone(pool), duty, _lease: lease }
+    }
+
+    /// Records `range` of it.
+    pub(super) fn place(&self, range: Range<u32>) -> Place {
+        let mut place = self.start();
+        while place.index < range.start && self.step(&mut place).is_some() {}
+        place.left = place.left.min((range.end - range.start) as usize);
+        place
+    }
+
+    /// Notes that the records in front of `end` were handed out.
+    #[inline]
+    pub(super) fn hand_out(&self, end: u32) {
+        if let Some(duty) = &self.duty {
+            duty.parcel.hand_out(end);
+        }
+    }
+
+    /// These were handled.
+    #[inline]
+    fn complete(&self, range: Range<u32>) {
+        let Some(duty) = &self.duty else { return };
+        let watched = match range.len() {
+            1 => duty.parcel.complete(range.start),
+            _ => duty.parcel.complete_all(range),
+        };
+        if watched && let Some(inner) = duty.inner.upgrade() {
+            inner.drained.notify_waiters();
+        }
+    }
+
+    /// Nobody handles these any more: what of them is not complete is handed out again.
+    fn release(self: &Arc<Self>, range: Range<u32>) {
+        let Some(duty) = &self.duty else { return };
+        if !duty.parcel.is_complete(range.clone())
+            && let Some(inner) = duty.inner.upgrade()
+        {
+            inner.take_back(Rest { pack: Arc::clone(self), parcel: Arc::clone(&duty.parcel), range });
+        }
     }
 
     pub(super) fn topic_partition(&self) -> &TopicPartition {
@@ -71,18 +144,20 @@ impl Pack {
     pub(super) fn start(&self) -> Place {
         let left = self.sections.iter().map(|section| section.count).sum();
         let cursor = self.sections.first().map(|section| section.start).unwrap_or_default();
-        Place { section: 0, cursor, left }
+        Place { section: 0, cursor, index: 0, left }
     }
 
     /// The place of the next record; `place` is behind that record then. The record is not read: [`Self::record`] does
     /// that for whoever wants to see it.
     #[inline]
     pub(super) fn step(&self, place: &mut Place) -> Option<Place> {
+        place.left.checked_sub(1)?;
         loop {
             let section = self.sections.get(place.section)?;
             let at = *place;
             if section.records.skip(&mut place.cursor) {
-                place.left = place.left.saturating_sub(1);
+                place.left -= 1;
+                place.index += 1;
                 return Some(at);
             }
             place.section += 1;
@@ -111,10 +186,6 @@ impl Batch {
         Self { pack, at }
     }
 
-    pub(super) fn into_parts(self) -> (Arc<Pack>, Place) {
-        (self.pack, self.at)
-    }
-
     /// Topic and partition of all its records.
     #[must_use]
     pub fn topic_partition(&self) -> &TopicPartition {
@@ -140,6 +211,24 @@ impl Batch {
         self.at.left
     }
 
+    /// All of its records were handled.
+    pub fn complete(self) {
+        self.pack.complete(self.at.range());
+    }
+
+    /// Has what is not complete of it handed out again, as dropping it does.
+    pub fn release(self) {}
+
+    /// Whether nobody else can have these records: the partition is still owned, the lease holds, and no seek came since.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let Some(inner) = self.pack.duty.as_ref().and_then(|duty| duty.inner.upgrade()) else {
+            return self.pack.duty.is_none();
+        };
+        inner.gate.is_open(|| inner.shared.env.elapsed())
+            && inner.with(|state| state.partitions.is_current(self.pack.ticket))
+    }
+
     /// Its records.
     pub fn iter(&self) -> BatchIter<'_> {
         let mut iter = BatchIter {
@@ -147,10 +236,18 @@ impl Batch {
             next_section: self.at.section,
             records: None,
             kind: TimestampKind::CreateTime,
+            index: self.at.index,
+            first: self.at.index,
             left: self.at.left,
         };
         iter.open(Some(self.at.cursor));
         iter
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.pack.release(self.at.range());
     }
 }
 
@@ -180,6 +277,8 @@ pub struct BatchIter<'a> {
     next_section: usize,
     records: Option<RecordIter<'a>>,
     kind: TimestampKind,
+    index: u32,
+    first: u32,
     left: usize,
 }
 
@@ -200,12 +299,15 @@ impl<'a> Iterator for BatchIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<ConsumerRecord<'a>> {
+        let left = self.left.checked_sub(1)?;
         loop {
             // Every record was read once before the batch was handed out: none of them is malformed.
             if let Some(Ok(record)) = self.records.as_mut()?.next() {
-                self.left = self.left.saturating_sub(1);
-                let view = RecordView::new(&self.pack.topic_partition, self.kind, record);
-                return Some(ConsumerRecord { view });
+                self.left = left;
+                let (pack, index) = (self.pack, self.index);
+                self.index += 1;
+                let view = RecordView::new(&pack.topic_partition, self.kind, record);
+                return Some(ConsumerRecord { view, pack, index, first: self.first });
             }
             self.open(None);
         }
@@ -226,9 +328,32 @@ impl fmt::Debug for BatchIter<'_> {
 }
 
 /// A record of a [`Batch`]; derefs to [`RecordView`], which has key, value, headers and all the rest.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ConsumerRecord<'a> {
     view: RecordView<'a>,
+    pack: &'a Pack,
+    index: u32,
+    /// The first one of its batch.
+    first: u32,
+}
+
+impl ConsumerRecord<'_> {
+    /// It was handled. In any order: what is committed never passes one that was not.
+    #[inline]
+    pub fn complete(self) {
+        self.pack.complete(self.index..self.index + 1);
+    }
+
+    /// It was handled, and all before it in the batch.
+    pub fn complete_through(self) {
+        self.pack.complete(self.first..self.index + 1);
+    }
+}
+
+impl fmt::Debug for ConsumerRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view.fmt(f)
+    }
 }
 
 impl<'a> Deref for ConsumerRecord<'a> {
@@ -247,7 +372,9 @@ impl<'a> From<ConsumerRecord<'a>> for RecordView<'a> {
 
 /// One record on its own, as [`Consumer::recv`](super::Consumer::recv) gives it. It shares the bytes of the response it
 /// came in, which count against the consumer's memory until it is dropped.
-#[must_use = "the record is not handed out again"]
+///
+/// As a member of a group, whoever has handled it completes it; dropped incomplete, it is handed out again after a back-off.
+#[must_use = "what is dropped incomplete is handed out again"]
 pub struct ReceivedRecord {
     pack: Arc<Pack>,
     at: Place,
@@ -266,6 +393,19 @@ impl ReceivedRecord {
         // `at` was in front of a record when this was made, and a pack never changes; it was read from end to end when
         // it was unpacked, so that the record is well-formed.
         self.pack.record(self.at).expect("there is a record at the place")
+    }
+}
+
+impl ReceivedRecord {
+    /// It was handled. In any order: what is committed never passes a record that was not.
+    pub fn complete(self) {
+        self.pack.complete(self.at.index..self.at.index + 1);
+    }
+}
+
+impl Drop for ReceivedRecord {
+    fn drop(&mut self) {
+        self.pack.release(self.at.index..self.at.index + 1);
     }
 }
 

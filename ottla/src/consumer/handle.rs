@@ -240,7 +240,12 @@ impl Consumer {
         let inner = self.open()?;
         check(partition, to)?;
         let (topic, number) = (partition.topic(), partition.partition());
-        if !inner.with(|state| state.partitions.seek(topic, number, to)) {
+        let is_assigned = inner.with(|state| {
+            let is_assigned = state.partitions.seek(topic, number, to);
+            state.on_seek(topic, number);
+            is_assigned
+        });
+        if !is_assigned {
             return Err(
                 Error::misuse("the partition is not assigned").with_topic_partition(partition.clone())
             );

@@ -20,22 +20,25 @@ use std::{
 
 use ottla_core::{
     fetch::{
-        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Tick, Ticket, Trouble, unpack,
+        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Section, Tick, Ticket, Trouble,
+        unpack,
     },
+    group::Parcel,
     metadata::ClusterSnapshot,
 };
 use ottla_protocol::{ErrorCode, Str};
 use tokio::sync::Notify;
 
 use super::{
-    batch::{Batch, Pack},
+    batch::{Duty, Pack},
     builder::ConsumerConfig,
     fetcher,
     group::{CloseOptions, Gate, Group},
     handle::Handle,
     look_up,
+    ownership::Owning,
     pool::Pool,
-    recv::Current,
+    recv::{Current, Part},
 };
 use crate::{
     Error, Event, Result, TopicPartition,
@@ -47,6 +50,7 @@ use crate::{
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) config: ConsumerConfig,
+    me: Weak<Self>,
     /// Differs from those of the client's other consumers.
     pub(super) id: u64,
     state: Mutex<State>,
@@ -63,6 +67,16 @@ pub(super) struct Inner {
     pub(super) group: Option<Arc<Group>>,
     /// The handle that the user's clones share.
     pub(super) handle: OnceLock<Weak<Handle>>,
+    /// There may be something to commit.
+    pub(super) commit_wake: Notify,
+    /// A commit was answered.
+    pub(super) committed: Notify,
+    /// Something came back incomplete: it has to be handed out again.
+    pub(super) again_wake: Notify,
+    /// Something that came back is due.
+    pub(super) has_again: AtomicBool,
+    /// Somebody who is waited for has completed something.
+    pub(super) drained: Notify,
     pool: Arc<Pool>,
     pub(super) closed: Latch<()>,
     /// The same, for a look at every record.
@@ -72,6 +86,8 @@ pub(super) struct Inner {
 
 pub(super) struct State {
     pub(super) partitions: Partitions,
+    /// What the group has given, for its members.
+    pub(super) owning: Option<Owning>,
     /// Why brokers could not be asked last.
     pub(super) unreachable: BTreeMap<i32, Error>,
 }
@@ -113,11 +129,13 @@ impl Inner {
         let id = shared.next_id();
         let (gate, ready) = (Arc::<Gate>::default(), Arc::<Notify>::default());
         let group = config.group.clone().map(|group| Arc::new(Group::new(&shared, group, &gate, &ready)));
-        let inner = Arc::new(Self {
+        let owning = config.group.as_ref().map(|group| Owning::new(group, &shared));
+        let inner = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             shared,
             id,
             config,
-            state: Mutex::new(State { partitions, unreachable: BTreeMap::new() }),
+            state: Mutex::new(State { partitions, owning, unreachable: BTreeMap::new() }),
             ready,
             settled: Notify::new(),
             changes: AtomicU64::new(0),
@@ -125,6 +143,11 @@ impl Inner {
             gate,
             group,
             handle: OnceLock::new(),
+            commit_wake: Notify::new(),
+            committed: Notify::new(),
+            again_wake: Notify::new(),
+            has_again: AtomicBool::new(false),
+            drained: Notify::new(),
             pool: Arc::default(),
             closed: Latch::default(),
             is_closed: AtomicBool::new(false),
@@ -160,6 +183,7 @@ impl Inner {
         for reset in effects.resets {
             let topic_partition = TopicPartition::new(&*reset.topic, reset.partition);
             let (from, to, reason) = (reset.from, reset.to, reset.reason);
+            self.with(|state| state.on_reset(&reset.topic, reset.partition, to));
             self.shared.events.emit(Event::PositionReset { topic_partition, from, to, reason });
         }
         for hint in effects.hints {
@@ -176,11 +200,14 @@ impl Inner {
         }
     }
 
-    /// The next batch for the user, if one can be had without waiting.
+    /// The next records for the user, if some can be had without waiting.
     ///
     /// # Errors
     /// A partition is held; the others go on with the next call.
-    pub(super) fn next_batch(&self) -> Result<Option<Batch>> {
+    pub(super) fn next_part(&self) -> Result<Option<Part>> {
+        if let Some(part) = self.take_again() {
+            return Ok(Some(part));
+        }
         loop {
             let (handout, more) = self.with(|state| {
                 let handout = state.partitions.take();
@@ -200,22 +227,43 @@ impl Inner {
                     let unpacked = self.pool.with(|decompressor| unpack(range, decompressor, UNPACK_AT_ONCE));
                     let outcome =
                         Outcome { next: unpacked.next, rest: unpacked.rest, corrupt: unpacked.corrupt };
-                    let current = self.finish(ticket, outcome);
-                    if current && !unpacked.sections.is_empty() {
-                        let topic_partition = TopicPartition::new(&*topic, partition);
-                        let pack = Pack::new(topic_partition, ticket, unpacked.sections, lease, &self.pool);
-                        let start = pack.start();
-                        return Ok(Some(Batch::new(Arc::new(pack), start)));
+                    let Some(parcel) = self.finish(ticket, &unpacked.sections, outcome) else { continue };
+                    if unpacked.sections.is_empty() {
+                        continue;
                     }
+                    let duty = parcel.map(|parcel| Duty { parcel, inner: self.me.clone() });
+                    let topic_partition = TopicPartition::new(&*topic, partition);
+                    let pack = Pack::new(topic_partition, ticket, unpacked.sections, lease, &self.pool, duty);
+                    let place = pack.start();
+                    return Ok(Some(Part { pack: Arc::new(pack), place, again: false }));
                 }
             }
         }
     }
 
-    fn finish(&self, ticket: Ticket, outcome: Outcome) -> bool {
-        let (finished, more) = self.with(|state| {
+    /// What has to be said also while nothing may be handed out.
+    ///
+    /// # Errors
+    /// A partition is held.
+    pub(super) fn trouble<T>(&self) -> Result<Option<T>> {
+        match self.with(|state| state.partitions.take_trouble()) {
+            Some(Handout::Trouble { topic, partition, trouble }) => {
+                Err(self.held(TopicPartition::new(&*topic, partition), trouble))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Records were unpacked. `None`: they are out of date; else what is complete of them, for a member of a group.
+    fn finish(&self, ticket: Ticket, sections: &[Section], outcome: Outcome) -> Option<Option<Arc<Parcel>>> {
+        let next = outcome.next;
+        let (finished, parcel, more) = self.with(|state| {
             let finished = state.partitions.finish(ticket, outcome);
-            (finished, state.partitions.has_more())
+            let parcel = match finished {
+                Finished::Stale => None,
+                _ => state.owning.as_mut().and_then(|owning| owning.unpacked(ticket.token(), sections, next)),
+            };
+            (finished, parcel, state.partitions.has_more())
         });
         if more {
             self.ready.notify_one();
@@ -223,7 +271,7 @@ impl Inner {
         if finished == Finished::AskAgain {
             self.wakes.wake_all();
         }
-        finished != Finished::Stale
+        (finished != Finished::Stale).then_some(parcel)
     }
 
     fn held(&self, topic_partition: TopicPartition, trouble: Trouble) -> Error {
@@ -238,6 +286,7 @@ impl Inner {
         self.settled.notify_waiters();
         self.wakes.wake_all();
         self.ready.notify_one();
+        self.commit_wake.notify_one();
     }
 
     /// Waits until the position of a partition is known, or the partition held, or everything over.

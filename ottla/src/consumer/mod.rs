@@ -12,6 +12,7 @@
 mod assignment;
 mod batch;
 mod builder;
+mod committer;
 mod fetcher;
 mod group;
 mod handle;

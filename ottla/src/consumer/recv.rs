@@ -22,10 +22,27 @@ use super::{
 };
 use crate::{Result, TopicPartition, net::lock};
 
+/// A part of a pack.
+pub(super) struct Part {
+    pub(super) pack: Arc<Pack>,
+    pub(super) place: Place,
+    /// It was handed out before, and came back: nothing of its partition goes first.
+    pub(super) again: bool,
+}
+
+impl Part {
+    fn into_batch(self) -> Batch {
+        self.pack.hand_out(
+            self.place.index().saturating_add(u32::try_from(self.place.left()).unwrap_or(u32::MAX)),
+        );
+        Batch::new(self.pack, self.place)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Current {
-    active: Option<(Arc<Pack>, Place)>,
-    parked: VecDeque<(Arc<Pack>, Place)>,
+    active: Option<Part>,
+    parked: VecDeque<Part>,
     /// [`Inner::changes`] when the batches were last looked at.
     seen: u64,
 }
@@ -36,16 +53,20 @@ impl Inner {
         let mut current = lock(&self.current);
         loop {
             self.sort_out(&mut current);
-            if let Some((pack, place)) = &mut current.active {
-                if let Some(at) = pack.step(place) {
-                    return Ok(Some(ReceivedRecord::new(Arc::clone(pack), at)));
+            if !self.may_hand_out()? {
+                return self.trouble();
+            }
+            if let Some(part) = &mut current.active {
+                if let Some(at) = part.pack.step(&mut part.place) {
+                    part.pack.hand_out(part.place.index());
+                    return Ok(Some(ReceivedRecord::new(Arc::clone(&part.pack), at)));
                 }
                 // A parked batch whose pause is over comes before anything new.
                 current.active = None;
                 continue;
             }
-            match self.next_batch()? {
-                Some(batch) => current.active = Some(batch.into_parts()),
+            match self.next_part()? {
+                Some(part) => current.active = Some(part),
                 None => return Ok(None),
             }
         }
@@ -53,16 +74,19 @@ impl Inner {
 
     /// The next batch, if one can be had without waiting: what `recv` has left of the last one, or a new one.
     pub(super) fn try_poll(&self) -> Result<Option<Batch>> {
+        if !self.may_hand_out()? {
+            return self.trouble();
+        }
         {
             let mut current = lock(&self.current);
             self.sort_out(&mut current);
-            if let Some((pack, place)) = current.active.take()
-                && place.left() > 0
+            if let Some(part) = current.active.take()
+                && part.place.left() > 0
             {
-                return Ok(Some(Batch::new(pack, place)));
+                return Ok(Some(part.into_batch()));
             }
         }
-        self.next_batch()
+        Ok(self.next_part()?.map(Part::into_batch))
     }
 
     /// The offset of the next record of the partition that was unpacked and not handed out.
@@ -70,9 +94,9 @@ impl Inner {
         let mut current = lock(&self.current);
         self.sort_out(&mut current);
         let mut batches = current.active.iter().chain(&current.parked);
-        let (pack, place) = batches.find(|(pack, _)| pack.topic_partition() == topic_partition)?;
-        let mut place = *place;
-        pack.step(&mut place).and_then(|at| pack.record(at)).map(|record| record.offset())
+        let part = batches.find(|part| part.pack.topic_partition() == topic_partition)?;
+        let mut place = part.place;
+        part.pack.step(&mut place).and_then(|at| part.pack.record(at)).map(|record| record.offset())
     }
 
     /// Drops what is out of date, parks what is paused, and goes on with what is not any more.
@@ -87,17 +111,19 @@ impl Inner {
 
     #[cold]
     fn sort_again(&self, current: &mut Current) {
-        let batches: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
+        let parts: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
         self.with(|state| {
-            for (pack, place) in batches {
-                let ticket = pack.ticket();
+            for part in parts {
+                let ticket = part.pack.ticket();
                 if !state.partitions.is_current(ticket) {
                     continue;
                 }
-                if current.active.is_none() && !state.partitions.is_ticket_paused(ticket) {
-                    current.active = Some((pack, place));
+                let waits = state.partitions.is_ticket_paused(ticket)
+                    || (!part.again && state.partitions.is_held_back(ticket));
+                if current.active.is_none() && !waits {
+                    current.active = Some(part);
                 } else {
-                    current.parked.push_back((pack, place));
+                    current.parked.push_back(part);
                 }
             }
         });

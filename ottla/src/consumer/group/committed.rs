@@ -17,3 +17,13 @@ impl From<i64> for OffsetAndMetadata {
         Self { offset, leader_epoch: None, metadata: String::new() }
     }
 }
+
+impl From<ottla_core::group::CommittedOffset> for OffsetAndMetadata {
+    fn from(found: ottla_core::group::CommittedOffset) -> Self {
+        Self {
+            offset: found.offset,
+            leader_epoch: (found.leader_epoch >= 0).then_some(found.leader_epoch),
+            metadata: found.metadata.as_str().to_owned(),
+        }
+    }
+}

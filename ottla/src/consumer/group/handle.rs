@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use ottla_core::{fetch::OffsetSpec, group::TopicPartition as Owned};
 use ottla_protocol::Str;
 
 use super::{CloseOptions, OffsetAndMetadata, member::Group, membership};
-use crate::{Consumer, Error, Result, TopicPartition, consumer::inner::Inner};
+use crate::{
+    Consumer, Error, Result, TopicPartition,
+    consumer::{committer, inner::Inner},
+};
 
 impl Consumer {
     /// Reads these topics as a member of the group, in place of those subscribed to before: the group gives each of its
@@ -23,6 +27,8 @@ impl Consumer {
         }
         if group.subscribe(topics.iter().map(|topic| Str::from(topic.as_str())).collect())? {
             inner.shared.spawn("membership", membership::run(Arc::clone(inner), Arc::clone(group)));
+            inner.shared.spawn("commits", committer::run(Arc::clone(inner), Arc::clone(group)));
+            inner.shared.spawn("redelivery", Arc::clone(inner).wake_again());
         }
         Ok(())
     }
@@ -37,8 +43,13 @@ impl Consumer {
     /// # Cancel safety
     /// The commit goes on when the future is dropped.
     pub async fn commit(&self) -> Result<()> {
-        self.inner().member()?;
-        Err(not_yet())
+        let inner = self.inner();
+        inner.member()?;
+        let bound = inner.shared.config.default_api_timeout;
+        match tokio::time::timeout(bound, inner.commit_all()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::timeout("what is complete was not committed in time; it is tried again")),
+        }
     }
 
     /// Has everything that is complete committed soon, and waits for nothing. A failure is
@@ -48,7 +59,8 @@ impl Consumer {
     /// `Misuse` without a group or a subscription; `Closed`.
     pub fn commit_async(&self) -> Result<()> {
         self.inner().member()?;
-        Err(not_yet())
+        self.inner().commit_soon();
+        Ok(())
     }
 
     /// What the group has committed for each of these partitions; `None` where nothing is. Open transactions are waited
@@ -63,9 +75,23 @@ impl Consumer {
         &self,
         partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
     ) -> Result<Vec<(TopicPartition, Option<OffsetAndMetadata>)>> {
-        self.inner().group()?;
-        drop(partitions.into_iter().map(Into::into).collect::<Vec<TopicPartition>>());
-        Err(not_yet())
+        let inner = self.inner();
+        let group = inner.group()?;
+        let partitions: Vec<TopicPartition> = partitions.into_iter().map(Into::into).collect();
+        let owned = |each: &TopicPartition| Owned::new(each.topic(), each.partition());
+        let asked: BTreeSet<Owned> = partitions.iter().map(owned).collect();
+        let bound = inner.shared.config.default_api_timeout;
+        let fetched = tokio::time::timeout(bound, inner.fetch_committed(group, &asked)).await;
+        let what = || Error::timeout(format!("what group {} has committed was not told in time", group.name));
+        let mut fetched = fetched.map_err(|_| what())??;
+        let found = partitions.into_iter().map(|partition| match fetched.remove(&owned(&partition)) {
+            Some(Err(code)) => {
+                Err(Error::broker(code, "read the committed offset").with_topic_partition(partition))
+            }
+            Some(Ok(Some(found))) => Ok((partition, Some(found.into()))),
+            Some(Ok(None)) | None => Ok((partition, None)),
+        });
+        found.collect()
     }
 
     /// Goes back to what is committed in every partition that is owned: what was handed out since is handed out again.
@@ -77,7 +103,14 @@ impl Consumer {
     /// Some partitions may be at the old place and others at the new one.
     pub async fn rewind_to_committed(&self) -> Result<()> {
         self.inner().member()?;
-        Err(not_yet())
+        let owned: Vec<_> = self.assignment().iter().map(|each| each.topic_partition().clone()).collect();
+        for (partition, committed) in self.committed(owned).await? {
+            // Whatever was handed out has a commit: where reading began is committed before that.
+            if let Some(committed) = committed {
+                self.seek(&partition, OffsetSpec::At(committed.offset)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// [`Consumer::close`] with options.
@@ -159,8 +192,4 @@ impl Inner {
             _ => self.stop(),
         }
     }
-}
-
-fn not_yet() -> Error {
-    Error::misuse("groups are not there yet")
 }

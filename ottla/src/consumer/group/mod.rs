@@ -7,7 +7,6 @@
 //!      └─── may be handed out ◀───────┘  │            ▼
 //!                                        └── offsets: acquire, open, drain, commit, release, lose
 //! ```
-#![allow(dead_code, reason = "what commits and hand-outs need is used next")]
 
 mod calls;
 mod close;
