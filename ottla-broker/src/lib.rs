@@ -12,9 +12,34 @@
 //!                          disk                                node      connections, requests that wait
 //!                          │                                   replica   high watermark, followers, in-sync set
 //!                       Controller ── Image ──► every Node     log       batches, epochs, producers, recovery
+//!                                                              coordinator   groups and committed offsets
 //!                                                              api       one file per family of requests
 //!                                                              tcp       the driver for TCP and files
 //! ```
+//!
+//! # Groups
+//!
+//! Classic groups are those of Apache Kafka 4.3, error code by error code: one suite runs against both. The leader of a
+//! partition of the internal topic `__consumer_offsets` looks after the groups that hash to it, and keeps them there in
+//! Kafka's own record formats. So groups and committed offsets are in the data directory, survive `kill -9`, and move
+//! to another node with the partition. The topic is created when somebody first looks for the coordinator of a group.
+//!
+//! Different from Apache Kafka, and meant to be:
+//!
+//! * [`GroupConfig`]: five partitions instead of 50, and no delay before the first rebalance of a group.
+//! * A heartbeat is answered at once, whatever is being written, as up to Kafka 3.9. Since 4.0 it waits for the writes of
+//!   its partition that are under way. A coordinator that is cut off from its peers therefore goes on confirming members
+//!   that others have replaced: clients are tested against the worse of the two.
+//! * With fewer replicas in sync than `min.insync.replicas` a write is refused at once with `COORDINATOR_NOT_AVAILABLE`,
+//!   not after `offsets.commit.timeout.ms`.
+//! * A coordinator that has taken over answers `OffsetFetch` once what it has loaded is known to be replicated.
+//! * Offsets belong to one incarnation of a topic: those of a topic that was deleted are never given for another one of its
+//!   name.
+//! * Whoever waits for an assignment is told when its member is removed; Kafka leaves it without an answer.
+//! * Neither offsets nor empty groups expire, and the log of the groups is not compacted.
+//! * Nobody may produce to internal topics.
+//!
+//! Not there yet: consumer groups of KIP-848, share groups, and offsets in transactions.
 
 mod api;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! `kill -9` of a broker that is being produced to.
+//! `kill -9` of a broker that is being produced to, or committed to.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests are drivers")]
 
@@ -9,11 +9,20 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use common::{RawClient, Scratch, config, produce_request, texts};
+use bytes::Bytes;
+use common::{PATIENCE, RawClient, Scratch, config, produce_request, texts};
 use ottla_broker::tcp::Cluster;
-use ottla_protocol::ProduceRequest;
+use ottla_protocol::{
+    ErrorCode, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, Str, SyncGroupRequest,
+    join_group_request::JoinGroupRequestProtocol,
+    offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+    offset_fetch_request::OffsetFetchRequestTopic,
+};
+use tokio::time::timeout;
 
 const DATA_DIR: &str = "OTTLA_TEST_DATA_DIR";
 const AT: &str = "bootstrap server: ";
@@ -27,7 +36,7 @@ struct Broker {
 impl Broker {
     fn start(data: &Path) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "acknowledged_records_survive_kill_minus_nine", "--nocapture"])
+            .args(["--exact", "a_broker_to_be_killed", "--nocapture"])
             .env(DATA_DIR, data)
             .stdout(Stdio::piped())
             .spawn()
@@ -58,11 +67,16 @@ async fn serve(data: &Path) {
     std::future::pending().await
 }
 
+/// Not a test: the other tests run it as a process of its own, and it has nothing to do otherwise.
+#[tokio::test]
+async fn a_broker_to_be_killed() {
+    if let Some(data) = env::var_os(DATA_DIR) {
+        serve(Path::new(&data)).await;
+    }
+}
+
 #[tokio::test]
 async fn acknowledged_records_survive_kill_minus_nine() {
-    if let Some(data) = env::var_os(DATA_DIR) {
-        return serve(Path::new(&data)).await;
-    }
     let scratch = Scratch::new("kill");
     let mut acknowledged: Vec<(i64, String)> = Vec::new();
     for round in 0..4 {
@@ -111,6 +125,114 @@ async fn produce_until_killed(
         }
     }
     assert!(broker.is_none(), "the connection broke before the broker was killed");
+}
+
+#[tokio::test]
+async fn acknowledged_commits_and_the_members_of_a_group_survive_kill_minus_nine() {
+    let scratch = Scratch::new("kill-group");
+    let mut member = (Str::EMPTY, -1);
+    let mut acknowledged = -1;
+    for round in 0..3 {
+        let broker = Broker::start(scratch.path());
+        let mut client = RawClient::connect(&broker.address).await;
+        if round == 0 {
+            client.create_topic("t", 1, 1).await;
+        }
+        find_coordinator(&mut client).await;
+        if round == 0 {
+            member = only_member(&mut client).await;
+        }
+        assert!(committed(&mut client).await >= acknowledged);
+        let mut broker = Some(broker);
+        for offset in acknowledged + 1.. {
+            client.send(9, &commit_request(&member, offset)).await;
+            if offset % 40 == 39
+                && let Some(broker) = broker.take()
+            {
+                broker.kill();
+            }
+            let Ok(frame) = client.frame().await else { break };
+            let response = ottla_protocol::decode_response::<OffsetCommitRequest>(9, frame).unwrap().1;
+            assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::NONE);
+            acknowledged = offset;
+        }
+        assert!(broker.is_none(), "the connection broke before the broker was killed");
+    }
+    let broker = Broker::start(scratch.path());
+    let mut client = RawClient::connect(&broker.address).await;
+    find_coordinator(&mut client).await;
+    assert!(committed(&mut client).await >= acknowledged);
+    let (member_id, generation_id) = member;
+    let heartbeat =
+        HeartbeatRequest { group_id: "g".into(), generation_id, member_id, ..HeartbeatRequest::default() };
+    assert_eq!(client.call(4, &heartbeat).await.error_code, ErrorCode::NONE);
+    broker.kill();
+}
+
+async fn find_coordinator(client: &mut RawClient) {
+    let request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
+    let find = async {
+        while !client.call(3, &request).await.error_code.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while committed_or_error(client).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, find).await.expect("the group has no coordinator");
+}
+
+/// The id and the generation of a member that is alone in its group.
+async fn only_member(client: &mut RawClient) -> (Str, i32) {
+    let protocols = vec![JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::new() }];
+    let join = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols,
+        ..JoinGroupRequest::default()
+    };
+    let joined = client.call(3, &join).await;
+    assert_eq!(joined.error_code, ErrorCode::NONE);
+    let (member_id, generation_id) = (joined.member_id, joined.generation_id);
+    let member = (member_id.clone(), generation_id);
+    let sync =
+        SyncGroupRequest { group_id: "g".into(), generation_id, member_id, ..SyncGroupRequest::default() };
+    assert_eq!(client.call(3, &sync).await.error_code, ErrorCode::NONE);
+    member
+}
+
+fn commit_request((member_id, generation): &(Str, i32), offset: i64) -> OffsetCommitRequest {
+    let partition =
+        OffsetCommitRequestPartition { committed_offset: offset, ..OffsetCommitRequestPartition::default() };
+    let topic =
+        OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: *generation,
+        member_id: member_id.clone(),
+        topics: vec![topic],
+        ..OffsetCommitRequest::default()
+    }
+}
+
+async fn committed(client: &mut RawClient) -> i64 {
+    committed_or_error(client).await.unwrap()
+}
+
+async fn committed_or_error(client: &mut RawClient) -> Result<i64, ErrorCode> {
+    let topic = OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0] };
+    let request = OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: Some(vec![topic]),
+        ..OffsetFetchRequest::default()
+    };
+    let response = client.call(5, &request).await;
+    match response.error_code {
+        ErrorCode::NONE => Ok(response.topics[0].partitions[0].committed_offset),
+        error => Err(error),
+    }
 }
 
 /// Half a batch at the end, as a loss of power leaves it.

@@ -30,6 +30,9 @@ mod shard;
 mod sync;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use ottla_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use ottla_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use ottla_protocol::messages::{

@@ -22,6 +22,14 @@ use crate::replica::ReplicaKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestId(u64);
 
+#[cfg(test)]
+impl RequestId {
+    /// An id that no node has given.
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// What a request waits for, by API.
 #[derive(Debug)]
 pub(crate) enum Waiting {

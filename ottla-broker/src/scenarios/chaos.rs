@@ -13,7 +13,7 @@ use crate::disk::Tail;
 use crate::io::NodeId;
 
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+pub(super) enum State {
     Up,
     Down,
     Frozen,
@@ -75,16 +75,7 @@ fn run(seed: u64) {
             });
         }
     }
-    cluster.heal();
-    cluster.lose(None);
-    for (node, state) in (1..).zip(states) {
-        match state {
-            State::Up => {}
-            State::Down => cluster.start(node),
-            State::Frozen => cluster.thaw(node),
-            State::Slow => cluster.fast_disk(node),
-        }
-    }
+    recover(&mut cluster, &states);
     // Its connection may have been to a former life of a node.
     producer.sent = None;
     let before = producer.acknowledged.len();
@@ -96,7 +87,22 @@ fn run(seed: u64) {
     check(&cluster, &producer, seed);
 }
 
-fn disturb(cluster: &mut Cluster, states: &mut [State; 3], rng: &mut Rng) {
+/// Everything is right again.
+pub(super) fn recover(cluster: &mut Cluster, states: &[State; 3]) {
+    cluster.heal();
+    cluster.lose(None);
+    for (node, state) in (1..).zip(states) {
+        match state {
+            State::Up => {}
+            State::Down => cluster.start(node),
+            State::Frozen => cluster.thaw(node),
+            State::Slow => cluster.fast_disk(node),
+        }
+    }
+}
+
+/// Something goes wrong, or right again.
+pub(super) fn disturb(cluster: &mut Cluster, states: &mut [State; 3], rng: &mut Rng) {
     let node = 1 + (rng.next_u64() % 3) as NodeId;
     let state = &mut states[usize::try_from(node - 1).unwrap()];
     match (rng.next_u64() % 8, *state) {

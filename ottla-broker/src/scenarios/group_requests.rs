@@ -93,6 +93,11 @@ pub(crate) fn heartbeat_request(member: &Member) -> HeartbeatRequest {
     }
 }
 
+pub(crate) fn leave_request(member: &Member) -> LeaveGroupRequest {
+    let members = vec![MemberIdentity { member_id: member.id.clone(), ..MemberIdentity::default() }];
+    LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }
+}
+
 pub(crate) fn fetch_request(require_stable: bool) -> OffsetFetchRequest {
     let topics = vec![OffsetFetchRequestTopics {
         name: "t".into(),
@@ -117,6 +122,11 @@ impl Cluster {
     pub(crate) fn coordinator(&mut self) -> NodeId {
         let node = self.any_client().node;
         self.coordinator_known_to(node)
+    }
+
+    /// The node that the controller has chosen to look after the group.
+    pub(crate) fn group_leader(&self) -> Option<NodeId> {
+        crate::node::coordinator_of(self.image(), GROUP)
     }
 
     /// The same, as one node knows it.
@@ -194,9 +204,7 @@ impl Cluster {
     }
 
     pub(crate) fn leave(&mut self, member: &Member) -> ErrorCode {
-        let members = vec![MemberIdentity { member_id: member.id.clone(), ..MemberIdentity::default() }];
-        let request = LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() };
-        let response = self.call(member.client, 5, &request);
+        let response = self.call(member.client, 5, &leave_request(member));
         assert!(response.error_code.is_ok(), "{response:?}");
         response.members[0].error_code
     }

@@ -16,7 +16,7 @@ use ottla_protocol::{Request, TopicId, frame};
 
 use crate::controller::{self, ControllerInput, ControllerOutput};
 use crate::disk::{Disk, MemoryDisk, Tail};
-use crate::image::Partition;
+use crate::image::{Image, Partition};
 use crate::io::{
     CloseReason, ConnectionId, DiskRequest, DiskResult, DiskToken, FileId, Input, NodeId, Now, Output, Sender,
 };
@@ -228,6 +228,10 @@ impl Cluster {
         Client { node, connection }
     }
 
+    pub(crate) fn disconnect(&mut self, client: Client) {
+        self.input(client.node, Input::Disconnected(client.connection));
+    }
+
     pub(crate) fn input(&mut self, node: NodeId, input: Input) {
         self.queue.push_back(Event::Node(node, input));
         self.run();
@@ -301,6 +305,11 @@ impl Cluster {
         for node in self.nodes.values().filter_map(|host| host.node.as_ref()) {
             assert_eq!(node.waiting_and_watched(), (0, 0));
         }
+    }
+
+    /// The metadata as the controller has it.
+    pub(crate) fn image(&self) -> &Image {
+        self.controller.image()
     }
 
     /// A partition as the controller has it.

@@ -1,9 +1,14 @@
 //! Frames that no honest client sends: the connection is closed with a reason, and the node lives on.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use ottla_protocol::{Request, TopicId, frame};
 
+use super::group_requests::{
+    self, Member, commit_request, heartbeat_request, join_request, leave_request, sync_request,
+};
 use super::harness::{Cluster, plain};
 use super::requests::{fetch_request, produce_request};
 use crate::Rng;
@@ -76,6 +81,41 @@ fn altered_requests_are_survived() {
         throw(&mut cluster, frame.freeze());
     }
     assert_alive(&mut cluster, topic);
+}
+
+#[test]
+fn altered_requests_to_a_group_are_survived() {
+    let mut cluster = Cluster::new(1);
+    let topic = cluster.create("t", &[&[1]], &[]);
+    let mut member = cluster.only_member();
+    let new = Member { id: Default::default(), ..member.clone() };
+    let mut rng = Rng::seeded(3);
+    for round in 0..6_000 {
+        let mut frame = match round % 7 {
+            0 => body(9, &join_request(&new)),
+            1 => body(9, &join_request(&member)),
+            2 => body(5, &sync_request(&member, &[(&member.id, "all")])),
+            3 => body(4, &heartbeat_request(&member)),
+            4 => body(9, &commit_request(&member, 1)),
+            5 => body(9, &group_requests::fetch_request(true)),
+            _ => body(5, &leave_request(&member)),
+        };
+        for _ in 0..rng.next_u64() % 3 {
+            let at = rng.next_u64() as usize % frame.len();
+            frame[at] = rng.next_u64() as u8;
+        }
+        throw(&mut cluster, frame.freeze());
+        if round % 50 == 0 {
+            cluster.advance(Duration::from_secs(rng.next_u64() % 30));
+            member = cluster.member();
+            cluster.send_join(&member);
+            cluster.disconnect(member.client);
+        }
+    }
+    assert_alive(&mut cluster, topic);
+    cluster.advance(Duration::from_secs(1800));
+    cluster.only_member();
+    cluster.assert_at_rest();
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod requests;
 
 mod chaos;
 mod consuming;
+mod group_chaos;
 mod group_failures;
 mod group_requests;
 mod groups;
