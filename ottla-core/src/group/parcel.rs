@@ -92,7 +92,7 @@ impl Parcel {
         self.next
     }
 
-    /// Completes one record. `true`: somebody waits for that, see [`Self::watch`].
+    /// Completes one record. `true`: a drain waits for what is complete and wants to be woken.
     #[inline]
     pub fn complete(&self, index: u32) -> bool {
         if let Some(word) = self.complete.get((index / WORD) as usize) {
@@ -102,7 +102,7 @@ impl Parcel {
         self.watched.load(Ordering::SeqCst)
     }
 
-    /// Completes these records. `true`: somebody waits for that, see [`Self::watch`].
+    /// Completes these records. `true`: a drain waits for what is complete and wants to be woken.
     pub fn complete_all(&self, range: Range<u32>) -> bool {
         for (word, mask) in self.words(range) {
             if word.load(Ordering::Relaxed) & mask != mask {
