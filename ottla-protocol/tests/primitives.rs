@@ -80,7 +80,7 @@ fn the_edges_of_varints_come_back() {
 }
 
 #[test]
-fn malformed_varints_are_refused() {
+fn d02_malformed_varints_are_refused() {
     let malformed = Err(DecodeError::Varint { field: FIELD });
     let overlong: [&[u8]; 3] = [&[0x80, 0x00], &[0xff, 0x80, 0x00], &[0xff, 0xff, 0xff, 0xff, 0x80, 0x00]];
     let too_large: [&[u8]; 2] = [&[0xff, 0xff, 0xff, 0xff, 0x10], &[0xff, 0xff, 0xff, 0xff, 0xff, 0x01]];
@@ -118,7 +118,7 @@ fn impossible_lengths_are_refused() {
 }
 
 #[test]
-fn a_count_that_the_input_cannot_hold_is_refused_before_anything_is_allocated() {
+fn d02_a_count_that_the_input_cannot_hold_is_refused_before_anything_is_allocated() {
     let brokers = [0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
     let error = MetadataResponse::decode(3, &mut decoder(&brokers)).unwrap_err();
     let field = "MetadataResponse.brokers";
@@ -126,7 +126,7 @@ fn a_count_that_the_input_cannot_hold_is_refused_before_anything_is_allocated() 
 }
 
 #[test]
-fn null_is_refused_where_it_is_not_allowed() {
+fn d02_null_is_refused_where_it_is_not_allowed() {
     assert_eq!(decoder(&[0xff, 0xff]).get_string(false, FIELD), Err(DecodeError::Null { field: FIELD }));
     assert_eq!(decoder(&[0]).get_string(true, FIELD), Err(DecodeError::Null { field: FIELD }));
     assert_eq!(decoder(&[0]).get_bytes(true, FIELD), Err(DecodeError::Null { field: FIELD }));
@@ -136,12 +136,12 @@ fn null_is_refused_where_it_is_not_allowed() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused() {
+fn d02_text_that_is_not_utf8_is_refused() {
     assert_eq!(decoder(&[3, 0xc3, 0x28]).get_string(true, FIELD), Err(DecodeError::Utf8 { field: FIELD }));
 }
 
 #[test]
-fn tags_must_ascend() {
+fn d02_tags_must_ascend() {
     let twice = [2, 7, 0, 7, 0];
     let error = decoder(&twice).skip_tagged_fields("Test").unwrap_err();
     assert_eq!(error, DecodeError::TagOrder { structure: "Test", tag: 7 });

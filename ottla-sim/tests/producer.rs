@@ -198,7 +198,7 @@ fn in_a_long_outage_deadlines_are_kept_and_told_truthfully() {
 }
 
 #[test]
-fn an_application_that_is_frozen_itself_tells_the_truth_afterwards() {
+fn n14_an_application_that_is_frozen_itself_tells_the_truth_afterwards() {
     Sim::seeds(0..4).run(async |world| {
         let load = Load::start(world, |builder| builder).await;
         sleep(2 * SECOND).await;

@@ -4,6 +4,7 @@ mod golden;
 mod jars;
 mod kafka;
 mod protocol;
+mod scenarios;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Command {
     Kafka(kafka::Arguments),
     /// Generate the messages of ottla-protocol from the definitions inside the kafka-clients jar
     Protocol(protocol::Arguments),
+    /// Write the table of scenarios and the tests that cover them
+    Scenarios(scenarios::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Protocol(arguments) => protocol::run(&arguments),
+        Command::Scenarios(arguments) => scenarios::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

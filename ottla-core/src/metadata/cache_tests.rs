@@ -75,21 +75,21 @@ fn the_same_answer_again_changes_nothing() {
 }
 
 #[test]
-fn an_older_leader_epoch_is_ignored_partition_by_partition() {
+fn p22_an_older_leader_epoch_is_ignored_partition_by_partition() {
     let mut cache = told(OLD, vec![partition(0, 0, 3), partition(1, 0, 3)]);
     tell(&mut cache, topic("orders", OLD, vec![partition(0, 1, 2), partition(1, 1, 4)]));
     assert_eq!(leaders(&cache), [(Some(0), 3), (Some(1), 4)]);
 }
 
 #[test]
-fn a_stale_broker_cannot_take_partitions_away() {
+fn p20_a_stale_broker_cannot_take_partitions_away() {
     let mut cache = told(OLD, vec![partition(0, 0, 3), partition(1, 1, 0)]);
     tell(&mut cache, topic("orders", OLD, vec![partition(0, 0, 3)]));
     assert_eq!(leaders(&cache), [(Some(0), 3), (Some(1), 0)]);
 }
 
 #[test]
-fn a_recreated_topic_is_accepted_and_its_former_self_cannot_return() {
+fn p19_a_recreated_topic_is_accepted_and_its_former_self_cannot_return() {
     let mut cache = told(OLD, vec![partition(0, 0, 9), partition(1, 0, 9)]);
     tell(&mut cache, topic("orders", NEW, vec![partition(0, 1, 0)]));
     assert_eq!(leaders(&cache), [(Some(1), 0)]);
@@ -186,7 +186,7 @@ fn a_passing_error_about_a_known_topic_leaves_the_answer_incomplete() {
 }
 
 #[test]
-fn hostile_partitions_are_sanitised() {
+fn d05_hostile_partitions_are_sanitised() {
     let wild = vec![
         partition(-1, 0, 0),
         partition(i32::MAX, 0, 0),
@@ -200,14 +200,14 @@ fn hostile_partitions_are_sanitised() {
 }
 
 #[test]
-fn a_topic_without_partitions_tells_nothing() {
+fn d05_a_topic_without_partitions_tells_nothing() {
     let mut cache = told(OLD, vec![partition(0, 0, 3)]);
     tell(&mut cache, topic("orders", NEW, Vec::new()));
     assert_eq!(leaders(&cache), [(Some(0), 3)]);
 }
 
 #[test]
-fn brokers_that_cannot_be_connected_to_are_dropped() {
+fn d05_brokers_that_cannot_be_connected_to_are_dropped() {
     let mut cache = MetadataCache::new(GRACE);
     let mut hostile = answer(Vec::new());
     hostile.brokers = vec![

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_is_a_success_whose_offset_is_never_invented() {
+    fn p10_a_duplicate_is_a_success_whose_offset_is_never_invented() {
         assert_eq!(answer(ErrorCode::DUPLICATE_SEQUENCE_NUMBER), Verdict::Written { base_offset: None });
         let known = Attempt::Answered { code: ErrorCode::NONE, base_offset: 42, log_start_offset: 0 };
         assert_eq!(classify(known), Verdict::Written { base_offset: Some(42) });
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_producer_is_retried_unless_its_records_are_gone_as_well() {
+    fn p09_a_forgotten_producer_is_retried_unless_its_records_are_gone_as_well() {
         assert!(matches!(answer(ErrorCode::UNKNOWN_PRODUCER_ID), Verdict::Again { .. }));
         let code = ErrorCode::UNKNOWN_PRODUCER_ID;
         let gone = Attempt::Answered { code, base_offset: -1, log_start_offset: 90 };

@@ -280,7 +280,7 @@ fn a_lost_answer_is_resent_unchanged_and_alone() {
 }
 
 #[test]
-fn a_batch_behind_a_failed_one_is_merely_sent_again() {
+fn p08_a_batch_behind_a_failed_one_is_merely_sent_again() {
     let mut test = test();
     test.establish();
     (0..2).for_each(|_| test.batch(1));
@@ -296,7 +296,7 @@ fn a_batch_behind_a_failed_one_is_merely_sent_again() {
 }
 
 #[test]
-fn a_true_gap_raises_the_epoch_and_numbers_everything_anew_in_order() {
+fn p08_a_true_gap_raises_the_epoch_and_numbers_everything_anew_in_order() {
     let mut test = test();
     test.establish();
     (0..2).for_each(|_| test.batch(2));
@@ -328,7 +328,7 @@ fn the_epoch_is_not_raised_while_a_batch_is_in_doubt() {
 }
 
 #[test]
-fn behind_the_last_epoch_a_new_producer_id_is_asked_for() {
+fn p27_behind_the_last_epoch_a_new_producer_id_is_asked_for() {
     let mut test = test_with(settings());
     test.batch(1);
     assert!(matches!(test.next(), Next::NeedsIdentity));
@@ -364,7 +364,7 @@ fn a_rejection_does_not_undo_an_earlier_doubt() {
 }
 
 #[test]
-fn a_batch_that_is_too_large_is_split_and_every_record_keeps_its_sequence() {
+fn p12_a_batch_that_is_too_large_is_split_and_every_record_keeps_its_sequence() {
     let mut test = test();
     test.establish();
     test.batch(5);
@@ -392,7 +392,7 @@ fn batches_behind_a_split_one_are_kept_smaller() {
 }
 
 #[test]
-fn a_single_record_that_is_too_large_fails_alone() {
+fn p12_a_single_record_that_is_too_large_fails_alone() {
     let mut test = test();
     test.batch(1);
     let only = test.send();
@@ -428,7 +428,7 @@ fn at_the_deadline_what_was_never_sent_is_given_up_as_not_written() {
 }
 
 #[test]
-fn at_the_deadline_what_is_in_doubt_is_reported_and_stays_first() {
+fn p11_at_the_deadline_what_is_in_doubt_is_reported_and_stays_first() {
     let mut test = test();
     test.batch(1);
     let a = test.send();

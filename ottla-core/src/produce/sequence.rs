@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_largest_sequence_comes_zero() {
+    fn p27_behind_the_largest_sequence_comes_zero() {
         assert_eq!(advance(i32::MAX, 1), 0);
         assert_eq!(advance(i32::MAX - 1, 1), i32::MAX);
         assert_eq!(advance(i32::MAX - 2, 10), 7);

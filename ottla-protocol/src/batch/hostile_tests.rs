@@ -42,7 +42,7 @@ fn small() -> Limits {
 }
 
 #[test]
-fn other_formats_are_named() {
+fn c06_other_formats_are_named() {
     for magic in [0, 1] {
         assert_eq!(error_of(with(16, &[magic])), Some(BatchError::LegacyFormat { magic: magic as i8 }));
     }
@@ -52,7 +52,7 @@ fn other_formats_are_named() {
 }
 
 #[test]
-fn unknown_codecs_are_named() {
+fn c06_unknown_codecs_are_named() {
     for id in 5..=7 {
         let expected = BatchError::Compression(CompressionError::UnknownCodec { id });
         assert_eq!(error_of(with(22, &[id])), Some(expected));
@@ -74,7 +74,7 @@ fn a_length_that_cannot_be_is_an_error_and_one_too_long_is_a_batch_cut_short() {
 }
 
 #[test]
-fn counts_that_cannot_be_are_errors() {
+fn d04_counts_that_cannot_be_are_errors() {
     let impossible = |field| Some(BatchError::InvalidHeader { base_offset: 0, field });
     for count in [-1, i32::MIN, 4, i32::MAX] {
         assert_eq!(error_of(with(57, &i32::to_be_bytes(count))), impossible("record count"), "{count}");
@@ -91,7 +91,7 @@ fn counts_that_cannot_be_are_errors() {
 }
 
 #[test]
-fn offsets_that_cannot_be_are_errors() {
+fn d04_offsets_that_cannot_be_are_errors() {
     let field = |name| Some(BatchError::InvalidHeader { base_offset: 0, field: name });
     assert_eq!(error_of(with(23, &(-1_i32).to_be_bytes())), field("last offset delta"));
     for base_offset in [i64::MAX, i64::MAX - 2] {
@@ -106,7 +106,7 @@ fn offsets_that_cannot_be_are_errors() {
 }
 
 #[test]
-fn lengths_inside_a_record_that_cannot_be_are_errors() {
+fn d04_lengths_inside_a_record_that_cannot_be_are_errors() {
     let record = |error| Some(BatchError::Record { index: 0, error });
     // Of the record: negative, none, past the end.
     assert_eq!(error_of(with(61, &[1])), record(RecordError::Length));
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn random_flips_never_panic(
+    fn d04_random_flips_never_panic(
         records in prop::collection::vec(any_record(), 1..10),
         flips in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..6),
     ) {

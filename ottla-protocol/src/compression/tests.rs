@@ -97,7 +97,7 @@ fn a_codec_that_was_left_out_says_so_by_name() {
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_its_bound() {
+fn d03_a_bomb_costs_no_more_than_its_bound() {
     // 64 MiB of zeros: above 1000:1 with zstd and at most 1000:1 with the others, which therefore get less room.
     let zeros = vec![0; 64 << 20];
     for codec in codecs().filter(|codec| *codec != Compression::None) {
@@ -113,7 +113,7 @@ fn a_bomb_costs_no_more_than_its_bound() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn the_ratio_is_bounded_and_small_batches_are_free_of_it() {
+fn d03_the_ratio_is_bounded_and_small_batches_are_free_of_it() {
     let wire = compressed(Compression::Zstd, &vec![0; 16 << 20]);
     assert!(wire.len() < 2_000, "the bomb is worth its name");
     let error = Decompressor::new().decompress(Compression::Zstd, &wire).unwrap_err();
@@ -140,7 +140,7 @@ fn zstd_frames_without_a_size_and_several_in_a_row_are_read() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn a_zstd_window_above_the_bound_is_refused() {
+fn d03_a_zstd_window_above_the_bound_is_refused() {
     // Magic, a descriptor without size or checksum, and a window of 1 GiB.
     let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 20 << 3, 0x01, 0x00, 0x00];
     let error = Decompressor::new().decompress(Compression::Zstd, &frame).unwrap_err();
@@ -160,7 +160,7 @@ fn snappy_is_written_in_javas_framing_and_read_with_and_without() {
 
 #[cfg(feature = "snappy")]
 #[test]
-fn a_snappy_length_that_no_block_can_have_takes_no_memory() {
+fn d03_a_snappy_length_that_no_block_can_have_takes_no_memory() {
     // Raw: "I have 4 GiB - 1 bytes".
     let raw = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
     let mut framed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x06".to_vec();

@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_are_an_error_or_another_message(
+    fn d02_damaged_messages_are_an_error_or_another_message(
         index in 0..VECTORS.len(),
         damages in vec(Damage::any(), 1..6),
     ) {

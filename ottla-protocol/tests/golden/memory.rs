@@ -32,7 +32,7 @@ fn messages_use_memory_in_proportion_to_their_size() {
 }
 
 #[test]
-fn lengths_and_counts_that_lie_use_no_more_memory() {
+fn d02_lengths_and_counts_that_lie_use_no_more_memory() {
     const LIES: [&[u8]; 6] = [
         &[0x7f, 0xff, 0xff, 0xff],
         &[0xff, 0xff, 0xff, 0xff],

@@ -33,7 +33,7 @@ fn expect_no_producer_ids(world: &World, cluster: &Cluster) {
 }
 
 #[test]
-fn with_acks_of_all_nothing_acknowledged_is_lost_when_connections_break_and_leaders_move() {
+fn p03_with_acks_of_all_nothing_acknowledged_is_lost_when_connections_break_and_leaders_move() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { records: 1000, delivery: Delivery::AtLeastOnce, ..Plan::default() };
         let cluster = support::cluster(world, plan).await;

@@ -10,7 +10,7 @@ use crate::support::SEEDS;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_client_connects_through_a_network_that_breaks_connections() {
+fn n16_a_client_connects_through_a_network_that_breaks_connections() {
     Sim::seeds(SEEDS).run(async |world| {
         let cluster = world.cluster(3).await;
         world.network().everywhere(Conditions { reset: 0.2, loss: 0.1, short: 0.5, ..Conditions::default() });
@@ -22,7 +22,7 @@ fn a_client_connects_through_a_network_that_breaks_connections() {
 }
 
 #[test]
-fn a_client_connects_while_all_but_one_bootstrap_server_are_dead_frozen_or_without_power() {
+fn n05_a_client_connects_while_all_but_one_bootstrap_server_are_dead_frozen_or_without_power() {
     Sim::seeds(SEEDS).run(async |world| {
         let cluster = world.cluster(4).await;
         cluster.broker(0).kill();
@@ -39,7 +39,7 @@ fn a_client_connects_while_all_but_one_bootstrap_server_are_dead_frozen_or_witho
 }
 
 #[test]
-fn a_client_that_reaches_nobody_says_so_in_bounded_time_and_leaves_nothing_behind() {
+fn n05_a_client_that_reaches_nobody_says_so_in_bounded_time_and_leaves_nothing_behind() {
     Sim::seeds(SEEDS).run(async |world| {
         let cluster = world.cluster(3).await;
         cluster.brokers().for_each(|broker| broker.kill());

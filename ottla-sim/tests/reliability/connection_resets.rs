@@ -7,7 +7,7 @@ use ottla_sim::{Conditions, Sim};
 use tokio::time::sleep;
 
 #[test]
-fn nothing_is_lost_or_doubled_or_reordered_when_connections_break_at_random_bytes() {
+fn n01_nothing_is_lost_or_doubled_or_reordered_when_connections_break_at_random_bytes() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan::default();
         let cluster = support::cluster(world, plan).await;
@@ -21,7 +21,7 @@ fn nothing_is_lost_or_doubled_or_reordered_when_connections_break_at_random_byte
 }
 
 #[test]
-fn answers_that_vanish_cost_time_but_no_records() {
+fn n02_answers_that_vanish_cost_time_but_no_records() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan::default();
         let cluster = support::cluster(world, plan).await;

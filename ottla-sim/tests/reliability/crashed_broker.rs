@@ -32,7 +32,7 @@ async fn recovered(world: &World, cluster: &Cluster) {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_brokers_are_killed() {
+fn p01_nothing_acknowledged_is_lost_when_brokers_are_killed() {
     Sim::seeds(SEEDS).run(async |world| crash_each(world, |broker, _| broker.kill()).await);
 }
 

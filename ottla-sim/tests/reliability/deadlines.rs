@@ -10,7 +10,7 @@ use crate::support::{self, Load, Plan, SEEDS, TOPIC};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn what_a_producer_says_about_a_record_whose_deadline_passed_is_true() {
+fn p11_what_a_producer_says_about_a_record_whose_deadline_passed_is_true() {
     let (not_written, possibly_written) = (Cell::new(0), Cell::new(0));
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { deadline: Some(3 * SECOND), records: 1000, ..Plan::default() };

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn producing_and_consuming_resume_after_the_only_broker_was_frozen_for_45_s() {
+fn n04_producing_and_consuming_resume_after_the_only_broker_was_frozen_for_45_s() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { partitions: 2, ..Plan::default() };
         let cluster = world.cluster(1).await;
@@ -24,7 +24,7 @@ fn producing_and_consuming_resume_after_the_only_broker_was_frozen_for_45_s() {
 }
 
 #[test]
-fn producing_goes_on_at_another_leader_while_one_of_three_brokers_is_frozen() {
+fn n04_producing_goes_on_at_another_leader_while_one_of_three_brokers_is_frozen() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { records: 1000, ..Plan::default() };
         let cluster = support::cluster(world, plan).await;
@@ -47,7 +47,7 @@ fn producing_goes_on_at_another_leader_while_one_of_three_brokers_is_frozen() {
 }
 
 #[test]
-fn partitions_of_other_brokers_do_not_notice_a_frozen_broker() {
+fn n04_partitions_of_other_brokers_do_not_notice_a_frozen_broker() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { partitions: 6, pause: SECOND / 20, records: 2000, ..Plan::default() };
         let cluster = world.cluster(3).await;

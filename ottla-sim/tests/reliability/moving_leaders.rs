@@ -9,7 +9,7 @@ use tokio::time::sleep;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn records_keep_their_order_and_are_there_once_while_leaders_move() {
+fn p05_records_keep_their_order_and_are_there_once_while_leaders_move() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { records: 1500, ..Plan::default() };
         let cluster = support::cluster(world, plan).await;

@@ -10,7 +10,7 @@ use crate::support::{self, Load, Plan, SEEDS, TOPIC};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_client_does_not_hammer_dead_brokers_and_goes_on_when_they_are_back() {
+fn n05_a_client_does_not_hammer_dead_brokers_and_goes_on_when_they_are_back() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan::default();
         let cluster = support::cluster(world, plan).await;
@@ -38,7 +38,7 @@ fn a_client_does_not_hammer_dead_brokers_and_goes_on_when_they_are_back() {
 }
 
 #[test]
-fn records_wait_while_too_few_replicas_are_in_sync_and_keep_their_order() {
+fn p07_records_wait_while_too_few_replicas_are_in_sync_and_keep_their_order() {
     Sim::seeds(SEEDS).run(async |world| {
         let plan = Plan { records: 1000, records_of_producer: 20, ..Plan::default() };
         let cluster = support::cluster(world, plan).await;

@@ -204,7 +204,7 @@ async fn linger_bounds_the_wait_for_a_busy_broker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_resends_the_same_bytes() {
+async fn p02_a_lost_connection_resends_the_same_bytes() {
     let test = Test::new();
     let topic = test.producer().topic("t");
     test.say([Say::Close]);
@@ -215,7 +215,7 @@ async fn a_lost_connection_resends_the_same_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_the_answer_leaves_out_is_sent_again() {
+async fn p15_a_partition_that_the_answer_leaves_out_is_sent_again() {
     let test = Test::new();
     test.say([Say::Nothing]);
     assert!(test.producer().send("t", record("a")).await.is_ok());
@@ -223,7 +223,7 @@ async fn a_partition_that_the_answer_leaves_out_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_leads_to_the_new_leader_without_asking_for_metadata() {
+async fn p04_a_hint_leads_to_the_new_leader_without_asking_for_metadata() {
     let test = Test::new();
     let topic = test.producer().topic("t");
     topic.send(record("warm up")).await.unwrap();
@@ -258,7 +258,7 @@ async fn a_request_has_one_batch_of_a_partition_also_if_its_leader_was_elected_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_too_large_is_split_and_everybody_gets_an_offset() {
+async fn p12_a_batch_that_is_too_large_is_split_and_everybody_gets_an_offset() {
     let test = Test::new();
     let topic = test.producer().topic("t");
     topic.send(record("warm up")).await.unwrap();
@@ -274,7 +274,7 @@ async fn a_batch_that_is_too_large_is_split_and_everybody_gets_an_offset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_culprits_of_a_refused_batch_are_called_invalid() {
+async fn p13_only_the_culprits_of_a_refused_batch_are_called_invalid() {
     let test = Test::new();
     let topic = test.producer().topic("t");
     topic.send(record("warm up")).await.unwrap();
@@ -383,7 +383,7 @@ async fn a_record_that_can_never_be_sent_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_topic_is_looked_up_and_told_after_a_grace() {
+async fn p18_an_unknown_topic_is_looked_up_and_told_after_a_grace() {
     let test = Test::new();
     let producer = test.producer();
     assert!(matches!(producer.try_enqueue("t", "a"), Err(TryEnqueueError::UnknownTopic)));

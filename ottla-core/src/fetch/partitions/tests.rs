@@ -43,7 +43,7 @@ fn the_next_fetch_is_sent_before_the_first_record_is_handed_out() {
 }
 
 #[test]
-fn a_partial_batch_at_the_end_is_ignored() {
+fn c05_a_partial_batch_at_the_end_is_ignored() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.send(0);
     world.answer(0, Manner { batches: 2, cut: 70 });
@@ -52,7 +52,7 @@ fn a_partial_batch_at_the_end_is_ignored() {
 }
 
 #[test]
-fn a_batch_into_which_no_answer_fits_is_asked_for_with_more_room() {
+fn c05_a_batch_into_which_no_answer_fits_is_asked_for_with_more_room() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let mut asked = Vec::new();
     for _ in 0..3 {
@@ -70,7 +70,7 @@ fn a_batch_into_which_no_answer_fits_is_asked_for_with_more_room() {
 }
 
 #[test]
-fn gaps_and_empty_batches_are_crossed() {
+fn c14_gaps_and_empty_batches_are_crossed() {
     let mut world = World::reading(5, OffsetSpec::At(0), Reset::Error);
     world.log(0).append_gap(10);
     world.log(0).append(5);
@@ -82,7 +82,7 @@ fn gaps_and_empty_batches_are_crossed() {
 }
 
 #[test]
-fn an_answer_that_was_asked_for_before_a_seek_is_dropped() {
+fn c09_an_answer_that_was_asked_for_before_a_seek_is_dropped() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.send(0);
     world.client.seek(&TOPIC, 0, OffsetSpec::At(15));
@@ -103,7 +103,7 @@ fn a_seek_to_the_same_offset_drops_the_answer_too() {
 }
 
 #[test]
-fn a_pause_keeps_what_is_buffered_and_hands_out_none_of_it() {
+fn c10_a_pause_keeps_what_is_buffered_and_hands_out_none_of_it() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.send(0);
     let pause = world.client.pause([(&*TOPIC, 0)], &Pause::by("test"), world.tick.now);
@@ -220,7 +220,7 @@ fn a_leader_move_keeps_what_is_buffered_and_fetches_nothing_twice() {
 }
 
 #[test]
-fn two_quick_moves_cost_one_look_up_and_no_wait() {
+fn c03_two_quick_moves_cost_one_look_up_and_no_wait() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.send(0);
     world.answer(0, Manner { batches: 2, cut: 0 });
@@ -273,7 +273,7 @@ fn a_wrong_leader_is_asked_again_after_the_metadata() {
 }
 
 #[test]
-fn lost_answers_and_forgotten_sessions_repeat_nothing() {
+fn c07_lost_answers_and_forgotten_sessions_repeat_nothing() {
     let mut world = World::reading(40, OffsetSpec::At(0), Reset::Error);
     for round in 0..8 {
         world.send(0);
@@ -302,7 +302,7 @@ fn out_of_range_is_the_users_to_decide_by_default() {
 }
 
 #[test]
-fn out_of_range_follows_the_policy_and_says_so() {
+fn c01_out_of_range_follows_the_policy_and_says_so() {
     for (policy, first) in
         [(Reset::Earliest, 0), (Reset::Latest, 20), (Reset::ByDuration(Duration::from_secs(1)), 20)]
     {
@@ -346,7 +346,7 @@ fn a_truncation_in_front_of_the_reader_is_none_of_its_business() {
 }
 
 #[test]
-fn a_truncation_behind_the_reader_is_told_with_its_offset() {
+fn c02_a_truncation_behind_the_reader_is_told_with_its_offset() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.settle();
     world.log(0).truncate(10);
@@ -358,7 +358,7 @@ fn a_truncation_behind_the_reader_is_told_with_its_offset() {
 }
 
 #[test]
-fn a_truncation_goes_back_to_where_the_log_differs_and_no_further() {
+fn c02_a_truncation_goes_back_to_where_the_log_differs_and_no_further() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Earliest);
     world.settle();
     assert_eq!(world.delivered(0), range_of(0..20));
@@ -381,7 +381,7 @@ fn corrupt(world: &mut World, batch: usize) -> bytes::Bytes {
 }
 
 #[test]
-fn a_batch_that_was_corrupt_once_is_fetched_again_and_nothing_is_said() {
+fn c04_a_batch_that_was_corrupt_once_is_fetched_again_and_nothing_is_said() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let good = corrupt(&mut world, 1);
     world.send(0);
@@ -393,7 +393,7 @@ fn a_batch_that_was_corrupt_once_is_fetched_again_and_nothing_is_said() {
 }
 
 #[test]
-fn a_corrupt_batch_holds_its_partition_after_the_second_try() {
+fn c04_a_corrupt_batch_holds_its_partition_after_the_second_try() {
     let mut world = World::new(2, 1, Reset::Error);
     for _ in 0..4 {
         world.log(0).append(5);
@@ -435,7 +435,7 @@ fn missing_rights_are_told_and_other_partitions_flow() {
 }
 
 #[test]
-fn a_deleted_topic_is_waited_for() {
+fn c15_a_deleted_topic_is_waited_for() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let log = world.logs.remove(&0).unwrap();
     world.tell_leaders();
@@ -447,7 +447,7 @@ fn a_deleted_topic_is_waited_for() {
 }
 
 #[test]
-fn offsets_of_a_deleted_topic_are_not_applied_to_its_successor() {
+fn c08_offsets_of_a_deleted_topic_are_not_applied_to_its_successor() {
     for (policy, expected) in [(Reset::Error, range_of(0..0)), (Reset::Earliest, range_of(0..30))] {
         let mut world = World::reading(20, OffsetSpec::At(0), policy);
         world.settle();
@@ -466,7 +466,7 @@ fn offsets_of_a_deleted_topic_are_not_applied_to_its_successor() {
 }
 
 #[test]
-fn a_slow_reader_stops_its_own_partition_and_memory_stays_bounded() {
+fn c11_a_slow_reader_stops_its_own_partition_and_memory_stays_bounded() {
     let mut world = World::new(2, 1, Reset::Error);
     for _ in 0..2_000 {
         world.log(0).append(100);

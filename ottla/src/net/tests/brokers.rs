@@ -63,7 +63,7 @@ async fn an_unknown_broker_is_an_error_that_may_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_addresses_of_a_name_are_tried() {
+async fn n07_all_addresses_of_a_name_are_tried() {
     let world = World::new();
     world.listen(1, Listener::BlackHole);
     world.serve(3, Cluster::new(&[3]).script());
@@ -79,7 +79,7 @@ async fn all_addresses_of_a_name_are_tried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_is_resolved_anew_at_each_dial() {
+async fn n07_a_name_is_resolved_anew_at_each_dial() {
     let world = World::new();
     world.serve(2, Cluster::new(&[2]).script());
     world.name("kafka", vec![address(1)]);
@@ -90,7 +90,7 @@ async fn a_name_is_resolved_anew_at_each_dial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_do_not_resolve_are_named_in_time() {
+async fn n07_names_that_do_not_resolve_are_named_in_time() {
     let world = World::new();
     world.name("hangs", Vec::new());
     let started = Instant::now();
@@ -219,7 +219,7 @@ async fn every_address_and_every_version_that_is_tried_counts_as_a_dial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_moved_is_left_at_its_old_address() {
+async fn n09_a_broker_that_moved_is_left_at_its_old_address() {
     let world = World::new();
     for port in [1, 2] {
         world.serve(port, Cluster::new(&[1]).script());
@@ -268,7 +268,7 @@ async fn a_broker_that_a_stale_answer_leaves_out_keeps_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_every_known_broker_was_replaced_the_bootstrap_servers_are_asked() {
+async fn n06_when_every_known_broker_was_replaced_the_bootstrap_servers_are_asked() {
     let world = World::new();
     let alive = Arc::new(AtomicBool::new(true));
     for port in [1, 11, 12] {

@@ -25,7 +25,7 @@ async fn connected(world: &Arc<World>) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_leaves_no_socket_and_no_task() {
+async fn l01_closing_leaves_no_socket_and_no_task() {
     let world = World::new();
     let client = connected(&world).await;
     client.shared().brokers.connection(0, Lane::Produce).await.unwrap();
@@ -56,7 +56,7 @@ async fn after_closing_every_call_answers_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_last_handle_closes_in_the_background() {
+async fn l01_dropping_the_last_handle_closes_in_the_background() {
     let world = World::new();
     let client = connected(&world).await;
     let mut events = client.events();
@@ -122,7 +122,7 @@ fn outside_of_a_runtime_no_client_is_built() {
 }
 
 #[test]
-fn when_its_runtime_is_gone_calls_answer_closed() {
+fn l01_when_its_runtime_is_gone_calls_answer_closed() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let client = first.block_on(async {

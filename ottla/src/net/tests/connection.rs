@@ -58,7 +58,7 @@ async fn ask(connection: &Connection) -> Result<MetadataResponse> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_broker_is_asked_in_the_version_that_it_names() {
+async fn n12_an_older_broker_is_asked_in_the_version_that_it_names() {
     let world = World::new();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
@@ -74,7 +74,7 @@ async fn an_older_broker_is_asked_in_the_version_that_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_cuts_the_connection_is_asked_in_a_lower_version() {
+async fn n12_a_broker_that_cuts_the_connection_is_asked_in_a_lower_version() {
     let world = World::new();
     world.serve(1, |request| match request.api_version {
         4.. => Reply::Close,
@@ -118,7 +118,7 @@ async fn a_discarded_answer_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_correlation_id_ends_the_connection_and_delivers_nothing() {
+async fn n11_a_wrong_correlation_id_ends_the_connection_and_delivers_nothing() {
     let (_client, connection, world) = connected(|request| {
         request.correlation_id += 1;
         metadata(request)
@@ -149,7 +149,7 @@ async fn an_undecodable_answer_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_answer_in_time_the_connection_ends() {
+async fn n02_without_an_answer_in_time_the_connection_ends() {
     let (_client, connection, _world) = connected(|_| Reply::Nothing).await;
     let started = Instant::now();
     let patient = connection.send(&MetadataRequest::default(), 9, 60 * SECOND).unwrap();
@@ -161,7 +161,7 @@ async fn without_an_answer_in_time_the_connection_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_does_not_extend_the_deadline() {
+async fn n03_progress_does_not_extend_the_deadline() {
     let (_client, connection, _world) =
         connected(|_| Reply::Slowly([&[0, 0, 0, 100][..], &[0; 100]].concat())).await;
     let started = Instant::now();
@@ -170,7 +170,7 @@ async fn progress_does_not_extend_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_while_the_broker_throttles() {
+async fn p21_nothing_is_sent_while_the_broker_throttles() {
     let received = Arc::new(Mutex::new(Vec::new()));
     let seen = received.clone();
     let (client, connection, _world) = connected(move |request| {
@@ -290,7 +290,7 @@ async fn a_connection_may_be_idle_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_no_broker_is_named() {
+async fn d01_a_peer_that_is_no_broker_is_named() {
     let peers: [(&[u8], &str); 4] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"),
         (&[0x15, 3, 3, 0, 2, 2, 70], "TLS"),
@@ -308,7 +308,7 @@ async fn a_peer_that_is_no_broker_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_answer_must_be_small_later_ones_may_be_large() {
+async fn d01_the_first_answer_must_be_small_later_ones_may_be_large() {
     let topic = MetadataResponseTopic { name: Some("n".repeat(30_000).into()), ..Default::default() };
     let topics = vec![topic; 100];
     let (_client, connection, _world) = connected(move |request| {
@@ -321,7 +321,7 @@ async fn the_first_answer_must_be_small_later_ones_may_be_large() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_beyond_the_limit_is_refused() {
+async fn d01_an_answer_beyond_the_limit_is_refused() {
     let world = World::new();
     world.serve(1, |request| match request.api_key {
         ApiKey::API_VERSIONS => api_versions(request, 4),
