@@ -2,6 +2,10 @@
 
 use std::io;
 
+use tokio::sync::oneshot;
+
+use crate::output::say;
+
 /// What ends a program that runs until it is told to stop.
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -41,5 +45,33 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+impl Signals {
+    /// The first signal asks to stop. A second one ends the program at once, also while it is stuck at a reader of stdout
+    /// that does not read.
+    #[expect(clippy::disallowed_methods, reason = "a command is a driver: the runtime is its own")]
+    pub(crate) fn stop(mut self) -> Stop {
+        let (ask, asked) = oneshot::channel();
+        tokio::spawn(async move {
+            self.recv().await;
+            drop(ask);
+            self.recv().await;
+            say("ottla: stopped at once; what was not committed yet will come again");
+            std::process::exit(1);
+        });
+        Stop(asked)
+    }
+}
+
+/// Whether somebody asked to stop.
+pub(crate) struct Stop(oneshot::Receiver<()>);
+
+impl Stop {
+    /// Waits until somebody asks to stop. Cancel safe; may be awaited until it is ready, not longer.
+    pub(crate) async fn asked(&mut self) {
+        // The sender says nothing: that it is gone is the message.
+        drop((&mut self.0).await);
     }
 }

@@ -1,5 +1,7 @@
 //! Points in time as people write them: milliseconds, dates, RFC 3339, or relative to now.
 
+use std::time::Duration;
+
 /// The wall clock, in milliseconds since the epoch.
 #[expect(
     clippy::disallowed_methods,
@@ -42,6 +44,11 @@ pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
     let number: i64 =
         number.parse().map_err(|_| format!("'{text}' is not a duration: a number is missing"))?;
     number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
+}
+
+/// [`duration_ms`] as a [`Duration`].
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    Ok(Duration::from_millis(u64::try_from(duration_ms(text)?).unwrap_or_default()))
 }
 
 fn date_time(text: &str) -> Option<i64> {

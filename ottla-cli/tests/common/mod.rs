@@ -12,7 +12,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{self, Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 pub const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
@@ -48,6 +53,74 @@ impl Dev {
     pub fn terminate(&mut self) -> process::ExitStatus {
         terminate(&self.process);
         self.process.wait().unwrap()
+    }
+}
+
+/// Nothing here takes long, but a machine may be busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A command that runs by itself, whose lines are read as they come; killed at the end.
+pub struct Running {
+    pub process: Child,
+    lines: Option<Receiver<String>>,
+}
+
+impl Running {
+    /// Reads what it prints.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut running = Self::start_unread(arguments);
+        let stdout = BufReader::new(running.process.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        running.lines = Some(lines);
+        running
+    }
+
+    /// Nobody reads what it prints, until somebody takes the pipe or closes it.
+    pub fn start_unread(arguments: &[&str]) -> Self {
+        let mut command = Command::new(OTTLA);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        Self { process: command.spawn().unwrap(), lines: None }
+    }
+
+    /// The next lines, as many as that.
+    pub fn lines(&self, count: usize) -> Vec<String> {
+        let lines = self.lines.as_ref().unwrap();
+        let line = |at: usize| {
+            lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{at} lines in place of {count}"))
+        };
+        (0..count).map(line).collect()
+    }
+
+    /// The lines that are there now.
+    pub fn lines_so_far(&self) -> Vec<String> {
+        self.lines.as_ref().unwrap().try_iter().collect()
+    }
+
+    /// Waits for its end; gives the exit code and the lines that were left.
+    pub fn end(mut self) -> (Option<i32>, Vec<String>) {
+        let status = eventually("it ends", || self.process.try_wait().unwrap());
+        (status.code(), self.lines.take().map(|lines| lines.iter().collect()).unwrap_or_default())
+    }
+}
+
+impl Drop for Running {
+    /// SIGKILL.
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Looks again and again.
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let (started, mut look) = (Instant::now(), look);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < LIMIT, "in time: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -1,22 +1,23 @@
-//! `ottla consume`: records of a topic, printed.
+//! `ottla consume`: records of topics, printed.
+
+mod group;
+mod printer;
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufWriter, Write},
     time::{Duration, SystemTime},
 };
 
 use clap::Args;
-use ottla::{Admin, Batch, Client, Consumer, OffsetSpec, Pause, PauseHandle, TopicPartition};
+use ottla::{Admin, Client, Consumer, OffsetSpec, Pause, PauseHandle, TopicPartition};
 
+use self::{group::Membership, printer::Printer};
 use crate::{
     connect::Connect,
     output::Failure,
     signals::Signals,
     text::{
-        Printed,
         format::Format,
-        json_line,
         offset_range::{Bound, OffsetRange},
         time,
     },
@@ -25,7 +26,10 @@ use crate::{
 /// How long to wait for records before looking whether the end has come by other means.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Print the records of a topic.
+/// Print the records of a topic, or of topics as a member of a group.
+///
+/// In a group, a record is committed at most a second after it was printed, and all that was printed at the end: after
+/// -n records, SIGTERM, Ctrl-C (a second one ends it at once), or when nobody reads stdout any more.
 #[derive(Debug, Args)]
 #[command(after_help = "Offsets:
   earliest, latest, 42, -10 (ten before the end), 10:20, :end, @2026-11-01T10:00:00Z, @-1h, @-1h:-5m
@@ -38,12 +42,16 @@ Formats (as kcl's):
 Examples:
   ottla consume orders --from-beginning
   ottla consume orders --offset @-1h --exit --format '%p@%o %k=%v\\n'
-  ottla consume orders --partition 0 --offset 100:200 --json")]
+  ottla consume orders --partition 0 --offset 100:200 --json
+  ottla consume orders refunds --group billing --offset earliest --format '%p %o %v\\n'")]
 pub(crate) struct Consume {
-    /// The topic.
-    topic: String,
+    /// The topic; several with --group.
+    #[arg(required = true, value_name = "TOPIC")]
+    topics: Vec<String>,
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    membership: Membership,
     /// Only these partitions, comma separated.
     #[arg(long, short = 'p', value_delimiter = ',', value_name = "N,…")]
     partition: Vec<i32>,
@@ -75,19 +83,38 @@ impl Consume {
         if self.exit && range.until.is_none() {
             range.until = Some(Bound::Latest);
         }
-        let mut signals = Signals::new()?;
-        let client = self.connect.client().await?;
-        let result = tokio::select! {
-            biased;
-            () = signals.recv() => Ok(()),
-            result = self.consume(&client, range) => result,
+        let result = match &self.membership.group {
+            Some(group) => {
+                let begin = group::begin(range)?;
+                let client = self.connect.client().await?;
+                (self.as_member(&client, group, begin).await, client)
+            }
+            None => {
+                let topic = self.only_topic()?;
+                let mut signals = Signals::new()?;
+                let client = self.connect.client().await?;
+                let result = tokio::select! {
+                    biased;
+                    () = signals.recv() => Ok(()),
+                    result = self.consume(&client, topic, range) => result,
+                };
+                (result, client)
+            }
         };
+        let (result, client) = result;
         let closed = client.close().await;
         result.and(Ok(closed?))
     }
 
-    async fn consume(&self, client: &Client, range: OffsetRange) -> Result<(), Failure> {
-        let partitions = self.partitions(client).await?;
+    fn only_topic(&self) -> Result<&str, Failure> {
+        match self.topics.as_slice() {
+            [topic] => Ok(topic),
+            _ => Err(Failure::usage("several topics are read with --group")),
+        }
+    }
+
+    async fn consume(&self, client: &Client, topic: &str, range: OffsetRange) -> Result<(), Failure> {
+        let partitions = self.partitions(client, topic).await?;
         let consumer = Consumer::builder(client).build()?;
         let until = match range.until {
             Some(bound) => Some(resolve(&consumer, &partitions, bound).await?),
@@ -99,12 +126,12 @@ impl Consume {
         let wanted =
             from.iter().filter(|(partition, _)| open.as_ref().is_none_or(|open| open.has(partition)));
         consumer.assign(wanted.map(|(partition, offset)| (partition.clone(), OffsetSpec::At(*offset))))?;
-        let mut printer = Printer { out: BufWriter::new(io::stdout()), command: self, printed: 0 };
+        let mut printer = Printer::new(self);
         while !printer.is_done() && !open.as_mut().is_some_and(|open| open.all_ended(&consumer)) {
             match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
                 Ok(Ok(Some(batch))) => {
                     let limit = open.as_ref().map_or(i64::MAX, |open| open.limit(batch.topic_partition()));
-                    printer.print(&batch, limit)?;
+                    printer.batch(&batch, limit)?;
                 }
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(error.into()),
@@ -116,19 +143,16 @@ impl Consume {
     }
 
     /// The partitions to read; a topic or a partition that does not exist is an error here.
-    async fn partitions(&self, client: &Client) -> Result<Vec<TopicPartition>, Failure> {
-        let mut described = Admin::new(client).describe_topics([self.topic.as_str()]).await?.all()?;
+    async fn partitions(&self, client: &Client, topic: &str) -> Result<Vec<TopicPartition>, Failure> {
+        let mut described = Admin::new(client).describe_topics([topic]).await?.all()?;
         let count = described.pop().map_or(0, |(_, topic)| topic.partitions.len());
         let existing = 0..i32::try_from(count).unwrap_or(i32::MAX);
         if let Some(missing) = self.partition.iter().find(|partition| !existing.contains(partition)) {
             let last = existing.end - 1;
-            return Err(Failure::new(format!(
-                "{} has no partition {missing}: they are 0 to {last}",
-                self.topic
-            )));
+            return Err(Failure::new(format!("{topic} has no partition {missing}: they are 0 to {last}")));
         }
         let wanted = if self.partition.is_empty() { existing.collect() } else { self.partition.clone() };
-        Ok(wanted.into_iter().map(|partition| TopicPartition::new(self.topic.as_str(), partition)).collect())
+        Ok(wanted.into_iter().map(|partition| TopicPartition::new(topic, partition)).collect())
     }
 }
 
@@ -199,43 +223,5 @@ impl Open {
                 .push(consumer.pause([partition], Pause::by("ottla consume").because("its end is reached")));
         }
         self.until.is_empty()
-    }
-}
-
-struct Printer<'a> {
-    out: BufWriter<io::Stdout>,
-    command: &'a Consume,
-    printed: u64,
-}
-
-impl Printer<'_> {
-    fn is_done(&self) -> bool {
-        self.command.max_messages.is_some_and(|max| self.printed >= max)
-    }
-
-    /// Prints the records below `limit`, and flushes: whoever reads along sees them now.
-    fn print(&mut self, batch: &Batch, limit: i64) -> io::Result<()> {
-        for record in batch {
-            if record.offset() >= limit || self.is_done() {
-                break;
-            }
-            let headers: Vec<_> = record.headers().map(|header| (header.key(), header.value())).collect();
-            let printed = Printed {
-                topic: batch.topic(),
-                partition: record.partition(),
-                offset: record.offset(),
-                timestamp: record.timestamp().millis(),
-                key: record.key(),
-                value: record.value(),
-                headers: &headers,
-            };
-            self.printed += 1;
-            if self.command.json {
-                writeln!(self.out, "{}", json_line::write(&printed))?;
-            } else {
-                self.command.format.write(&printed, self.printed, &mut self.out)?;
-            }
-        }
-        self.out.flush()
     }
 }

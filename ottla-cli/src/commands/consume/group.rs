@@ -1,0 +1,128 @@
+//! `ottla consume --group`: record by record as a member of a group.
+//!
+//! A record is complete when it is printed and flushed, and only what is complete is committed: within a second, when
+//! partitions go to another member, and at the end, however it comes.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Reset};
+
+use super::{Consume, printer::Printer};
+use crate::{
+    output::{Failure, say, with_causes},
+    signals::{Signals, Stop},
+    text::{
+        offset_range::{Bound, OffsetRange},
+        time,
+    },
+};
+
+/// The part of a group that this is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "As a member of a group")]
+pub(super) struct Membership {
+    /// Share the partitions with the other members, and go on where the group has left off. `--offset` is where to begin
+    /// where it has not begun yet: `earliest` or `latest`.
+    #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "exit"])]
+    pub(super) group: Option<String>,
+    /// How partitions are spread over the members, the best first.
+    #[arg(
+        long,
+        requires = "group",
+        value_delimiter = ',',
+        value_name = "NAME,…",
+        default_value = "cooperative-sticky"
+    )]
+    assignor: Vec<Strategy>,
+    /// After how long without a sign of life the others take over, as 10s.
+    #[arg(long, requires = "group", value_name = "DURATION", value_parser = time::duration, default_value = "45s")]
+    session_timeout: Duration,
+    /// A name that outlives the process: coming back within the session moves no partitions.
+    #[arg(long, requires = "group", value_name = "NAME")]
+    group_instance_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Strategy {
+    CooperativeSticky,
+    Range,
+}
+
+impl From<Strategy> for Assignor {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::CooperativeSticky => Self::CooperativeSticky,
+            Strategy::Range => Self::Range,
+        }
+    }
+}
+
+/// The client's default.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
+impl Consume {
+    pub(super) async fn as_member(&self, client: &Client, group: &str, begin: Reset) -> Result<(), Failure> {
+        let mut stop = Signals::new()?.stop();
+        let membership = &self.membership;
+        let mut builder = Consumer::builder(client)
+            .group(group)
+            .on_missing_offset(begin)
+            .assignors(membership.assignor.iter().copied().map(Assignor::from))
+            .session_timeout(membership.session_timeout)
+            .heartbeat_interval(HEARTBEAT.min(membership.session_timeout / 3));
+        if let Some(name) = &membership.group_instance_id {
+            builder = builder.group_instance_id(name);
+        }
+        let consumer = builder.build()?;
+        self.say_what_is_missing(client).await?;
+        consumer.subscribe(&self.topics)?;
+        let printed = self.print(&consumer, &mut stop).await;
+        // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
+        match (printed, consumer.close().await) {
+            (printed, Ok(())) => printed,
+            (Ok(()), Err(error)) => Err(error.into()),
+            (Err(failure), Err(error)) => {
+                say(format_args!("ottla: leaving {group}: {}", with_causes(&error)));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn print(&self, consumer: &Consumer, stop: &mut Stop) -> Result<(), Failure> {
+        let mut printer = Printer::new(self);
+        while !printer.is_done() {
+            let received = tokio::select! {
+                biased;
+                () = stop.asked() => break,
+                received = consumer.recv() => received?,
+            };
+            let Some(record) = received else { break };
+            // Without a reader the record stays open: dropped, it is for the next member that reads the partition.
+            printer.record(&record.view())?;
+            record.complete();
+        }
+        Ok(())
+    }
+
+    /// A topic that does not exist is waited for, which looks like one without records.
+    async fn say_what_is_missing(&self, client: &Client) -> Result<(), Failure> {
+        for (topic, result) in Admin::new(client).describe_topics(&self.topics).await? {
+            if result.is_err_and(|error| error.broker_code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)) {
+                say(format_args!("{topic} does not exist yet; waiting for it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where to begin in a partition that the group has committed nothing of.
+pub(super) fn begin(range: OffsetRange) -> Result<Reset, Failure> {
+    match range {
+        OffsetRange { from: Bound::Earliest, until: None } => Ok(Reset::Earliest),
+        OffsetRange { from: Bound::Latest, until: None } => Ok(Reset::Latest),
+        _ => Err(Failure::usage(
+            "--offset: with --group it is earliest or latest, for partitions without a commit",
+        )),
+    }
+}

@@ -1,0 +1,201 @@
+//! `ottla consume --group` and `ottla groups` against `ottla dev`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Dev, Running, eventually, terminate};
+use serde_json::Value;
+
+/// What a member prints of `t`, from the start.
+const MEMBER: [&str; 9] =
+    ["consume", "t", "--group", "g", "--offset", "earliest", "--session-timeout", "6s", "--format"];
+
+fn member(dev: &Dev, arguments: &[&str]) -> Running {
+    Running::start(&[&MEMBER, &[r"%v\n"][..], arguments, &["-b", &dev.servers]].concat())
+}
+
+/// The lines of these numbers.
+fn numbers(range: std::ops::Range<u32>) -> String {
+    range.map(|n| format!("{n}\n")).collect()
+}
+
+fn as_numbers(lines: Vec<String>) -> Vec<u32> {
+    lines.iter().map(|line| line.parse().unwrap()).collect()
+}
+
+fn sorted(lines: Vec<String>) -> Vec<u32> {
+    let mut numbers = as_numbers(lines);
+    numbers.sort_unstable();
+    numbers
+}
+
+fn describe(dev: &Dev, group: &str) -> Value {
+    let described = dev.ok(&["groups", "describe", group, "--json"], "");
+    serde_json::from_str(&described).unwrap()
+}
+
+/// Waits until every member has so many partitions.
+fn wait_for_assignment(dev: &Dev, partitions: &[usize]) {
+    eventually("the partitions are shared", || {
+        let output = dev.ottla(&["groups", "describe", "g", "--json"], "");
+        let group: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let has = |member: &Value| member["assignment"].as_array().map_or(0, Vec::len);
+        let mut assigned: Vec<_> = group["members"].as_array()?.iter().map(has).collect();
+        assigned.sort_unstable();
+        (group["state"] == "Stable" && assigned == partitions).then_some(())
+    });
+}
+
+#[test]
+fn after_a_sigterm_a_restart_prints_nothing_twice() {
+    let dev = Dev::start(&["--topic", "t:3"]);
+    dev.ok(&["produce", "t"], &numbers(0..300));
+    let first = member(&dev, &[]);
+    assert_eq!(sorted(first.lines(300)), (0..300).collect::<Vec<_>>());
+    terminate(&first.process);
+    assert_eq!(first.end(), (Some(0), vec![]));
+
+    let group = describe(&dev, "g");
+    assert_eq!((&group["state"], &group["lag"]), (&Value::from("Empty"), &Value::from(0)));
+    dev.ok(&["produce", "t"], &numbers(300..400));
+    let second = member(&dev, &["-n", "100"]);
+    let (code, lines) = second.end();
+    assert_eq!((code, sorted(lines)), (Some(0), (300..400).collect()));
+}
+
+#[test]
+fn a_number_of_records_is_printed_and_committed() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &numbers(0..30));
+    for range in [0..10, 10..30] {
+        let (code, lines) = member(&dev, &["-n", &range.len().to_string()]).end();
+        assert_eq!((code, as_numbers(lines)), (Some(0), range.collect()));
+    }
+}
+
+#[test]
+fn members_share_the_partitions_and_the_others_take_over_from_one_that_is_killed() {
+    let dev = Dev::start(&["--nodes", "3", "--topic", "t:4"]);
+    let (mut killed, other) = (member(&dev, &[]), member(&dev, &[]));
+    wait_for_assignment(&dev, &[2, 2]);
+    dev.ok(
+        &["produce", "t", "--key-separator", ":"],
+        &(0..400).map(|n| format!("{n}:{n}\n")).collect::<String>(),
+    );
+    let mut seen: Vec<String> = Vec::new();
+    eventually("all records are printed", || {
+        seen.extend(killed.lines_so_far());
+        seen.extend(other.lines_so_far());
+        (seen.len() >= 400).then_some(())
+    });
+    assert_eq!(sorted(seen), (0..400).collect::<Vec<_>>(), "each by one of them");
+
+    killed.process.kill().unwrap();
+    killed.process.wait().unwrap();
+    let printed = killed.lines_so_far();
+    assert!(printed.is_empty(), "{printed:?}");
+    dev.ok(
+        &["produce", "t", "--key-separator", ":"],
+        &(400..800).map(|n| format!("{n}:{n}\n")).collect::<String>(),
+    );
+    let mut seen = BTreeSet::new();
+    eventually("the other one prints all that is new", || {
+        seen.extend(as_numbers(other.lines_so_far()));
+        (400..800).all(|n| seen.contains(&n)).then_some(())
+    });
+    wait_for_assignment(&dev, &[4]);
+    terminate(&other.process);
+    assert_eq!(other.end().0, Some(0));
+    assert_eq!(describe(&dev, "g")["lag"], 0);
+}
+
+#[test]
+fn what_nobody_reads_is_not_complete() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let mut unread = Running::start_unread(&[&MEMBER[..], &["%v\\n", "-b", &dev.servers]].concat());
+    wait_for_assignment(&dev, &[1]);
+    drop(unread.process.stdout.take());
+    dev.ok(&["produce", "t"], &numbers(0..10));
+    assert_eq!(unread.end().0, Some(0), "the reader went away, which is no failure");
+    assert_eq!(describe(&dev, "g")["partitions"][0]["committed"], 0);
+    let (_, lines) = member(&dev, &["-n", "10"]).end();
+    assert_eq!(as_numbers(lines), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_second_signal_ends_even_a_member_that_is_stuck() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let line = "x".repeat(10_000);
+    let lines: String = (0..100).map(|_| format!("{line}\n")).collect();
+    dev.ok(&["produce", "t"], &lines);
+    // Its pipe is full long before the hundredth record.
+    let mut stuck = Running::start_unread(&[&MEMBER[..], &["%v\\n", "-b", &dev.servers]].concat());
+    eventually("something is committed", || {
+        let group = dev.ottla(&["groups", "describe", "g", "--json"], "");
+        let group: Value = serde_json::from_slice(&group.stdout).ok()?;
+        group["partitions"][0]["committed"].as_i64().filter(|committed| *committed > 0)
+    });
+    terminate(&stuck.process);
+    // Two signals that come at once may be one.
+    let status = eventually("it ends", || {
+        terminate(&stuck.process);
+        stuck.process.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn groups_are_listed_described_and_deleted() {
+    let dev = Dev::start(&["--topic", "t:2"]);
+    dev.ok(&["produce", "t"], &numbers(0..10));
+    let running = member(&dev, &["--assignor", "range", "--group-instance-id", "one"]);
+    running.lines(10);
+    wait_for_assignment(&dev, &[2]);
+    eventually("the commits are there", || (describe(&dev, "g")["lag"] == 0).then_some(()));
+    let listed = dev.ok(&["groups", "list", "--state", "stable"], "");
+    assert_eq!(listed.lines().nth(1).unwrap().split_whitespace().next(), Some("g"), "{listed}");
+    assert_eq!(dev.ok(&["groups", "list", "--state", "empty", "--json"], ""), "");
+    let group = describe(&dev, "g");
+    assert_eq!(group["assignor"], "range");
+    assert_eq!(group["members"][0]["instance_id"], "one");
+    let table = dev.ok(&["groups", "describe", "g"], "");
+    assert!(table.contains("TOTAL-LAG    0\n") && table.contains("t      1"), "{table}");
+    assert!(!dev.ok(&["groups", "describe", "g", "--lag", ">0"], "").contains("LOG-END"));
+
+    let busy = dev.ottla(&["groups", "delete", "g"], "");
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("NON_EMPTY_GROUP"));
+    let subscribed = dev.ottla(&["groups", "delete-offsets", "g", "t:1"], "");
+    assert!(String::from_utf8_lossy(&subscribed.stderr).contains("GROUP_SUBSCRIBED_TO_TOPIC"));
+    terminate(&running.process);
+    assert_eq!(running.end().0, Some(0));
+
+    // A static member leaves when its session is over.
+    eventually("the group is empty", || (describe(&dev, "g")["state"] == "Empty").then_some(()));
+    dev.ok(&["groups", "delete-offsets", "g", "t:1"], "");
+    let left = describe(&dev, "g");
+    assert_eq!(left["partitions"].as_array().unwrap().len(), 1);
+    dev.ok(&["groups", "delete", "g"], "");
+    assert_eq!(dev.ottla(&["groups", "describe", "g"], "").status.code(), Some(1));
+    dev.ok(&["groups", "delete", "g", "--if-exists"], "");
+}
+
+#[test]
+fn arguments_that_make_no_sense_together_are_refused() {
+    for wrong in [
+        &["consume", "a", "b"][..],
+        &["consume", "a", "-g", "g", "-o", "10:20"],
+        &["consume", "a", "-g", "g", "-p", "0"],
+        &["consume", "a", "-g", "g", "--exit"],
+        &["consume", "a", "--assignor", "range"],
+        &["consume", "a", "-g", "g", "--assignor", "sticky"],
+        &["groups", "describe"],
+        &["groups", "describe", "g", "--lag", "some"],
+        &["groups", "delete-offsets", "g", "t:x"],
+    ] {
+        assert_eq!(common::run(wrong, "").status.code(), Some(2), "{wrong:?}");
+    }
+}
