@@ -56,8 +56,9 @@
 //!
 //! # Groups
 //!
-//! Members tell a [`history::GroupHistory`] what they own, what they are handed and what they have done; it is checked
-//! against the brokers' logs and the commits that the coordinator stored ([`Cluster::commits`]).
+//! A [`group::Group`] has members that handle records. They tell a [`history::GroupHistory`] what they own, what they are
+//! handed and what they have done; it is checked against the brokers' logs and the commits that the coordinator stored
+//! ([`Cluster::commits`]).
 //!
 //! # Failed runs
 //!
@@ -77,6 +78,7 @@ mod cluster;
 mod env;
 mod failure;
 mod gate;
+pub mod group;
 pub mod history;
 mod interference;
 pub mod kit;

@@ -1,0 +1,248 @@
+//! One process of a group.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use ottla::{
+    Assignor, BoxError, Client, Consumer, ConsumerBuilder, Event, Rebalance, RebalanceListener, Reset,
+};
+use tokio::{sync::Notify, time::sleep};
+
+use super::{GROUP, Group};
+use crate::{Host, Running, history::MemberHistory, load::TOPIC};
+
+/// How a member works.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// `session.timeout.ms`.
+    pub session: Duration,
+    /// `rebalance.timeout.ms`.
+    pub rebalance: Duration,
+    /// `partition.assignment.strategy`.
+    pub assignors: Vec<Assignor>,
+    /// `group.instance.id`.
+    pub instance: Option<&'static str>,
+    /// The longest time that it takes to handle a record; drawn anew for each.
+    pub handling: Duration,
+    /// How long the listener takes to give a partition up.
+    pub giving_up: Duration,
+    /// `auto.commit.interval.ms`.
+    pub auto_commit_interval: Duration,
+    /// Whether the listener commits what it gives up, and knows that it succeeded; else the client does it by itself.
+    pub commit_on_revoke: bool,
+    /// Whether records wait for the lease.
+    pub lease_gate: bool,
+}
+
+impl Default for Settings {
+    /// Those of the client, and handling that takes no time.
+    fn default() -> Self {
+        Self {
+            session: Duration::from_secs(45),
+            rebalance: Duration::from_secs(60),
+            assignors: vec![Assignor::CooperativeSticky],
+            instance: None,
+            handling: Duration::ZERO,
+            giving_up: Duration::ZERO,
+            auto_commit_interval: Duration::from_secs(1),
+            commit_on_revoke: true,
+            lease_gate: true,
+        }
+    }
+}
+
+/// What happened inside the client, and when by the history's time.
+type Told = Rc<RefCell<Vec<(Duration, Event)>>>;
+
+/// One process of the group.
+#[derive(Debug)]
+pub struct Member {
+    /// Where it runs.
+    pub host: Host,
+    /// What it has told.
+    pub history: MemberHistory,
+    running: Running<ottla::Result<()>>,
+    stop: Rc<Notify>,
+    events: Told,
+}
+
+impl Member {
+    pub(super) fn start(group: &Group, host: &Host, client: Client, settings: &Settings) -> Self {
+        let history = group.history.member(&host.name());
+        let events = listen(group, &client);
+        let stop = Rc::new(Notify::new());
+        let process = Process {
+            client,
+            settings: settings.clone(),
+            history: history.clone(),
+            stop: Rc::clone(&stop),
+            random: group.world.random(),
+        };
+        let running = host.spawn("member", process.run());
+        Self { host: host.clone(), history, running, stop, events }
+    }
+
+    /// `kill -9`.
+    pub fn crash(&self) {
+        self.host.crash();
+        self.history.crashed();
+    }
+
+    /// Asks the process to stop, and waits until it has: it drains, commits and leaves.
+    ///
+    /// # Errors
+    /// What the client said.
+    pub async fn stop(self) -> ottla::Result<()> {
+        self.stop.notify_one();
+        self.running.finished().await
+    }
+
+    /// Whether the process has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.running.has_ended()
+    }
+
+    /// Waits for the process' end: what the client said, or `None` if it crashed.
+    pub async fn ended(self) -> Option<ottla::Result<()>> {
+        self.running.outcome().await
+    }
+
+    /// Waits until the member owns so many partitions.
+    pub async fn owns(&self, group: &Group, partitions: usize) {
+        let what = format!("{} owns {partitions} partitions", self.host.name());
+        group.world.until(&what, || self.history.owned().len() == partitions).await;
+    }
+
+    /// When an event of that name happened, by the time of [`GroupHistory`](crate::history::GroupHistory).
+    #[must_use]
+    pub fn events(&self, name: &str) -> Vec<Duration> {
+        self.events.borrow().iter().filter(|(_, event)| event.name() == name).map(|(at, _)| *at).collect()
+    }
+
+    /// How many sessions it knows to have lost.
+    #[must_use]
+    pub fn sessions_lost(&self) -> usize {
+        self.events("group.session_lost").len()
+    }
+
+    /// How many bytes of fetch responses it got.
+    #[must_use]
+    pub fn fetched(&self) -> usize {
+        let bytes = |(_, event): &(Duration, Event)| match event {
+            Event::Fetched { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        self.events.borrow().iter().map(bytes).sum()
+    }
+}
+
+/// Whoever listens does not crash with the client.
+fn listen(group: &Group, client: &Client) -> Told {
+    let (mut events, told) = (client.events(), Told::default());
+    let (keep, history) = (Rc::clone(&told), group.history.clone());
+    drop(group.world.host("test").spawn("events", async move {
+        while let Some(event) = events.recv().await {
+            keep.borrow_mut().push((history.now(), event));
+        }
+    }));
+    told
+}
+
+/// The application: handles one record after the other.
+struct Process {
+    client: Client,
+    settings: Settings,
+    history: MemberHistory,
+    stop: Rc<Notify>,
+    random: fastrand::Rng,
+}
+
+impl Process {
+    async fn run(mut self) -> ottla::Result<()> {
+        let consumer = self.builder().build()?;
+        consumer.subscribe([TOPIC])?;
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = self.stop.notified() => break,
+                received = consumer.recv() => received?,
+            };
+            let Some(record) = received else { break };
+            let (partition, offset) = (record.view().partition(), record.view().offset());
+            self.history.handed_out(partition, offset);
+            self.handle().await;
+            self.history.handled(partition, offset);
+            record.complete();
+        }
+        consumer.close().await?;
+        self.client.close().await
+    }
+
+    async fn handle(&mut self) {
+        let longest = self.settings.handling.as_nanos() as u64;
+        if longest > 0 {
+            sleep(Duration::from_nanos(self.random.u64(..=longest))).await;
+        }
+    }
+
+    fn builder(&self) -> ConsumerBuilder {
+        let Settings { giving_up, commit_on_revoke: commit, .. } = self.settings;
+        let settings = &self.settings;
+        let builder = Consumer::builder(&self.client)
+            .group(GROUP)
+            .session_timeout(settings.session)
+            .rebalance_timeout(settings.rebalance)
+            .assignors(settings.assignors.iter().copied())
+            .auto_commit_interval(settings.auto_commit_interval)
+            .on_missing_offset(Reset::Earliest)
+            .lease_gate(settings.lease_gate)
+            .rebalance_listener(Listener { history: self.history.clone(), giving_up, commit });
+        match settings.instance {
+            Some(instance) => builder.group_instance_id(instance),
+            None => builder,
+        }
+    }
+}
+
+/// Tells the history what comes and goes.
+struct Listener {
+    history: MemberHistory,
+    giving_up: Duration,
+    commit: bool,
+}
+
+fn partitions(rebalance: &Rebalance<'_>) -> Vec<i32> {
+    rebalance.partitions().iter().map(|owned| owned.topic_partition().partition()).collect()
+}
+
+impl RebalanceListener for Listener {
+    async fn on_assigned(&self, rebalance: &Rebalance<'_>) -> Result<(), BoxError> {
+        self.history.assigned(partitions(rebalance));
+        Ok(())
+    }
+
+    async fn on_revoked(&self, rebalance: &Rebalance<'_>) -> Result<(), BoxError> {
+        let mut going = Going { history: &self.history, partitions: partitions(rebalance), committed: false };
+        sleep(self.giving_up).await;
+        going.committed = self.commit && rebalance.consumer().commit().await.is_ok();
+        Ok(())
+    }
+
+    async fn on_lost(&self, rebalance: &Rebalance<'_>) -> Result<(), BoxError> {
+        self.history.lost(partitions(rebalance));
+        Ok(())
+    }
+}
+
+/// Partitions that are being given up. They are gone when the client waits for the listener no longer, too.
+struct Going<'a> {
+    history: &'a MemberHistory,
+    partitions: Vec<i32>,
+    committed: bool,
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.history.revoked(self.partitions.drain(..), self.committed);
+    }
+}

@@ -1,0 +1,172 @@
+//! A group at work: processes that handle the records of one topic, and tell the history what they do.
+
+mod member;
+
+use std::{
+    cell::{Cell, OnceCell},
+    sync::Arc,
+    time::Duration,
+};
+
+use ottla::{Producer, Record, env::Env};
+use tokio::time::sleep;
+
+pub use self::member::{Member, Settings};
+use crate::{
+    Cluster, World,
+    history::{GroupHistory, Logs, Verdict},
+    load::TOPIC,
+};
+
+/// The group of all scenarios.
+pub const GROUP: &str = "billing";
+
+/// What is late has so much time to show before everything is checked.
+const LATE: Duration = Duration::from_secs(10);
+
+/// A group, and who produces to its topic.
+pub struct Group {
+    /// Where it lives.
+    pub world: World,
+    /// The brokers.
+    pub cluster: Cluster,
+    /// What its members have told.
+    pub history: GroupHistory,
+    shop: OnceCell<Producer>,
+    produced: Cell<usize>,
+}
+
+impl Group {
+    /// Of so many brokers, with the topic.
+    pub async fn new(world: &World, brokers: usize, partitions: i32) -> Self {
+        let cluster = world.cluster(brokers).await;
+        cluster.topic(TOPIC, partitions).await;
+        Self::of(world, &cluster)
+    }
+
+    /// Of this cluster; the topic may be created later.
+    #[must_use]
+    pub fn of(world: &World, cluster: &Cluster) -> Self {
+        let (world, cluster, history) = (world.clone(), cluster.clone(), GroupHistory::new(world));
+        Self { world, cluster, history, shop: OnceCell::new(), produced: Cell::new(0) }
+    }
+
+    /// A member with default settings, in a process on a host of that name.
+    ///
+    /// # Panics
+    /// As [`Group::start_in`].
+    pub fn start(&self, host: &str) -> Member {
+        self.start_with(host, &Settings::default())
+    }
+
+    /// A member in a process on a host of that name, which is started if it has crashed.
+    ///
+    /// # Panics
+    /// As [`Group::start_in`].
+    pub fn start_with(&self, host: &str, settings: &Settings) -> Member {
+        let host = self.world.host(host);
+        host.start();
+        self.start_in(Arc::new(host.env()), &host.name(), settings)
+    }
+
+    /// [`Group::start_with`] with an environment of its own.
+    ///
+    /// # Panics
+    /// When the settings are not allowed.
+    pub fn start_in(&self, env: Arc<dyn Env>, host: &str, settings: &Settings) -> Member {
+        let client = self.cluster.client_builder(host).env(env).build();
+        Member::start(self, &self.world.host(host), client.expect("default settings"), settings)
+    }
+
+    /// Produces so many records, of many keys, and waits until they are written.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub async fn produce(&self, records: usize) {
+        self.begin_to_produce(records).await;
+        self.written().await;
+    }
+
+    /// Produces so many records, and waits for nothing.
+    ///
+    /// # Panics
+    /// When there is no room for them.
+    pub async fn begin_to_produce(&self, records: usize) {
+        for _ in 0..records {
+            let number = self.produced.replace(self.produced.get() + 1);
+            let (key, value) = (format!("customer {}", number % 97), format!("order {number}"));
+            let record = Record::new(&value).key(&key);
+            drop(self.shop().enqueue(TOPIC, record).await.expect("there is room for it"));
+        }
+    }
+
+    fn shop(&self) -> &Producer {
+        self.shop.get_or_init(|| {
+            Producer::builder(&self.cluster.client_on("shop")).build().expect("default settings")
+        })
+    }
+
+    async fn written(&self) {
+        if let Some(shop) = self.shop.get() {
+            shop.flush().await.expect("everything is written in the end");
+        }
+    }
+
+    /// Waits until everything in the topic is handled; nobody else may be producing.
+    pub async fn all_handled(&self) -> Logs {
+        self.written().await;
+        let led = || {
+            let image = self.cluster.image();
+            image.topic(TOPIC).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
+        };
+        self.world.until("the topic can be read", led).await;
+        let logs = self.cluster.logs(TOPIC);
+        let all = logs.values().map(Vec::len).sum();
+        self.world.until(&format!("all {all} records are handled"), || self.history.handled() >= all).await;
+        logs
+    }
+
+    /// Waits until everything in the topic is handled and committed.
+    pub async fn all_committed(&self) -> Logs {
+        let logs = self.all_handled().await;
+        let end = |log: &Vec<_>| log.last().map_or(0, |last: &crate::Logged| last.offset + 1);
+        let all: i64 = logs.values().map(end).sum();
+        let reads = || self.cluster.coordinator(GROUP).is_some() && self.committed() >= all;
+        self.world.until(&format!("all {all} records are committed"), reads).await;
+        logs
+    }
+
+    /// The committed offsets of all partitions together.
+    #[must_use]
+    pub fn committed(&self) -> i64 {
+        let commits = self.cluster.commits(GROUP, TOPIC);
+        commits.values().filter_map(|stored| stored.last()).map(|stored| stored.offset).sum()
+    }
+
+    /// Waits until everything is handled and committed, gives what is late time to show, and checks all that
+    /// [`check_group`](crate::history::check_group) checks.
+    pub async fn check(&self) -> Verdict {
+        let logs = self.all_committed().await;
+        sleep(LATE).await;
+        self.history.check(&self.world, &logs, &self.cluster.commits(GROUP, TOPIC))
+    }
+
+    /// [`Group::check`], and nothing may have been handled twice.
+    pub async fn check_once(&self) {
+        let verdict = self.check().await;
+        self.world.expect(verdict.twice.is_empty(), "nothing to be handled twice", || {
+            format!("{} records were, as {:?}", verdict.twice.len(), verdict.twice.first())
+        });
+    }
+
+    /// Waits until so many partitions have an owner.
+    pub async fn all_owned(&self, partitions: usize) {
+        self.world.until("all partitions have an owner", || self.history.owned() == partitions).await;
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("history", &self.history).finish_non_exhaustive()
+    }
+}
