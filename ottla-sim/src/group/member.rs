@@ -3,7 +3,8 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use ottla::{
-    Assignor, BoxError, Client, Consumer, ConsumerBuilder, Event, Rebalance, RebalanceListener, Reset,
+    Assignor, BoxError, Client, Consumer, ConsumerBuilder, ErrorKind, Event, Rebalance, RebalanceListener,
+    Reset,
 };
 use tokio::{sync::Notify, time::sleep};
 
@@ -165,9 +166,15 @@ impl Process {
             let received = tokio::select! {
                 biased;
                 () = self.stop.notified() => break,
-                received = consumer.recv() => received?,
+                received = consumer.recv() => received,
             };
-            let Some(record) = received else { break };
+            let record = match received {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                // The listener was too slow, and the group goes on without it.
+                Err(error) if error.kind() == ErrorKind::Misuse => continue,
+                Err(error) => return Err(error),
+            };
             let (partition, offset) = (record.view().partition(), record.view().offset());
             self.history.handed_out(partition, offset);
             self.handle().await;

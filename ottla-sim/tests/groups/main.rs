@@ -1,11 +1,29 @@
 //! Groups of real clients against embedded coordinators, while things go wrong: every record is handled, none twice
 //! unless a crash came between handling and committing, no partition has two owners, no commit is ahead of the work.
-//!
-//! The letters behind a test's name are those of the scenarios' lists: G, N, D for faults of groups, of the network and
-//! of members, RP for what an application sees.
 
+mod coordinator;
+mod frozen_member;
+mod members;
 mod pause;
+mod revoke;
+mod static_member;
 
 use std::time::Duration;
 
+use ottla_sim::group::{Group, Settings};
+use tokio::time::sleep;
+
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Handling takes long enough that there is always something buffered and something under way.
+fn busy() -> Settings {
+    Settings { handling: Duration::from_millis(20), ..Settings::default() }
+}
+
+/// A hundred records a second, for so long.
+async fn flow(group: &Group, seconds: usize) {
+    for _ in 0..seconds {
+        group.produce(100).await;
+        sleep(SECOND).await;
+    }
+}

@@ -46,9 +46,8 @@ async fn pause(world: &World, lasts: Duration, wakes_up: WakesUp, settings: &Set
     (group, member)
 }
 
-/// RP-A1.
 #[test]
-fn a_broker_frozen_past_the_session_causes_no_duplicates_and_no_loss() {
+fn rp_a1_a_broker_frozen_past_the_session_causes_no_duplicates_and_no_loss() {
     Sim::seeds(0..6).run(async |world| {
         let (group, member) = pause(world, 50 * SECOND, WakesUp::AtOnce, &Settings::default()).await;
         let verdict = group.check().await;
@@ -58,9 +57,9 @@ fn a_broker_frozen_past_the_session_causes_no_duplicates_and_no_loss() {
     });
 }
 
-/// RP-A1 in the worst order.
+/// The worst order.
 #[test]
-fn records_that_come_back_before_the_heartbeats_wait_for_them() {
+fn rp_a1_records_that_come_back_before_the_heartbeats_wait_for_them() {
     Sim::seeds(0..6).run(async |world| {
         let (group, member) = pause(world, 50 * SECOND, WakesUp::DataFirst, &Settings::default()).await;
         let verdict = group.check().await;
@@ -99,9 +98,9 @@ fn a_broker_frozen_for_less_than_the_session_costs_nothing_but_time() {
     });
 }
 
-/// G16: one of three brokers, the one that coordinates.
+/// One of three brokers, the one that coordinates.
 #[test]
-fn a_frozen_coordinator_is_replaced_and_the_members_stay() {
+fn g16_a_frozen_coordinator_is_replaced_and_the_members_stay() {
     Sim::seeds(0..6).run(async |world| {
         let group = Group::new(world, 3, 3).await;
         let members = [group.start("billing-1"), group.start("billing-2")];

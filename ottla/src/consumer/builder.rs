@@ -57,11 +57,13 @@ impl ConsumerBuilder {
     /// membership begins with a commit of the places where reading starts, and one that has nothing to commit repeats a
     /// commit once a session: only a coordinator that is in touch with the other brokers can acknowledge it.
     ///
-    /// Two things have to be true, and the lease cannot see to them:
+    /// Two things have to be true, and the lease cannot see to them. Each has a scenario in `ottla-sim/tests/groups`:
     /// * of the brokers that believe that they coordinate the group, only one can write. One that is cut off from the
-    ///   others goes on answering heartbeats; that it cannot acknowledge commits is what ends the lease;
+    ///   others goes on answering heartbeats; that it cannot acknowledge commits is what ends the lease
+    ///   (`a_coordinator_cut_off_from_its_peers_keeps_no_lease_alive`);
     /// * no two processes that live use the same [`group_instance_id`](Self::group_instance_id): the second takes the place
-    ///   of the first at once, and no clock tells the first.
+    ///   of the first at once, and no clock tells the first, which hands out records until its next heartbeat is answered
+    ///   (`g07_of_two_processes_with_one_instance_id_the_second_goes_on_and_the_first_ends_within_a_heartbeat`).
     ///
     /// A batch from `poll` is checked when it is handed out, `recv` and the stream check every record.
     pub fn group(self, id: impl Into<String>) -> Self {
