@@ -25,13 +25,16 @@ const TRACE: &str = "OTTLA_SIM_TRACE";
 pub struct Sim {
     seeds: Vec<u64>,
     twice: bool,
+    everything: bool,
     longest: Duration,
 }
 
 impl Sim {
     /// One world per seed.
     pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Self {
-        Self { seeds: seeds.into_iter().collect(), twice: true, longest: Duration::from_secs(24 * 3600) }
+        let everything = std::env::var_os(TRACE).is_some();
+        let longest = Duration::from_secs(24 * 3600);
+        Self { seeds: seeds.into_iter().collect(), twice: true, everything, longest }
     }
 
     /// One world.
@@ -42,6 +45,12 @@ impl Sim {
     /// Runs each seed once only: twice as fast, and blind for what is not repeatable.
     pub fn once(mut self) -> Self {
         self.twice = false;
+        self
+    }
+
+    /// Prints every event of each run to standard output, as `OTTLA_SIM_TRACE=1` does.
+    pub fn printing_everything(mut self) -> Self {
+        self.everything = true;
         self
     }
 
@@ -86,7 +95,7 @@ impl Sim {
         T: Outcome,
     {
         let seeds = seeds_from_environment().unwrap_or_else(|| self.seeds.clone());
-        let everything = std::env::var_os(TRACE).is_some();
+        let everything = self.everything;
         let mut summary = Summary::default();
         let cpu = cpu_time();
         for seed in seeds {

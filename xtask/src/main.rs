@@ -5,6 +5,7 @@ mod jars;
 mod kafka;
 mod protocol;
 mod scenarios;
+mod sim;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Kafka(kafka::Arguments),
     /// Generate the messages of ottla-protocol from the definitions inside the kafka-clients jar
     Protocol(protocol::Arguments),
+    /// Run seeds of the simulated world: faults, shrinking, replay, determinism
+    Sim(sim::Arguments),
     /// Write the table of scenarios and the tests that cover them
     Scenarios(scenarios::Arguments),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Protocol(arguments) => protocol::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
     };
     match result {

@@ -10,6 +10,7 @@ use ottla_protocol::{
     },
 };
 
+use super::plan::Profile;
 use crate::Interference;
 
 /// The hosts of the clients, by the index that faults have.
@@ -96,7 +97,37 @@ impl Api {
     }
 }
 
+/// The names of all kinds, in alphabetical order.
+const KINDS: [&str; 18] = [
+    "AnswersVanish",
+    "BrokerFrozen",
+    "BrokerKilled",
+    "ClientFrozen",
+    "ClockWrong",
+    "CutOffFromClient",
+    "CutOffFromController",
+    "CutOffFromPeers",
+    "Loss",
+    "PowerLost",
+    "RequestsFail",
+    "RequestsWait",
+    "Reset",
+    "Resets",
+    "SlowAnswers",
+    "SlowName",
+    "TailLost",
+    "TailTorn",
+];
+
 impl Fault {
+    /// The names of the kinds that plans of a profile draw, in alphabetical order.
+    #[must_use]
+    pub fn kinds(profile: Profile) -> &'static [&'static str] {
+        match profile {
+            Profile::Short | Profile::Long => &KINDS,
+        }
+    }
+
     /// Its name, for statistics.
     #[must_use]
     pub fn kind(&self) -> String {

@@ -16,10 +16,12 @@ mod shrink;
 
 use std::{cell::Cell, time::Duration};
 
+use tokio::time::{Instant, sleep_until};
+
 use self::nemesis::Nemesis;
 pub use self::{
     fault::{Api, Fault, Planned},
-    plan::Plan,
+    plan::{Plan, Profile, UnknownProfile},
     shrink::shrink,
 };
 use crate::{
@@ -57,10 +59,22 @@ impl Plan {
     /// # Errors
     /// A rule was broken: what, when, and what happened before.
     pub fn run(&self) -> Result<Ran, Report> {
+        self.run_in(Sim::seed(self.seed))
+    }
+
+    /// [`Plan::run`], and every event goes to standard output.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_printing_everything(&self) -> Result<Ran, Report> {
+        self.run_in(Sim::seed(self.seed).printing_everything())
+    }
+
+    fn run_in(&self, sim: Sim) -> Result<Ran, Report> {
         let acknowledged = Cell::new(0);
-        let summary = Sim::seed(self.seed).once().try_run(async |world| {
-            acknowledged.set(self.happen(world).await);
-        })?;
+        let ran = sim.once().try_run(async |world| acknowledged.set(self.happen(world).await));
+        let summary = ran
+            .map_err(|report| Report { replay: format!("cargo xtask sim --seed {}", self.seed), ..report })?;
         let Summary { hashes, simulated, cpu, .. } = summary;
         let hash = hashes.first().copied().unwrap_or_default();
         Ok(Ran { hash, acknowledged: acknowledged.get(), simulated, cpu })
@@ -86,8 +100,10 @@ impl Plan {
             ..load::Plan::default()
         };
         let cluster = load::cluster(world, load).await;
+        let begun = Instant::now();
         let load = Load::begin(world, &cluster, load);
         Nemesis::new(world, &cluster, self.one_broker_at_a_time).carry_out(&self.faults).await;
+        sleep_until(begun + self.window()).await;
         cluster.healed(TOPIC).await;
         match self.deadline {
             // Records may have missed it, and the producer has said which.

@@ -1,6 +1,6 @@
 //! What one run shall do: drawn from a seed before anything runs, so that it can be printed, replayed and made smaller.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use super::fault::{Fault, Planned};
 
@@ -27,6 +27,32 @@ pub struct Plan {
 /// How long a sender takes for a record on average: see [`crate::load`].
 const PER_RECORD: Duration = Duration::from_millis(50);
 
+/// What kind of plans seeds draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// About a minute: many combinations.
+    Short,
+    /// About an hour: what only shows after long.
+    Long,
+}
+
+impl FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProfile> {
+        match text {
+            "short" => Ok(Self::Short),
+            "long" => Ok(Self::Long),
+            _ => Err(UnknownProfile),
+        }
+    }
+}
+
+/// There is no profile of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownProfile;
+
 impl Plan {
     /// Nothing goes wrong.
     #[must_use]
@@ -45,19 +71,29 @@ impl Plan {
     /// What the seed draws: a subset of the faults, how many and how long, and the settings of clients.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::draw_as(Profile::Short, seed)
+    }
+
+    /// [`Plan::draw`] of that kind.
+    #[must_use]
+    pub fn draw_as(profile: Profile, seed: u64) -> Self {
+        let long = match profile {
+            Profile::Short => 1,
+            Profile::Long => 60,
+        };
         let mut random = fastrand::Rng::with_seed(seed);
         let careless = random.u32(..3) == 0;
         let mut plan = Self {
             partitions: random.i32(1..6),
-            records: random.u32(600..1_500),
+            records: random.u32(600..1_500) * long,
             deadline: (random.u32(..4) == 0).then(|| Duration::from_secs(random.u64(8..40))),
             one_broker_at_a_time: careless,
             ..Self::new(seed)
         };
-        let window = PER_RECORD * plan.records;
+        let window = plan.window();
         let palette: Vec<Fault> =
             (0..random.usize(3..9)).map(|_| Fault::draw(&mut random, 3, careless)).collect();
-        for _ in 0..random.usize(6..14) {
+        for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
             let like = palette[random.usize(..palette.len())];
             let fault = std::iter::repeat_with(|| Fault::draw(&mut random, 3, careless))
@@ -70,6 +106,11 @@ impl Plan {
         }
         plan.faults.sort_by_key(|planned| planned.at);
         plan
+    }
+
+    /// How long the load takes when nothing is in its way.
+    pub(super) fn window(&self) -> Duration {
+        PER_RECORD * self.records
     }
 
     /// With one more fault, at so many milliseconds and for so many.
@@ -112,6 +153,13 @@ impl Plan {
     }
 }
 
+/// Its faults, one a line.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.faults.iter().try_for_each(|planned| writeln!(f, "    {planned}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -129,7 +177,7 @@ mod tests {
         let plans: Vec<Plan> = (0..100).map(Plan::draw).collect();
         let kinds: BTreeSet<String> =
             plans.iter().flat_map(|plan| &plan.faults).map(|planned| planned.fault.kind()).collect();
-        assert_eq!(kinds.len(), 18, "{kinds:?}");
+        assert!(kinds.iter().eq(Fault::kinds(Profile::Short)), "{kinds:?}");
         assert!(plans.iter().filter(|plan| plan.overlaps()).count() >= 50);
     }
 

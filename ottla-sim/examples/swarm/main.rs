@@ -1,0 +1,126 @@
+//! Runs seeds of the swarm. `cargo xtask sim` builds it and is the comfortable way to call it.
+//!
+//! ```text
+//! swarm sweep FROM..TO         runs the seeds; what failed, with the command that replays it, and totals
+//! swarm replay SEED            runs one seed and prints every event; its plan and what was wrong come last
+//! swarm shrink SEED [RUNS]     makes a seed that fails as small as it goes, and prints it as a test
+//! swarm hashes FROM..TO        prints the hash of each seed's run
+//! swarm unrepeatable FROM..TO  runs each seed twice in this process, and prints those whose runs differ
+//! swarm hunt FROM..TO          ends at the first seed that fails, and says in one line which and how fast
+//! ```
+//!
+//! `OTTLA_SIM_PROFILE` is what kind of plans seeds draw: `short` or `long`. `OTTLA_SIM_JOBS` is how many threads run
+//! seeds; a run is always on one thread.
+
+mod sweep;
+
+use std::{ops::Range, process::ExitCode, str::FromStr, time::Instant};
+
+use ottla_sim::swarm::{Plan, Profile, shrink};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let profile = setting("OTTLA_SIM_PROFILE").unwrap_or(Profile::Short);
+    match words[..] {
+        ["sweep", range] => sweep::sweep(profile, seeds(range)),
+        ["replay", seed] => replay(&Plan::draw_as(profile, parsed(seed))),
+        ["shrink", seed] => smaller(Plan::draw_as(profile, parsed(seed)), 200),
+        ["shrink", seed, runs] => smaller(Plan::draw_as(profile, parsed(seed)), parsed(runs)),
+        ["hashes", range] => hashes(profile, seeds(range)),
+        ["unrepeatable", range] => unrepeatable(profile, seeds(range)),
+        ["hunt", range] => hunt(profile, seeds(range)),
+        _ => {
+            eprintln!("usage: swarm sweep|replay|shrink|hashes|unrepeatable|hunt SEED|FROM..TO");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A word of the command line.
+fn parsed<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("{text:?} is not what is expected there");
+        std::process::exit(2)
+    })
+}
+
+fn setting<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().map(|text| parsed(&text))
+}
+
+fn seeds(range: &str) -> Range<u64> {
+    match range.split_once("..") {
+        Some((from, to)) => parsed(from)..parsed(to),
+        None => parsed(range)..parsed::<u64>(range) + 1,
+    }
+}
+
+fn replay(plan: &Plan) -> ExitCode {
+    let ran = plan.run_printing_everything();
+    println!("the plan of seed {}:\n{plan}", plan.seed);
+    match ran {
+        Ok(ran) => {
+            let seconds = ran.simulated.as_secs_f64();
+            println!("nothing was wrong: {seconds:.0} s, {} records acknowledged", ran.acknowledged);
+            ExitCode::SUCCESS
+        }
+        Err(report) => {
+            println!("{report}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn smaller(plan: Plan, runs: usize) -> ExitCode {
+    if plan.run().is_ok() {
+        println!("seed {} does not fail", plan.seed);
+        return ExitCode::FAILURE;
+    }
+    let small = shrink(plan, runs, |plan| plan.run().is_err());
+    if let Err(report) = small.run() {
+        println!("{report}");
+    }
+    println!("{}", small.to_test());
+    ExitCode::SUCCESS
+}
+
+fn hashes(profile: Profile, seeds: Range<u64>) -> ExitCode {
+    for seed in seeds {
+        match Plan::draw_as(profile, seed).run() {
+            Ok(ran) => println!("{seed} {:016x}", ran.hash),
+            Err(report) => println!("{seed} failed at {:?}: {}", report.at, report.happened),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn unrepeatable(profile: Profile, seeds: Range<u64>) -> ExitCode {
+    let mut differing = 0;
+    for seed in seeds {
+        let plan = Plan::draw_as(profile, seed);
+        let run = || plan.run().map(|ran| ran.hash);
+        if run() != run() {
+            differing += 1;
+            println!("{seed}");
+        }
+    }
+    ExitCode::from(u8::from(differing > 0))
+}
+
+#[allow(clippy::disallowed_methods, reason = "how long a developer waits is told in real time")]
+fn hunt(profile: Profile, seeds: Range<u64>) -> ExitCode {
+    // What is hunted may well panic; the one line is enough.
+    std::panic::set_hook(Box::new(|_| ()));
+    let (begun, from) = (Instant::now(), seeds.start);
+    for seed in seeds.clone() {
+        if let Err(report) = Plan::draw_as(profile, seed).run() {
+            let (runs, seconds) = (seed - from + 1, begun.elapsed().as_secs_f64());
+            let told = format!("expected {}: {}", report.expected, report.happened);
+            println!("seed {seed}, run {runs}, {seconds:.1} s: {told}");
+            return ExitCode::SUCCESS;
+        }
+    }
+    println!("no seed of {} failed", seeds.end - seeds.start);
+    ExitCode::FAILURE
+}

@@ -1,0 +1,130 @@
+//! Many seeds, what they amounted to, and which of them failed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ottla_sim::{
+    kit::Report,
+    swarm::{Fault, Plan, Profile, Ran},
+};
+
+/// After so many seeds every kind of fault must have occurred.
+const EVERY_KIND_WITHIN: u64 = 100;
+
+/// After so many failures a sweep ends: there is something to do.
+const ENOUGH_FAILURES: usize = 10;
+
+/// Runs the seeds, and tells.
+pub(super) fn sweep(profile: Profile, seeds: Range<u64>) -> ExitCode {
+    let next = AtomicU64::new(seeds.start);
+    let totals = Mutex::new(Totals::default());
+    let lock = || totals.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs() {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < seeds.end) {
+                    let plan = Plan::draw_as(profile, seed);
+                    let outcome = plan.run();
+                    let mut totals = lock();
+                    totals.add(&plan, outcome);
+                    if totals.failed.len() >= ENOUGH_FAILURES {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let totals = lock();
+    totals.print();
+    let missing = totals.missing(profile);
+    if !missing.is_empty() {
+        println!("kinds of faults that never occurred: {}", missing.join(", "));
+    }
+    ExitCode::from(u8::from(!totals.failed.is_empty() || !missing.is_empty()))
+}
+
+fn jobs() -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    super::setting("OTTLA_SIM_JOBS").unwrap_or_else(cores).max(1)
+}
+
+/// What runs amounted to.
+#[derive(Default)]
+struct Totals {
+    runs: u64,
+    overlapping: u64,
+    simulated: Duration,
+    /// Of runs that say something: see [`Ran::counts`].
+    counted: Duration,
+    cpu: Duration,
+    acknowledged: usize,
+    faults: BTreeMap<String, u64>,
+    failed: BTreeSet<u64>,
+}
+
+impl Totals {
+    fn add(&mut self, plan: &Plan, outcome: Result<Ran, Report>) {
+        self.runs += 1;
+        self.overlapping += u64::from(plan.overlaps());
+        for planned in &plan.faults {
+            *self.faults.entry(planned.fault.kind()).or_default() += 1;
+        }
+        match outcome {
+            Ok(ran) => {
+                self.simulated += ran.simulated;
+                self.cpu += ran.cpu.unwrap_or_default();
+                self.acknowledged += ran.acknowledged;
+                if ran.counts(plan) {
+                    self.counted += ran.simulated;
+                }
+            }
+            Err(report) => {
+                println!("{report}\nits plan:\n{plan}");
+                println!("smaller:  cargo xtask sim --seed {} --shrink\n", plan.seed);
+                self.failed.insert(plan.seed);
+            }
+        }
+    }
+
+    /// The kinds of faults that should have occurred by now, and did not.
+    fn missing(&self, profile: Profile) -> Vec<&'static str> {
+        let occurred = |kind: &&str| self.faults.contains_key(*kind);
+        let expected = if self.runs < EVERY_KIND_WITHIN { &[][..] } else { Fault::kinds(profile) };
+        expected.iter().copied().filter(|kind| !occurred(kind)).collect()
+    }
+
+    fn print(&self) {
+        let hours = |time: Duration| time.as_secs_f64() / 3_600.0;
+        let (simulated, cpu) = (self.simulated.as_secs_f64(), self.cpu.as_secs_f64());
+        println!(
+            "{} seeds, {} failed; {:.2} h simulated, of which {:.2} h count; faults overlap in {} of {} runs",
+            self.runs,
+            self.failed.len(),
+            hours(self.simulated),
+            hours(self.counted),
+            self.overlapping,
+            self.runs,
+        );
+        println!(
+            "{cpu:.1} CPU-s, {:.0} simulated s per CPU-s, {:.1} acknowledged records per simulated s",
+            simulated / cpu.max(1e-9),
+            self.acknowledged as f64 / simulated.max(1e-9),
+        );
+        let per_hour = |count: u64| count as f64 / hours(self.simulated).max(1e-9);
+        let all: u64 = self.faults.values().sum();
+        let kinds: Vec<String> =
+            self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", per_hour(*count))).collect();
+        println!("faults per hour: {:.0} ({})", per_hour(all), kinds.join(", "));
+        for seed in &self.failed {
+            println!("failed: cargo xtask sim --seed {seed}");
+        }
+    }
+}

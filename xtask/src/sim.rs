@@ -1,0 +1,133 @@
+//! `cargo xtask sim`: seeds of the simulated world's swarm, which `ottla-sim`'s example of that name runs.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
+
+use crate::{Result, workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Run one seed, and print every event
+    #[arg(long, conflicts_with_all = ["seeds", "start"])]
+    seed: Option<u64>,
+    /// Make the seed smaller as long as it fails, and print what is left as a test
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// Print the hash of each seed's run
+    #[arg(long, conflicts_with_all = ["seed", "check_determinism"])]
+    hashes: bool,
+    /// Compare the hash of each seed's run: twice in one process, and in two processes, one with and one without what
+    /// ran before it
+    #[arg(long, conflicts_with = "seed")]
+    check_determinism: bool,
+    /// What kind of plans seeds draw
+    #[arg(long, value_enum, default_value_t = Profile::Short)]
+    profile: Profile,
+    /// Build with optimisations: faster by half, and another two minutes to build
+    #[arg(long)]
+    release: bool,
+    /// How many runs at a time [default: one for each core]
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Profile {
+    /// About a minute each
+    Short,
+    /// About an hour each
+    Long,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let swarm = Swarm { program: build(arguments.release)?, arguments };
+    let Arguments { seeds, start, .. } = *arguments;
+    let range = format!("{start}..{}", start.saturating_add(seeds));
+    match arguments.seed {
+        Some(seed) if arguments.shrink => swarm.run("shrink", &seed.to_string()),
+        Some(seed) => swarm.run("replay", &seed.to_string()),
+        None if arguments.hashes => swarm.run("hashes", &range),
+        None if arguments.check_determinism => swarm.compare(start, seeds),
+        None => swarm.run("sweep", &range),
+    }
+}
+
+/// Builds the example that runs seeds, and returns where it is.
+fn build(release: bool) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    // The whole workspace, as `cargo test --workspace` does it, so that nothing is compiled again with other features.
+    cargo.args(["build", "--quiet", "--workspace", "--example", "swarm"]);
+    cargo.current_dir(workspace::root());
+    if release {
+        cargo.arg("--release");
+    }
+    workspace::run(&mut cargo)?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(workspace::target().join(profile).join("examples").join("swarm"))
+}
+
+/// The program that runs seeds.
+struct Swarm<'a> {
+    program: PathBuf,
+    arguments: &'a Arguments,
+}
+
+impl Swarm<'_> {
+    fn command(&self, verb: &str, seeds: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(verb).arg(seeds);
+        let profile = match self.arguments.profile {
+            Profile::Short => "short",
+            Profile::Long => "long",
+        };
+        command.env("OTTLA_SIM_PROFILE", profile);
+        if let Some(jobs) = self.arguments.jobs {
+            command.env("OTTLA_SIM_JOBS", jobs.to_string());
+        }
+        command
+    }
+
+    fn run(&self, verb: &str, seeds: &str) -> Result<()> {
+        workspace::run(&mut self.command(verb, seeds))
+    }
+
+    /// The first process runs all seeds, one after the other. Two others, at the same time, run each half of the seeds
+    /// twice: what they compare in themselves has another past than what is compared with the first process.
+    fn compare(&self, start: u64, seeds: u64) -> Result<()> {
+        let range = |from: u64, to: u64| format!("{}..{}", start + from, start + to);
+        let hashes = |seeds: String| self.command("hashes", seeds).stdout(Stdio::piped()).spawn();
+        let all = hashes(range(0, seeds))?;
+        let mut halves = String::new();
+        let mut unrepeatable = String::new();
+        for (from, to) in [(0, seeds / 2), (seeds / 2, seeds)] {
+            let half = hashes(range(from, to))?.wait_with_output()?;
+            halves.push_str(&String::from_utf8(half.stdout)?);
+            let twice = self.command("unrepeatable", range(from, to)).output()?;
+            unrepeatable.push_str(&String::from_utf8(twice.stdout)?);
+        }
+        let all = String::from_utf8(all.wait_with_output()?.stdout)?;
+        let lines = all.lines().count() as u64;
+        if lines != seeds || halves.lines().count() as u64 != seeds {
+            return Err(format!("only {lines} of {seeds} seeds have a hash").into());
+        }
+        let pairs = all.lines().zip(halves.lines());
+        let differing: Vec<_> = pairs.filter(|(one, other)| one != other).collect();
+        differing.iter().for_each(|(one, other)| println!("differs in another process: {one} / {other}"));
+        unrepeatable.lines().for_each(|seed| println!("differs in one process: {seed}"));
+        let in_one = unrepeatable.lines().count();
+        println!(
+            "{seeds} seeds: {} mismatches between processes, {in_one} within a process",
+            differing.len()
+        );
+        if differing.is_empty() && in_one == 0 { Ok(()) } else { Err("runs are not repeatable".into()) }
+    }
+}
