@@ -35,7 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // The demo crashes a node, and that its client notices is no news.
+    // The demo freezes a broker, and that its client notices is no news.
     output::log_to_stderr(if matches!(arguments.command, Command::Demo(_)) { "error" } else { "warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,4 +1,4 @@
-//! `ottla dev` and `ottla demo`.
+//! `ottla dev`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -72,12 +72,4 @@ fn wrong_usage_has_exit_code_2() {
         );
         assert!(output.stdout.is_empty());
     }
-}
-
-#[test]
-fn the_demo_finds_again_what_it_wrote() {
-    let output = run(&["demo"], "");
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("nothing lost, nothing twice"), "{said}");
 }
