@@ -143,6 +143,18 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// A program has passed records unprocessed.
+    #[non_exhaustive]
+    RecordsSkipped {
+        /// The partition.
+        topic_partition: TopicPartition,
+        /// The first offset that was not complete.
+        from: i64,
+        /// Where reading goes on.
+        to: i64,
+        /// Why, in the program's words.
+        reason: Arc<str>,
+    },
     /// A consumer is a member of its group, of this generation.
     #[non_exhaustive]
     GroupJoined {
@@ -288,6 +300,7 @@ impl Event {
             Self::Fetched { .. } => "fetch.response",
             Self::PositionReset { .. } => "consumer.position_reset",
             Self::PartitionHeld { .. } => "consumer.partition_held",
+            Self::RecordsSkipped { .. } => "consumer.records_skipped",
             Self::GroupJoined { .. } => "group.joined",
             Self::PartitionsAssigned { .. } => "group.partitions_assigned",
             Self::PartitionsRevoked { .. } => "group.partitions_revoked",
@@ -347,6 +360,9 @@ impl Event {
             }
             Self::PartitionHeld { topic_partition, error } => {
                 tracing::warn!(target: "ottla", event, %topic_partition, error = format_args!("{error:#}"), "partition held");
+            }
+            Self::RecordsSkipped { topic_partition, from, to, reason } => {
+                tracing::warn!(target: "ottla", event, %topic_partition, from, to, %reason, "records skipped");
             }
             // It exists only in a reader's queue.
             Self::Missed { .. } => {}

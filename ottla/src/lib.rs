@@ -26,8 +26,9 @@ pub use self::{
     config::{ClientConfig, ConfigProblem, Properties},
     consumer::{
         Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
-        ConsumerRecord, IsolationLevel, Lease, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, Pause,
-        PauseHandle, Rebalance, RebalanceListener, ReceivedRecord, RecordStream, Reset, Trouble,
+        ConsumerRecord, IsolationLevel, Lease, OffsetAndMetadata, OffsetAndTimestamp, OffsetRange,
+        OffsetSpec, Pause, PauseHandle, Rebalance, RebalanceListener, ReceivedRecord, RecordStream, Records,
+        RecordsIter, Reset, Trouble,
     },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},

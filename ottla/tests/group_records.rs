@@ -1,76 +1,12 @@
 //! Members of a group against the embedded cluster, over real sockets.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+mod group_world;
 
-use ottla::{Admin, Client, Consumer, ConsumerBuilder, Event, NewTopic, Producer, Record, Reset, Result};
-use ottla_broker::{ClusterConfig, tcp::Cluster};
+use std::{collections::BTreeSet, time::Duration};
+
+use group_world::{Effects, PARTITIONS, SOON, TOPIC, cluster, connect, handle_until, member, produce};
+use ottla::{Event, Result};
 use tokio::time::timeout;
-
-const TOPIC: &str = "orders";
-const PARTITIONS: i32 = 4;
-/// For what takes well below a second unless something is wrong.
-const SOON: Duration = Duration::from_secs(20);
-
-async fn cluster() -> (Cluster, Client) {
-    let cluster =
-        Cluster::start(ClusterConfig::with_nodes(1, "127.0.0.1", 0), None).await.expect("a free port");
-    let client = client(&cluster).await;
-    let topics = [NewTopic::new(TOPIC, PARTITIONS, 1)];
-    Admin::new(&client).create_topics(topics).await.and_then(|created| created.all()).expect("it is new");
-    (cluster, client)
-}
-
-async fn client(cluster: &Cluster) -> Client {
-    Client::builder().bootstrap_servers(cluster.bootstrap_servers()).connect().await.expect("it runs")
-}
-
-fn member(client: &Client) -> ConsumerBuilder {
-    Consumer::builder(client)
-        .group("billing")
-        .on_missing_offset(Reset::Earliest)
-        .session_timeout(Duration::from_secs(6))
-}
-
-async fn produce(client: &Client, numbers: std::ops::Range<u32>) -> Result<()> {
-    let producer = Producer::builder(client).build()?;
-    for number in numbers {
-        let text = number.to_string();
-        drop(producer.enqueue(TOPIC, Record::new(&text).key(&text)).await?);
-    }
-    producer.flush().await?;
-    Ok(producer.close().await?)
-}
-
-/// Counts how often each number is handled.
-#[derive(Default)]
-struct Effects(BTreeMap<u32, u32>);
-
-impl Effects {
-    fn handle(&mut self, value: Option<&[u8]>) {
-        let text = std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
-        *self.0.entry(text.parse().expect("a number")).or_default() += 1;
-    }
-
-    fn is_each_once(&self, numbers: std::ops::Range<u32>) -> bool {
-        self.0.keys().copied().eq(numbers) && self.0.values().all(|times| *times == 1)
-    }
-}
-
-async fn handle_until(consumer: &Consumer, effects: &mut Effects, count: usize) -> Result<()> {
-    let handling = async {
-        while effects.0.len() < count
-            && let Some(record) = consumer.recv().await?
-        {
-            effects.handle(record.view().value());
-            record.complete();
-        }
-        Ok(())
-    };
-    timeout(SOON, handling).await.expect("all of it arrives")
-}
 
 #[tokio::test]
 async fn what_was_completed_is_not_handed_out_to_the_next_member() -> Result<()> {
@@ -137,7 +73,7 @@ async fn two_members_share_the_partitions_and_nothing_is_handled_twice() -> Resu
     first.subscribe([TOPIC])?;
     let mut effects = Effects::default();
     handle_until(&first, &mut effects, 200).await?;
-    let other_client = self::client(&cluster).await;
+    let other_client = connect(&cluster).await;
     let second = member(&other_client).build()?;
     second.subscribe([TOPIC])?;
     produce(&client, 200..400).await?;
@@ -186,7 +122,7 @@ async fn a_broker_that_was_frozen_past_the_session_causes_no_duplicate_and_no_lo
     let waiting = timeout(Duration::from_secs(8), consumer.recv()).await;
     assert!(waiting.is_err(), "nothing comes from a frozen broker");
     cluster.thaw(1).await.expect("it exists");
-    produce(&self::client(&cluster).await, 1_000..2_000).await?;
+    produce(&connect(&cluster).await, 1_000..2_000).await?;
     handle_until(&consumer, &mut effects, 2_000).await?;
     assert!(effects.is_each_once(0..2_000));
 

@@ -188,12 +188,6 @@ impl Commits {
         self.slots.get(&token).is_some_and(|slot| slot.claimed)
     }
 
-    /// What the group had committed when the ownership began, or has since.
-    #[must_use]
-    pub fn committed(&self, token: u64) -> Option<i64> {
-        self.slots.get(&token)?.written
-    }
-
     /// Why the partition cannot be committed, if so.
     #[must_use]
     pub fn refusal(&self, token: u64) -> Option<ErrorCode> {

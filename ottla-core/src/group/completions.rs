@@ -42,6 +42,13 @@ impl Stretch {
         self.parcel.as_ref().is_none_or(|parcel| parcel.is_complete(0..parcel.len()))
     }
 
+    /// How far it is complete from its start on; `None` when not even its first record is.
+    fn complete_up_to(&self) -> Option<Position> {
+        let up_to = self.parcel.as_ref()?.complete_up_to()?;
+        // A parcel knows nothing of a truncation that has cut it off, and may have become complete just now.
+        Some(if up_to.offset < self.next.offset { up_to } else { self.next })
+    }
+
     /// Behind the last record that was handed out.
     fn handed_out_up_to(&self) -> Option<i64> {
         let Some(parcel) = &self.parcel else { return Some(self.next.offset) };
@@ -98,8 +105,7 @@ impl Completions {
     /// What may be committed, and in which run; `None` until it is known where reading begins.
     pub fn committable(&mut self) -> Option<(u64, Position)> {
         self.compact();
-        let front = self.stretches.front().and_then(|stretch| stretch.parcel.as_ref());
-        let partly = front.and_then(|parcel| parcel.complete_up_to());
+        let partly = self.stretches.front().and_then(Stretch::complete_up_to);
         Some((self.run, partly.or(self.base)?))
     }
 
@@ -277,6 +283,17 @@ mod tests {
         assert_eq!(completions.committable().unwrap().0, 0);
         completions.pass(at(6));
         assert_eq!(completions.committable(), Some((1, at(6))));
+    }
+
+    /// Records are completed without a lock: the last one of a parcel may be so between two looks at it.
+    #[test]
+    fn a_parcel_that_was_cut_off_is_never_complete_behind_the_cut() {
+        let parcel = Arc::new(parcel(0, &[0, 1, 2, 3, 4, 5], 6));
+        let stretch = Stretch { parcel: Some(Arc::clone(&parcel)), next: at(4) };
+        parcel.complete_all(0..6);
+        assert_eq!(stretch.complete_up_to(), Some(at(4)));
+        let whole = Stretch { parcel: Some(Arc::clone(&parcel)), next: parcel.next() };
+        assert_eq!(whole.complete_up_to(), Some(parcel.next()));
     }
 
     #[test]

@@ -95,9 +95,21 @@ impl<P: Clone> Ownership<P> {
         self.draining || !self.redelivery.is_empty()
     }
 
+    /// Whether something has to be handed out before the record at this offset, or nothing at all may be handed out.
+    #[must_use]
+    pub fn goes_before(&self, offset: i64) -> bool {
+        self.draining || self.first_waiting().is_some_and(|first| first < offset)
+    }
+
     /// What has to be handed out again, if that is due.
     pub fn take(&mut self) -> Option<Rest<P>> {
         if self.draining { None } else { self.redelivery.take() }
+    }
+
+    /// The offset of the first record that waits to be handed out again.
+    #[must_use]
+    pub fn first_waiting(&self) -> Option<i64> {
+        self.redelivery.first()
     }
 
     /// When something has to be handed out again.

@@ -81,6 +81,12 @@ impl<P: Clone> Redelivery<P> {
         })
     }
 
+    /// The offset of the first record that waits.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        self.rests.keys().next().copied()
+    }
+
     /// The back-off ends if its time has come. `true`: something may be handed out since.
     pub fn wake(&mut self, now: Instant) -> bool {
         let over = self.not_before.is_some_and(|at| at <= now);

@@ -4,16 +4,18 @@ use std::{
     fmt,
     iter::FusedIterator,
     ops::{Deref, Range},
-    sync::{Arc, Weak},
+    sync::Arc,
 };
 
-use ottla_core::{
-    fetch::{Lease, Section, Ticket},
-    group::{Parcel, Rest},
-};
+use ottla_core::fetch::{Lease, Section, Ticket};
 use ottla_protocol::batch::{RecordCursor, RecordIter};
 
-use super::{inner::Inner, pool::Pool};
+use super::{
+    assignment::Assignment,
+    duty::{Duty, give_back},
+    pool::Pool,
+    records::Records,
+};
 use crate::{
     TopicPartition,
     record_view::{RecordView, TimestampKind},
@@ -26,13 +28,23 @@ use crate::{
 ///
 /// Its bytes count against the consumer's memory until it is dropped.
 ///
-/// As a member of a group, whoever has handled a record completes it: only that moves what is committed. What is dropped
-/// incomplete is handed out again after a back-off, before anything later of its partition. Without a group nothing is
-/// handed out again, and completing does nothing.
-#[must_use = "what is dropped incomplete is handed out again"]
+/// A member of a group *completes* records: one by one ([`ConsumerRecord::complete`]), up to one
+/// ([`ConsumerRecord::complete_through`]), or all ([`Batch::complete`]). What is not complete when the batch is dropped (by
+/// `?`, a timeout, a panic) is handed out again after a back-off, before anything later of the partition; other
+/// partitions flow. Without a group dropping it does nothing.
+#[must_use = "its records are not processed, and are handed out again to a member of a group"]
 pub struct Batch {
     pack: Arc<Pack>,
     at: Place,
+    /// The duty went with an [`Assignment`].
+    is_free: bool,
+}
+
+/// Records of a pack that nobody has been handed yet.
+#[derive(Debug)]
+pub(super) struct Portion {
+    pub(super) pack: Arc<Pack>,
+    pub(super) at: Place,
 }
 
 /// What was unpacked together, with everything that keeps it in memory.
@@ -41,16 +53,9 @@ pub(super) struct Pack {
     ticket: Ticket,
     sections: Vec<Section>,
     pool: Arc<Pool>,
-    /// What is complete of it, for a member of a group.
     duty: Option<Duty>,
     /// The bytes count until nobody sees them any more.
     _lease: Lease,
-}
-
-/// Which records of a pack are complete, and whom that concerns.
-pub(super) struct Duty {
-    pub(super) parcel: Arc<Parcel>,
-    pub(super) inner: Weak<Inner>,
 }
 
 /// Between two records of a pack.
@@ -58,27 +63,27 @@ pub(super) struct Duty {
 pub(super) struct Place {
     section: usize,
     cursor: RecordCursor,
-    /// How many records of the pack are in front.
+    /// Records in front of it.
     index: u32,
-    /// Records from here on that are to be handed out, in all sections.
-    left: usize,
+    /// Records from here on that belong together, in all sections.
+    left: u32,
 }
 
 impl Place {
     /// How many records are behind it.
     pub(super) fn left(self) -> usize {
-        self.left
+        self.left as usize
     }
 
-    /// How many records of the pack are in front of it.
+    /// How many records are in front of it.
+    #[inline]
     pub(super) fn index(self) -> u32 {
         self.index
     }
 
-    /// The records behind it.
-    fn range(self) -> Range<u32> {
-        // A pack has fewer than 2^32 records: each takes some bytes of a response.
-        self.index..self.index + u32::try_from(self.left).unwrap_or(u32::MAX - self.index)
+    /// The records behind it, by their index.
+    pub(super) fn range(self) -> Range<u32> {
+        self.index..self.index + self.left
     }
 }
 
@@ -87,50 +92,17 @@ impl Pack {
         topic_partition: TopicPartition,
         ticket: Ticket,
         sections: Vec<Section>,
+        duty: Option<Duty>,
         lease: Lease,
         pool: &Arc<Pool>,
-        duty: Option<Duty>,
     ) -> Self {
         Self { topic_partition, ticket, sections, pool: Arc::clone(pool), duty, _lease: lease }
     }
 
-    /// Records `range` of it.
-    pub(super) fn place(&self, range: Range<u32>) -> Place {
-        let mut place = self.start();
-        while place.index < range.start && self.step(&mut place).is_some() {}
-        place.left = place.left.min((range.end - range.start) as usize);
-        place
-    }
-
-    /// Notes that the records in front of `end` were handed out.
+    /// What is owed for its records, in a group.
     #[inline]
-    pub(super) fn hand_out(&self, end: u32) {
-        if let Some(duty) = &self.duty {
-            duty.parcel.hand_out(end);
-        }
-    }
-
-    /// These were handled.
-    #[inline]
-    fn complete(&self, range: Range<u32>) {
-        let Some(duty) = &self.duty else { return };
-        let watched = match range.len() {
-            1 => duty.parcel.complete(range.start),
-            _ => duty.parcel.complete_all(range),
-        };
-        if watched && let Some(inner) = duty.inner.upgrade() {
-            inner.drained.notify_waiters();
-        }
-    }
-
-    /// Nobody handles these any more: what of them is not complete is handed out again.
-    fn release(self: &Arc<Self>, range: Range<u32>) {
-        let Some(duty) = &self.duty else { return };
-        if !duty.parcel.is_complete(range.clone())
-            && let Some(inner) = duty.inner.upgrade()
-        {
-            inner.take_back(Rest { pack: Arc::clone(self), parcel: Arc::clone(&duty.parcel), range });
-        }
+    pub(super) fn duty(&self) -> Option<&Duty> {
+        self.duty.as_ref()
     }
 
     pub(super) fn topic_partition(&self) -> &TopicPartition {
@@ -142,22 +114,33 @@ impl Pack {
     }
 
     pub(super) fn start(&self) -> Place {
-        let left = self.sections.iter().map(|section| section.count).sum();
+        let records: usize = self.sections.iter().map(|section| section.count).sum();
+        let left = u32::try_from(records).unwrap_or(u32::MAX);
         let cursor = self.sections.first().map(|section| section.start).unwrap_or_default();
         Place { section: 0, cursor, index: 0, left }
+    }
+
+    /// The place of some records in a row.
+    pub(super) fn place(&self, range: Range<u32>) -> Place {
+        let mut place = self.start();
+        while place.index < range.start && self.step(&mut place).is_some() {}
+        place.left = place.left.min(range.end.saturating_sub(range.start));
+        place
     }
 
     /// The place of the next record; `place` is behind that record then. The record is not read: [`Self::record`] does
     /// that for whoever wants to see it.
     #[inline]
     pub(super) fn step(&self, place: &mut Place) -> Option<Place> {
-        place.left.checked_sub(1)?;
+        if place.left == 0 {
+            return None;
+        }
         loop {
             let section = self.sections.get(place.section)?;
             let at = *place;
             if section.records.skip(&mut place.cursor) {
-                place.left -= 1;
                 place.index += 1;
+                place.left -= 1;
                 return Some(at);
             }
             place.section += 1;
@@ -175,6 +158,12 @@ impl Pack {
     }
 }
 
+impl fmt::Debug for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pack").field("topic_partition", &self.topic_partition).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Pack {
     fn drop(&mut self) {
         self.pool.recycle(self.sections.drain(..).map(|section| section.records));
@@ -182,8 +171,12 @@ impl Drop for Pack {
 }
 
 impl Batch {
-    pub(super) fn new(pack: Arc<Pack>, at: Place) -> Self {
-        Self { pack, at }
+    /// Hands records out.
+    pub(super) fn new(Portion { pack, at }: Portion) -> Self {
+        if let Some(duty) = pack.duty() {
+            duty.parcel.hand_out(at.range().end);
+        }
+        Self { pack, at, is_free: false }
     }
 
     /// Topic and partition of all its records.
@@ -208,46 +201,51 @@ impl Batch {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.at.left
-    }
-
-    /// All of its records were handled.
-    pub fn complete(self) {
-        self.pack.complete(self.at.range());
-    }
-
-    /// Has what is not complete of it handed out again, as dropping it does.
-    pub fn release(self) {}
-
-    /// Whether nobody else can have these records: the partition is still owned, the lease holds, and no seek came since.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        let Some(inner) = self.pack.duty.as_ref().and_then(|duty| duty.inner.upgrade()) else {
-            return self.pack.duty.is_none();
-        };
-        inner.gate.is_open(|| inner.shared.env.elapsed())
-            && inner.with(|state| state.partitions.is_current(self.pack.ticket))
+        self.at.left()
     }
 
     /// Its records.
     pub fn iter(&self) -> BatchIter<'_> {
-        let mut iter = BatchIter {
-            pack: &self.pack,
-            next_section: self.at.section,
-            records: None,
-            kind: TimestampKind::CreateTime,
-            index: self.at.index,
-            first: self.at.index,
-            left: self.at.left,
-        };
-        iter.open(Some(self.at.cursor));
-        iter
+        BatchIter::new(&self.pack, self.at)
+    }
+
+    /// Whether its records are still this consumer's to process: its lease holds, the partition is neither gone nor being
+    /// read anew after a seek. Without a group only a seek or another assignment changes that.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        match self.pack.duty() {
+            None => true,
+            Some(Duty { owner, .. }) => {
+                !owner.is_over()
+                    && owner.inner.upgrade().is_some_and(|inner| inner.is_current(self.pack.ticket))
+            }
+        }
+    }
+
+    /// All of its records are processed. See [`ReceivedRecord::complete`](super::ReceivedRecord::complete).
+    pub fn complete(self) {
+        if let Some(duty) = self.pack.duty() {
+            duty.complete_all(self.at.range());
+        }
+    }
+
+    /// Gives back what is not complete, to be handed out again after a back-off. Dropping the batch does the same.
+    pub fn release(self) {}
+
+    /// Parts the records from the duty to complete them, which goes with the assignment: complete them by
+    /// [`Assignment::complete`]. What is not complete when the last clone of the assignment is dropped is handed out again.
+    pub fn into_parts(mut self) -> (Assignment, Records) {
+        self.is_free = true;
+        let (pack, at) = (Arc::clone(&self.pack), self.at);
+        (Assignment::with_duty(&pack, at.range()), Records::new(pack, at))
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.pack.release(self.at.range());
+        if !self.is_free {
+            give_back(&self.pack, self.at.range());
+        }
     }
 }
 
@@ -265,7 +263,7 @@ impl fmt::Debug for Batch {
         f.debug_struct("Batch")
             .field("topic_partition", &self.pack.topic_partition)
             .field("first_offset", &self.iter().next().map(|record| record.offset()))
-            .field("records", &self.at.left)
+            .field("records", &self.len())
             .finish()
     }
 }
@@ -277,12 +275,27 @@ pub struct BatchIter<'a> {
     next_section: usize,
     records: Option<RecordIter<'a>>,
     kind: TimestampKind,
-    index: u32,
+    /// Index of the first record of the batch, and of the next one.
     first: u32,
-    left: usize,
+    next: u32,
+    left: u32,
 }
 
-impl BatchIter<'_> {
+impl<'a> BatchIter<'a> {
+    pub(super) fn new(pack: &'a Pack, at: Place) -> Self {
+        let mut iter = Self {
+            pack,
+            next_section: at.section,
+            records: None,
+            kind: TimestampKind::CreateTime,
+            first: at.index,
+            next: at.index,
+            left: at.left,
+        };
+        iter.open(Some(at.cursor));
+        iter
+    }
+
     /// Goes on in the next section: at `at`, or where its first wanted record is.
     #[inline(never)]
     fn open(&mut self, at: Option<RecordCursor>) {
@@ -299,22 +312,24 @@ impl<'a> Iterator for BatchIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<ConsumerRecord<'a>> {
-        let left = self.left.checked_sub(1)?;
+        if self.left == 0 {
+            return None;
+        }
         loop {
             // Every record was read once before the batch was handed out: none of them is malformed.
             if let Some(Ok(record)) = self.records.as_mut()?.next() {
-                self.left = left;
-                let (pack, index) = (self.pack, self.index);
-                self.index += 1;
-                let view = RecordView::new(&pack.topic_partition, self.kind, record);
-                return Some(ConsumerRecord { view, pack, index, first: self.first });
+                let index = self.next;
+                self.next += 1;
+                self.left -= 1;
+                let view = RecordView::new(&self.pack.topic_partition, self.kind, record);
+                return Some(ConsumerRecord { view, pack: self.pack, first: self.first, index });
             }
             self.open(None);
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        (self.left as usize, Some(self.left as usize))
     }
 }
 
@@ -332,21 +347,25 @@ impl fmt::Debug for BatchIter<'_> {
 pub struct ConsumerRecord<'a> {
     view: RecordView<'a>,
     pack: &'a Pack,
-    index: u32,
-    /// The first one of its batch.
+    /// Index of the first record of its batch.
     first: u32,
+    index: u32,
 }
 
 impl ConsumerRecord<'_> {
-    /// It was handled. In any order: what is committed never passes one that was not.
+    /// It is processed. See [`ReceivedRecord::complete`](super::ReceivedRecord::complete).
     #[inline]
     pub fn complete(self) {
-        self.pack.complete(self.index..self.index + 1);
+        if let Some(duty) = self.pack.duty() {
+            duty.complete(self.index);
+        }
     }
 
-    /// It was handled, and all before it in the batch.
+    /// It is processed, and so are all those in front of it in the batch.
     pub fn complete_through(self) {
-        self.pack.complete(self.first..self.index + 1);
+        if let Some(duty) = self.pack.duty() {
+            duty.complete_all(self.first..self.index + 1);
+        }
     }
 }
 
@@ -367,50 +386,5 @@ impl<'a> Deref for ConsumerRecord<'a> {
 impl<'a> From<ConsumerRecord<'a>> for RecordView<'a> {
     fn from(record: ConsumerRecord<'a>) -> Self {
         record.view
-    }
-}
-
-/// One record on its own, as [`Consumer::recv`](super::Consumer::recv) gives it. It shares the bytes of the response it
-/// came in, which count against the consumer's memory until it is dropped.
-///
-/// As a member of a group, whoever has handled it completes it; dropped incomplete, it is handed out again after a back-off.
-#[must_use = "what is dropped incomplete is handed out again"]
-pub struct ReceivedRecord {
-    pack: Arc<Pack>,
-    at: Place,
-}
-
-impl ReceivedRecord {
-    /// `at` must come from [`Pack::step`].
-    pub(super) fn new(pack: Arc<Pack>, at: Place) -> Self {
-        Self { pack, at }
-    }
-
-    /// The record: key, value, headers and all the rest.
-    #[must_use]
-    #[inline]
-    pub fn view(&self) -> RecordView<'_> {
-        // `at` was in front of a record when this was made, and a pack never changes; it was read from end to end when
-        // it was unpacked, so that the record is well-formed.
-        self.pack.record(self.at).expect("there is a record at the place")
-    }
-}
-
-impl ReceivedRecord {
-    /// It was handled. In any order: what is committed never passes a record that was not.
-    pub fn complete(self) {
-        self.pack.complete(self.at.index..self.at.index + 1);
-    }
-}
-
-impl Drop for ReceivedRecord {
-    fn drop(&mut self) {
-        self.pack.release(self.at.index..self.at.index + 1);
-    }
-}
-
-impl fmt::Debug for ReceivedRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view().fmt(f)
     }
 }

@@ -1,23 +1,44 @@
-//! Sends commits: the driver of `ottla_core::group::Commits`.
+//! Commits what is complete: the driver of `ottla_core::group::Commits`. Its timer is also that of what has to be handed
+//! out again.
+//!
+//! ```text
+//!             something to commit                     answer, or none in time
+//!   waiting ─────────────────────────▶ in flight ──────────────────────────────▶ waiting
+//!    ▲    │                             ▲    │
+//!    └────┘ interval, back-off, news    └────┘ back-off of what is handed out again
+//! ```
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ottla_core::group::{CommitPlan, Committed};
 use ottla_protocol::{
     ErrorCode,
     messages::{OffsetCommitRequest, OffsetCommitResponse},
 };
-use tokio::time::timeout;
 
-use super::{group::Group, inner::Inner};
+use super::{group::Group, inner::Inner, owned::Answered};
 use crate::{
     Error, ErrorKind, Event, Result, TopicPartition,
+    env::BoxFuture,
     net::{Lane, sleep_until_some},
 };
 
 /// The versions that name topics; a static member can say who it is from 7 on (KIP-345).
-const VERSIONS: std::ops::RangeInclusive<i16> = 2..=9;
-const STATIC_VERSIONS: std::ops::RangeInclusive<i16> = 7..=9;
+const VERSIONS: RangeInclusive<i16> = 2..=9;
+const STATIC_VERSIONS: RangeInclusive<i16> = 7..=9;
+/// A coordinator that does not answer for so much of a session is looked up again.
+const TIMEOUTS_PER_SESSION: u32 = 3;
+/// It gets so much time in any case: brokers wait up to 5 s for their followers.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+type InFlight = BoxFuture<'static, Sent>;
+
+/// A commit that was tried.
+struct Sent {
+    /// Whom it was sent to, if to anybody.
+    node: Option<i32>,
+    answer: Result<OffsetCommitResponse>,
+}
 
 pub(super) async fn run(inner: Arc<Inner>, group: Arc<Group>) {
     tokio::select! {
@@ -25,104 +46,126 @@ pub(super) async fn run(inner: Arc<Inner>, group: Arc<Group>) {
         () = inner.closed.wait() => {}
         () = commit_for_ever(&inner, &group) => {}
     }
+    inner.committed.notify_waiters();
 }
 
-async fn commit_for_ever(inner: &Inner, group: &Group) {
+async fn commit_for_ever(inner: &Arc<Inner>, group: &Arc<Group>) {
+    let mut in_flight = None::<InFlight>;
     loop {
-        let (at, membership) = (group.moment(), group.membership());
-        match inner.with(|state| state.plan_commit(at, membership.as_ref())) {
+        let (plan, woken) = look(inner, group);
+        if woken {
+            inner.ready.notify_one();
+        }
+        let timer = match plan {
             CommitPlan::Send(request) => {
-                let answer = call(inner, group, &request).await;
-                on_answer(inner, group, answer);
+                in_flight = Some(Box::pin(send(Arc::clone(inner), Arc::clone(group), request)));
+                continue;
             }
-            CommitPlan::Wait(until) => {
-                tokio::select! {
-                    biased;
-                    () = inner.commit_wake.notified() => {}
-                    () = sleep_until_some(until) => {}
-                }
+            CommitPlan::Wait(until) => until,
+        };
+        let timer = timer.into_iter().chain(inner.with(|state| state.owned.as_ref()?.next_wake())).min();
+        tokio::select! {
+            biased;
+            sent = some(in_flight.as_mut()) => {
+                in_flight = None;
+                on_answer(inner, group, sent);
             }
+            () = inner.commits.notified() => {}
+            () = sleep_until_some(timer) => {}
         }
     }
 }
 
-/// The answer, and who gave it.
-async fn call(
-    inner: &Inner,
-    group: &Group,
-    request: &OffsetCommitRequest,
-) -> Result<(i32, OffsetCommitResponse)> {
-    let limit = inner.shared.config.request_timeout;
-    let connecting = inner.shared.coordinators.connection(&group.name, Lane::Control);
-    let Ok(connection) = timeout(limit, connecting).await else {
-        return Err(Error::timeout(format!("the coordinator of group {} was not found in time", group.name)));
+/// What to commit next, and whether something may be handed out again.
+fn look(inner: &Inner, group: &Group) -> (CommitPlan, bool) {
+    let (at, membership) = (group.moment(), group.membership());
+    inner.with(|state| {
+        state.note_starts();
+        let Some(owned) = &mut state.owned else { return (CommitPlan::Wait(None), false) };
+        let woken = owned.wake(at.now);
+        (owned.plan(at, membership.as_ref()), woken)
+    })
+}
+
+/// The answer, if there is anything to wait for. Cancel safe.
+async fn some(in_flight: Option<&mut InFlight>) -> Sent {
+    match in_flight {
+        Some(sent) => sent.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(inner: Arc<Inner>, group: Arc<Group>, request: OffsetCommitRequest) -> Sent {
+    let (coordinators, name) = (&inner.shared.coordinators, &group.config.id);
+    let longest = inner.shared.config.request_timeout;
+    let wait = (group.config.session_timeout / TIMEOUTS_PER_SESSION).max(SHORTEST_TIMEOUT).min(longest);
+    let mut node = None;
+    let call = async {
+        let connection = coordinators.connection(name, Lane::Control).await?;
+        node = Some(connection.node_id());
+        let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
+        let version = connection.version::<OffsetCommitRequest>(versions)?;
+        connection.call(&request, version, longest).await
     };
-    let connection = connection?;
-    let node = connection.node_id();
-    let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
-    let version = connection.version::<OffsetCommitRequest>(versions)?;
-    match connection.call(request, version, limit).await {
-        Ok(answer) => Ok((node, answer)),
-        Err(error) => {
-            inner.shared.coordinators.forget(&group.name, node);
-            Err(error)
+    let answer = match tokio::time::timeout(wait, call).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let error = Error::timeout("the coordinator has not answered a commit in time");
+            Err(match coordinators.last_error(name) {
+                Some(cause) => error.with_source(cause),
+                None => error,
+            })
         }
-    }
+    };
+    Sent { node, answer }
 }
 
-fn on_answer(inner: &Inner, group: &Group, answer: Result<(i32, OffsetCommitResponse)>) {
+fn on_answer(inner: &Arc<Inner>, group: &Group, Sent { node, answer }: Sent) {
+    let failure = answer.as_ref().err().cloned();
+    let answered = match answer {
+        Ok(response) => Answered::Response(response),
+        Err(error) if error.kind() == ErrorKind::Incompatible => {
+            Answered::Refused(ErrorCode::UNSUPPORTED_VERSION)
+        }
+        Err(error) => match error.broker_code().filter(|_| !error.is_retriable()) {
+            Some(code) => Answered::Refused(code),
+            None => Answered::Lost,
+        },
+    };
     let at = group.moment();
-    let outcome = match answer {
-        Ok((node, response)) => {
-            let outcome = with_commits(inner, |commits| commits.on_answer(at, &response));
-            if outcome.moved {
-                inner.shared.coordinators.forget(&group.name, node);
-            }
-            outcome
+    let outcome = inner.with(|state| {
+        let outcome = state.owned.as_mut().map(|owned| owned.on_committed(at, answered));
+        let outcome = outcome.unwrap_or_default();
+        for token in &outcome.claimed {
+            state.settle(*token);
         }
-        Err(error) => {
-            let code = match error.kind() {
-                ErrorKind::Incompatible => Some(ErrorCode::UNSUPPORTED_VERSION),
-                _ if error.is_retriable() => None,
-                _ => error.broker_code(),
-            };
-            inner.shared.events.emit(Event::CommitFailed { group: group.name.clone(), error });
-            match code {
-                Some(code) => with_commits(inner, |commits| commits.on_refused(at, code)),
-                None => with_commits(inner, |commits| {
-                    commits.on_lost(at);
-                    Committed::default()
-                }),
-            }
-        }
-    };
-    follow(inner, group, outcome);
-}
-
-fn with_commits(inner: &Inner, work: impl FnOnce(&mut ottla_core::group::Commits) -> Committed) -> Committed {
-    inner.with(|state| state.owning.as_mut().map(|owning| work(&mut owning.commits))).unwrap_or_default()
-}
-
-/// What follows from an answer.
-fn follow(inner: &Inner, group: &Group, outcome: Committed) {
-    if let Some((sent, membership)) = &outcome.written {
-        group.on_commit_acknowledged(*sent, membership);
+        outcome
+    });
+    if let Some(node) = node.filter(|_| outcome.moved || failure.is_some()) {
+        inner.shared.coordinators.forget(&group.config.id, node);
     }
-    if let Some((membership, code)) = &outcome.rejected {
+    tell(inner, group, outcome, failure);
+    // Somebody may wait for just this commit, or for the first record of a partition.
+    inner.committed.notify_waiters();
+    inner.ready.notify_one();
+}
+
+/// Passes on what a commit has come to.
+fn tell(inner: &Inner, group: &Group, outcome: Committed, failure: Option<Error>) {
+    let Committed { acknowledged, written, refused, rejected, .. } = outcome;
+    if let Some((membership, code)) = &rejected {
         group.on_commit_rejected(membership, *code);
     }
-    if !outcome.claimed.is_empty() {
-        inner.with(|state| state.let_flow(outcome.claimed));
-        inner.ready.notify_one();
-    }
-    if !outcome.acknowledged.is_empty() {
-        let (group, partitions) = (group.name.clone(), outcome.acknowledged.len());
+    if let Some((sent, membership)) = &written {
+        group.on_commit_acknowledged(*sent, membership);
+        let (group, partitions) = (group.name.clone(), acknowledged.len());
         inner.shared.events.emit(Event::OffsetsCommitted { group, partitions });
     }
-    for (partition, code) in outcome.refused {
-        let partition = TopicPartition::new(&*partition.topic, partition.partition);
-        let error = Error::broker(code, "the offset was not committed").with_topic_partition(partition);
+    let refusals = refused.into_iter().map(|(name, code)| {
+        let error = Error::broker(code, "the offset was not committed");
+        error.with_topic_partition(TopicPartition::new(&*name.topic, name.partition))
+    });
+    for error in failure.into_iter().chain(refusals) {
         inner.shared.events.emit(Event::CommitFailed { group: group.name.clone(), error });
     }
-    inner.committed.notify_waiters();
 }

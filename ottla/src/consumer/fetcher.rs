@@ -102,7 +102,8 @@ impl Fetcher {
                 let reply = self.send(&connection, &ask)?;
                 let response = self.catch_up_until(reply).await?;
                 let tick = self.inner.tick();
-                let effects = self.inner.with(|state| state.partitions.on_fetch(self.node, response, tick));
+                let effects =
+                    self.inner.answered(|partitions| partitions.on_fetch(self.node, response, tick));
                 Ok(self.apply(effects))
             }
         }
@@ -145,7 +146,7 @@ impl Fetcher {
         let response = self.send(&connection, &ask)?.await?;
         let tick = self.inner.tick();
         let effects =
-            self.inner.with(|state| state.partitions.on_catch_up(self.node, &asked, response, tick));
+            self.inner.answered(|partitions| partitions.on_catch_up(self.node, &asked, response, tick));
         Ok(self.apply(effects).is_none())
     }
 

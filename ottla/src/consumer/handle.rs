@@ -12,12 +12,13 @@ use ottla_protocol::Str;
 
 use super::{
     assignment::Assignment,
-    batch::{Batch, ReceivedRecord},
+    batch::Batch,
     builder::ConsumerBuilder,
     group::CloseOptions,
     inner::Inner,
     offsets::{self, OffsetAndTimestamp},
     pause::PauseHandle,
+    received::ReceivedRecord,
     stream::RecordStream,
 };
 use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
@@ -157,12 +158,11 @@ impl Consumer {
     #[must_use]
     pub fn assignment(&self) -> Vec<Assignment> {
         let inner = self.inner();
-        inner.with(|state| {
+        let assigned: Vec<_> = inner.with(|state| {
             let assigned = state.partitions.assigned();
-            assigned
-                .map(|(topic, partition)| Assignment::new(TopicPartition::new(&**topic, partition), inner))
-                .collect()
-        })
+            assigned.map(|(topic, partition)| TopicPartition::new(&**topic, partition)).collect()
+        });
+        assigned.into_iter().map(|partition| Assignment::new(partition, inner)).collect()
     }
 
     /// The next records of one partition; `None` when the consumer is closed. Partitions take turns.
@@ -222,8 +222,10 @@ impl Consumer {
     #[must_use]
     pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
         let unpacked = self.inner().unpacked_position(partition);
-        unpacked.or_else(|| {
-            self.inner().with(|state| state.partitions.position(partition.topic(), partition.partition()))
+        let (topic, number) = (partition.topic(), partition.partition());
+        self.inner().with(|state| {
+            let again = state.first_waiting(topic, number);
+            again.or(unpacked).or_else(|| state.partitions.position(topic, number))
         })
     }
 
@@ -240,17 +242,12 @@ impl Consumer {
         let inner = self.open()?;
         check(partition, to)?;
         let (topic, number) = (partition.topic(), partition.partition());
-        let is_assigned = inner.with(|state| {
-            let is_assigned = state.partitions.seek(topic, number, to);
-            state.on_seek(topic, number);
-            is_assigned
-        });
-        if !is_assigned {
+        if !inner.with(|state| state.seek(topic, number, to)) {
             return Err(
                 Error::misuse("the partition is not assigned").with_topic_partition(partition.clone())
             );
         }
-        inner.on_user_change();
+        inner.on_seek();
         let bound = inner.shared.config.default_api_timeout;
         match tokio::time::timeout(bound, inner.until_resolved(topic, number)).await {
             Ok(()) => self.open().map(drop),
@@ -323,6 +320,9 @@ impl Consumer {
         }
         let group = self.inner().group.as_ref().filter(|group| group.has_subscribed());
         if let Some(why) = group.and_then(|group| group.explain(topic, number)) {
+            return why;
+        }
+        if let Some(why) = self.inner().with(|state| state.explain_owned(topic, number, now())) {
             return why;
         }
         if let Some(offset) = self.inner().unpacked_position(partition) {

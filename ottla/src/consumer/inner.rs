@@ -20,25 +20,26 @@ use std::{
 
 use ottla_core::{
     fetch::{
-        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Section, Tick, Ticket, Trouble,
+        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Range, Tick, Ticket, Trouble,
         unpack,
     },
-    group::Parcel,
+    group::{CommitSettings, Lease, Parcel},
     metadata::ClusterSnapshot,
 };
 use ottla_protocol::{ErrorCode, Str};
 use tokio::sync::Notify;
 
 use super::{
-    batch::{Duty, Pack},
+    batch::{Pack, Portion},
     builder::ConsumerConfig,
+    duty::{Duty, Owner},
     fetcher,
     group::{CloseOptions, Gate, Group},
     handle::Handle,
     look_up,
-    ownership::Owning,
+    owned::{Next, Owned},
     pool::Pool,
-    recv::{Current, Part},
+    recv::Current,
 };
 use crate::{
     Error, Event, Result, TopicPartition,
@@ -50,7 +51,6 @@ use crate::{
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) config: ConsumerConfig,
-    me: Weak<Self>,
     /// Differs from those of the client's other consumers.
     pub(super) id: u64,
     state: Mutex<State>,
@@ -58,6 +58,12 @@ pub(super) struct Inner {
     pub(super) ready: Arc<Notify>,
     /// Positions became known, or partitions were held.
     pub(super) settled: Notify,
+    /// Something that was handed out was completed, or has come back, while somebody waits for that.
+    pub(super) drained: Notify,
+    /// The task that commits has to look again.
+    pub(super) commits: Notify,
+    /// A commit has come to something.
+    pub(super) committed: Notify,
     /// Grows whenever batches that were unpacked may be out of date or paused.
     pub(super) changes: AtomicU64,
     pub(super) current: Mutex<Current>,
@@ -67,16 +73,6 @@ pub(super) struct Inner {
     pub(super) group: Option<Arc<Group>>,
     /// The handle that the user's clones share.
     pub(super) handle: OnceLock<Weak<Handle>>,
-    /// There may be something to commit.
-    pub(super) commit_wake: Notify,
-    /// A commit was answered.
-    pub(super) committed: Notify,
-    /// Something came back incomplete: it has to be handed out again.
-    pub(super) again_wake: Notify,
-    /// Something that came back is due.
-    pub(super) has_again: AtomicBool,
-    /// Somebody who is waited for has completed something.
-    pub(super) drained: Notify,
     pool: Arc<Pool>,
     pub(super) closed: Latch<()>,
     /// The same, for a look at every record.
@@ -86,8 +82,8 @@ pub(super) struct Inner {
 
 pub(super) struct State {
     pub(super) partitions: Partitions,
-    /// What the group has given, for its members.
-    pub(super) owning: Option<Owning>,
+    /// In a group.
+    pub(super) owned: Option<Owned>,
     /// Why brokers could not be asked last.
     pub(super) unreachable: BTreeMap<i32, Error>,
 }
@@ -129,25 +125,28 @@ impl Inner {
         let id = shared.next_id();
         let (gate, ready) = (Arc::<Gate>::default(), Arc::<Notify>::default());
         let group = config.group.clone().map(|group| Arc::new(Group::new(&shared, group, &gate, &ready)));
-        let owning = config.group.as_ref().map(|group| Owning::new(group, &shared));
-        let inner = Arc::new_cyclic(|me| Self {
-            me: me.clone(),
+        let owned = config.group.as_ref().map(|group| {
+            Owned::new(CommitSettings {
+                interval: group.auto_commit,
+                proof_of_life: Lease::proof_of_life(group.session_timeout, group.rebalance_timeout),
+                backoff: shared.config.retry_backoff,
+            })
+        });
+        let inner = Arc::new(Self {
             shared,
             id,
             config,
-            state: Mutex::new(State { partitions, owning, unreachable: BTreeMap::new() }),
+            state: Mutex::new(State { partitions, owned, unreachable: BTreeMap::new() }),
             ready,
             settled: Notify::new(),
+            drained: Notify::new(),
+            commits: Notify::new(),
+            committed: Notify::new(),
             changes: AtomicU64::new(0),
             current: Mutex::default(),
             gate,
             group,
             handle: OnceLock::new(),
-            commit_wake: Notify::new(),
-            committed: Notify::new(),
-            again_wake: Notify::new(),
-            has_again: AtomicBool::new(false),
-            drained: Notify::new(),
             pool: Arc::default(),
             closed: Latch::default(),
             is_closed: AtomicBool::new(false),
@@ -170,9 +169,18 @@ impl Inner {
 
     /// The user changed something: what was unpacked may be out of date, and brokers may have to be asked.
     pub(super) fn on_user_change(&self) {
-        self.changes.fetch_add(1, Ordering::Release);
+        self.on_change();
         self.wakes.wake_all();
         self.ready.notify_one();
+    }
+
+    /// A broker has answered: what moved by itself is noted before anybody can read from there.
+    pub(super) fn answered(&self, work: impl FnOnce(&mut Partitions) -> Effects) -> Effects {
+        self.with(|state| {
+            let effects = work(&mut state.partitions);
+            state.on_resets(&effects.resets);
+            effects
+        })
     }
 
     /// Passes on what follows from an answer.
@@ -183,7 +191,6 @@ impl Inner {
         for reset in effects.resets {
             let topic_partition = TopicPartition::new(&*reset.topic, reset.partition);
             let (from, to, reason) = (reset.from, reset.to, reset.reason);
-            self.with(|state| state.on_reset(&reset.topic, reset.partition, to));
             self.shared.events.emit(Event::PositionReset { topic_partition, from, to, reason });
         }
         for hint in effects.hints {
@@ -204,74 +211,70 @@ impl Inner {
     ///
     /// # Errors
     /// A partition is held; the others go on with the next call.
-    pub(super) fn next_part(&self) -> Result<Option<Part>> {
-        if let Some(part) = self.take_again() {
-            return Ok(Some(part));
-        }
+    pub(super) fn next_portion(&self) -> Result<Option<Portion>> {
         loop {
-            let (handout, more) = self.with(|state| {
-                let handout = state.partitions.take();
-                (handout, state.partitions.has_more())
-            });
+            let (next, more) = self.with(|state| (state.take(), state.has_more()));
             if more {
                 // Whoever else waits gets the next one.
                 self.ready.notify_one();
             }
-            match handout {
+            match next {
                 None => return Ok(None),
-                Some(Handout::Trouble { topic, partition, trouble }) => {
+                Some(Next::Again(portion)) => return Ok(Some(portion)),
+                Some(Next::New(Handout::Trouble { topic, partition, trouble }, _)) => {
                     return Err(self.held(TopicPartition::new(&*topic, partition), trouble));
                 }
-                Some(Handout::Range { topic, partition, ticket, range }) => {
-                    let lease = range.lease.clone();
-                    let unpacked = self.pool.with(|decompressor| unpack(range, decompressor, UNPACK_AT_ONCE));
-                    let outcome =
-                        Outcome { next: unpacked.next, rest: unpacked.rest, corrupt: unpacked.corrupt };
-                    let Some(parcel) = self.finish(ticket, &unpacked.sections, outcome) else { continue };
-                    if unpacked.sections.is_empty() {
-                        continue;
+                Some(Next::New(Handout::Range { topic, partition, ticket, range }, owner)) => {
+                    let topic_partition = match &owner {
+                        Some(owner) => owner.topic_partition.clone(),
+                        None => TopicPartition::new(&*topic, partition),
+                    };
+                    if let Some(pack) = self.unpack(topic_partition, ticket, range, owner) {
+                        let at = pack.start();
+                        return Ok(Some(Portion { pack: Arc::new(pack), at }));
                     }
-                    let duty = parcel.map(|parcel| Duty { parcel, inner: self.me.clone() });
-                    let topic_partition = TopicPartition::new(&*topic, partition);
-                    let pack = Pack::new(topic_partition, ticket, unpacked.sections, lease, &self.pool, duty);
-                    let place = pack.start();
-                    return Ok(Some(Part { pack: Arc::new(pack), place, again: false }));
                 }
             }
         }
     }
 
-    /// What has to be said also while nothing may be handed out.
-    ///
-    /// # Errors
-    /// A partition is held.
-    pub(super) fn trouble<T>(&self) -> Result<Option<T>> {
-        match self.with(|state| state.partitions.take_trouble()) {
-            Some(Handout::Trouble { topic, partition, trouble }) => {
-                Err(self.held(TopicPartition::new(&*topic, partition), trouble))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Records were unpacked. `None`: they are out of date; else what is complete of them, for a member of a group.
-    fn finish(&self, ticket: Ticket, sections: &[Section], outcome: Outcome) -> Option<Option<Arc<Parcel>>> {
-        let next = outcome.next;
-        let (finished, parcel, more) = self.with(|state| {
-            let finished = state.partitions.finish(ticket, outcome);
-            let parcel = match finished {
-                Finished::Stale => None,
-                _ => state.owning.as_mut().and_then(|owning| owning.unpacked(ticket.token(), sections, next)),
-            };
-            (finished, parcel, state.partitions.has_more())
+    /// `None` when there is no record in it, or it is out of date by now.
+    fn unpack(
+        &self,
+        topic_partition: TopicPartition,
+        ticket: Ticket,
+        range: Range,
+        owner: Option<Arc<Owner>>,
+    ) -> Option<Pack> {
+        let (lease, from) = (range.lease.clone(), range.from);
+        let unpacked = self.pool.with(|decompressor| unpack(range, decompressor, UNPACK_AT_ONCE));
+        let sections = unpacked.sections;
+        let duty = owner.filter(|_| !sections.is_empty()).map(|owner| {
+            let parcel = Arc::new(Parcel::new(owner.token, &sections, unpacked.next));
+            Duty { parcel, owner }
         });
+        let parcel = duty.as_ref().map(|duty| Arc::clone(&duty.parcel));
+        let outcome = Outcome { next: unpacked.next, rest: unpacked.rest, corrupt: unpacked.corrupt };
+        let (finished, more) =
+            self.with(|state| (state.finish(ticket, from, parcel, outcome), state.has_more()));
         if more {
             self.ready.notify_one();
         }
         if finished == Finished::AskAgain {
             self.wakes.wake_all();
         }
-        (finished != Finished::Stale).then_some(parcel)
+        let wanted = finished != Finished::Stale && !sections.is_empty();
+        wanted.then(|| Pack::new(topic_partition, ticket, sections, duty, lease, &self.pool))
+    }
+
+    /// What the user has to know although nothing may be handed out: that a partition is held.
+    pub(super) fn next_trouble<T>(&self) -> Result<Option<T>> {
+        match self.with(|state| state.partitions.take_trouble()) {
+            Some(Handout::Trouble { topic, partition, trouble }) => {
+                Err(self.held(TopicPartition::new(&*topic, partition), trouble))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn held(&self, topic_partition: TopicPartition, trouble: Trouble) -> Error {
@@ -284,9 +287,11 @@ impl Inner {
     /// Positions may be known that somebody waits for.
     pub(super) fn on_positions_known(&self) {
         self.settled.notify_waiters();
+        if self.group.is_some() {
+            self.commits.notify_one();
+        }
         self.wakes.wake_all();
         self.ready.notify_one();
-        self.commit_wake.notify_one();
     }
 
     /// Waits until the position of a partition is known, or the partition held, or everything over.
@@ -404,6 +409,7 @@ fn to_error(trouble: Trouble, topic_partition: &TopicPartition) -> Error {
     let error = match &trouble {
         Trouble::OutOfRange { .. } => Error::broker(ErrorCode::OFFSET_OUT_OF_RANGE, what),
         Trouble::Refused { code } => Error::broker(*code, what),
+        Trouble::NoCommittedOffset { .. } => Error::misuse(what),
         _ => Error::data(what),
     };
     error.with_source(trouble).with_topic_partition(topic_partition.clone())

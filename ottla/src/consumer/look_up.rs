@@ -47,7 +47,8 @@ async fn look_up(inner: &Inner, node: i32, ask: LookUpAsk) {
             match call(inner, node, &request, LIST_OFFSETS_VERSIONS).await {
                 Ok(response) => {
                     let tick = inner.tick();
-                    inner.apply(inner.with(|state| state.partitions.on_offsets(&tickets, &response, tick)));
+                    inner
+                        .apply(inner.answered(|partitions| partitions.on_offsets(&tickets, &response, tick)));
                 }
                 Err(_) => on_lost(inner, &tickets),
             }
@@ -55,7 +56,7 @@ async fn look_up(inner: &Inner, node: i32, ask: LookUpAsk) {
         LookUpAsk::EpochEnds(request, tickets) => match call(inner, node, &request, EPOCH_VERSIONS).await {
             Ok(response) => {
                 let tick = inner.tick();
-                inner.apply(inner.with(|state| state.partitions.on_epoch_ends(&tickets, &response, tick)));
+                inner.apply(inner.answered(|partitions| partitions.on_epoch_ends(&tickets, &response, tick)));
             }
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 inner.with(|state| state.partitions.on_epochs_unavailable(&tickets));

@@ -5,23 +5,31 @@
 //!        │ poll, recv, stream
 //!        ▼
 //!   Batch, ReceivedRecord ─▶ RecordView
+//!        │ complete, drop      in a group
+//!        ▼
+//!   duty, owned ◀─ committer ─▶ coordinator
 //! ```
 //!
-//! What is decided is decided in `ottla_core::fetch`.
+//! What is decided is decided in `ottla_core::fetch` and `ottla_core::group`.
 
 mod assignment;
 mod batch;
 mod builder;
 mod committer;
+mod duty;
 mod fetcher;
 mod group;
 mod handle;
 mod inner;
 mod look_up;
+mod offset_fetch;
 mod offsets;
+mod owned;
 mod ownership;
 mod pause;
 mod pool;
+mod received;
+mod records;
 mod recv;
 mod stream;
 
@@ -34,12 +42,14 @@ pub use ottla_core::{
 };
 
 pub use self::{
-    assignment::{Assignment, Lease},
-    batch::{Batch, BatchIter, ConsumerRecord, ReceivedRecord},
+    assignment::{Assignment, Lease, OffsetRange},
+    batch::{Batch, BatchIter, ConsumerRecord},
     builder::ConsumerBuilder,
     group::{BoxError, CloseOptions, OffsetAndMetadata, Rebalance, RebalanceListener},
     handle::Consumer,
     offsets::OffsetAndTimestamp,
     pause::PauseHandle,
+    received::ReceivedRecord,
+    records::{Records, RecordsIter},
     stream::RecordStream,
 };

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! `recv` takes a record at a time from the active batch, `poll` its rest. A batch whose partition is paused is parked,
-//! so that the others flow; after a seek, what is left of a batch is dropped. Both are found out with one look at a
-//! counter for each record.
+//! so that the others flow; after a seek, what is left of a batch is dropped; when something earlier of its partition has
+//! come back from somebody who did not complete it, it waits behind that. All of it is found out with one look at a counter
+//! for each record.
 
 use std::{
     collections::VecDeque,
@@ -17,32 +18,17 @@ use std::{
 };
 
 use super::{
-    batch::{Batch, Pack, Place, ReceivedRecord},
+    batch::{Batch, Portion},
     inner::Inner,
+    owned::Standing,
+    received::ReceivedRecord,
 };
 use crate::{Result, TopicPartition, net::lock};
 
-/// A part of a pack.
-pub(super) struct Part {
-    pub(super) pack: Arc<Pack>,
-    pub(super) place: Place,
-    /// It was handed out before, and came back: nothing of its partition goes first.
-    pub(super) again: bool,
-}
-
-impl Part {
-    fn into_batch(self) -> Batch {
-        self.pack.hand_out(
-            self.place.index().saturating_add(u32::try_from(self.place.left()).unwrap_or(u32::MAX)),
-        );
-        Batch::new(self.pack, self.place)
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Current {
-    active: Option<Part>,
-    parked: VecDeque<Part>,
+    active: Option<Portion>,
+    parked: VecDeque<Portion>,
     /// [`Inner::changes`] when the batches were last looked at.
     seen: u64,
 }
@@ -51,57 +37,84 @@ impl Inner {
     /// The next record, if one can be had without waiting.
     pub(super) fn try_recv(&self) -> Result<Option<ReceivedRecord>> {
         let mut current = lock(&self.current);
-        loop {
+        // Unpacking takes time: the lease is looked at for each record, just before it is handed out.
+        while self.may_hand_out()? {
             self.sort_out(&mut current);
-            if !self.may_hand_out()? {
-                return self.trouble();
-            }
-            if let Some(part) = &mut current.active {
-                if let Some(at) = part.pack.step(&mut part.place) {
-                    part.pack.hand_out(part.place.index());
-                    return Ok(Some(ReceivedRecord::new(Arc::clone(&part.pack), at)));
+            if let Some(Portion { pack, at }) = &mut current.active {
+                if let Some(record) = pack.step(at) {
+                    return Ok(Some(ReceivedRecord::new(Arc::clone(pack), record)));
                 }
                 // A parked batch whose pause is over comes before anything new.
                 current.active = None;
                 continue;
             }
-            match self.next_part()? {
-                Some(part) => current.active = Some(part),
+            match self.next_portion()? {
+                Some(portion) => current.active = Some(portion),
                 None => return Ok(None),
             }
         }
+        self.next_trouble()
     }
 
     /// The next batch, if one can be had without waiting: what `recv` has left of the last one, or a new one.
     pub(super) fn try_poll(&self) -> Result<Option<Batch>> {
-        if !self.may_hand_out()? {
-            return self.trouble();
-        }
-        {
-            let mut current = lock(&self.current);
-            self.sort_out(&mut current);
-            if let Some(part) = current.active.take()
-                && part.place.left() > 0
-            {
-                return Ok(Some(part.into_batch()));
+        while self.may_hand_out()? {
+            let Some(portion) = self.next_whole()? else { return Ok(None) };
+            if portion.pack.duty().is_none() {
+                return Ok(Some(Batch::new(portion)));
+            }
+            // Unpacking takes time, in which the lease may have ended or the partition gone.
+            if !self.is_gate_open() {
+                self.put_back(portion);
+                continue;
+            }
+            let handed_out = self.with(|state| match state.standing(&portion) {
+                Standing::First => Some(Batch::new(portion)),
+                Standing::Later => {
+                    state.put_back(portion);
+                    None
+                }
+                Standing::Stale => None,
+            });
+            if handed_out.is_some() {
+                return Ok(handed_out);
             }
         }
-        Ok(self.next_part()?.map(Part::into_batch))
+        self.next_trouble()
+    }
+
+    /// What `recv` has left of the last portion, or a new one.
+    fn next_whole(&self) -> Result<Option<Portion>> {
+        let left = {
+            let mut current = lock(&self.current);
+            self.sort_out(&mut current);
+            current.active.take().filter(|portion| portion.at.left() > 0)
+        };
+        if left.is_some() { Ok(left) } else { self.next_portion() }
     }
 
     /// The offset of the next record of the partition that was unpacked and not handed out.
     pub(super) fn unpacked_position(&self, topic_partition: &TopicPartition) -> Option<i64> {
         let mut current = lock(&self.current);
         self.sort_out(&mut current);
-        let mut batches = current.active.iter().chain(&current.parked);
-        let part = batches.find(|part| part.pack.topic_partition() == topic_partition)?;
-        let mut place = part.place;
-        part.pack.step(&mut place).and_then(|at| part.pack.record(at)).map(|record| record.offset())
+        let mut portions = current.active.iter().chain(&current.parked);
+        let Portion { pack, at } =
+            portions.find(|portion| portion.pack.topic_partition() == topic_partition)?;
+        let mut at = *at;
+        pack.step(&mut at).and_then(|at| pack.record(at)).map(|record| record.offset())
+    }
+
+    /// What was unpacked may be out of date, paused, or held back. Whoever is just handing out a record by `recv` has done
+    /// so when this returns: afterwards nothing is handed out because of what was true before.
+    pub(super) fn on_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+        let mut current = lock(&self.current);
+        self.sort_out(&mut current);
     }
 
     /// Drops what is out of date, parks what is paused, and goes on with what is not any more.
     #[inline]
-    fn sort_out(&self, current: &mut Current) {
+    pub(super) fn sort_out(&self, current: &mut Current) {
         let changes = self.changes.load(Ordering::Acquire);
         if current.seen != changes || (current.active.is_none() && !current.parked.is_empty()) {
             current.seen = changes;
@@ -111,19 +124,17 @@ impl Inner {
 
     #[cold]
     fn sort_again(&self, current: &mut Current) {
-        let parts: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
+        let portions: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
         self.with(|state| {
-            for part in parts {
-                let ticket = part.pack.ticket();
-                if !state.partitions.is_current(ticket) {
-                    continue;
-                }
-                let waits = state.partitions.is_ticket_paused(ticket)
-                    || (!part.again && state.partitions.is_held_back(ticket));
-                if current.active.is_none() && !waits {
-                    current.active = Some(part);
-                } else {
-                    current.parked.push_back(part);
+            for portion in portions {
+                let is_paused = state.partitions.is_ticket_paused(portion.pack.ticket());
+                match state.standing(&portion) {
+                    Standing::Stale => {}
+                    Standing::Later => state.put_back(portion),
+                    Standing::First if current.active.is_none() && !is_paused => {
+                        current.active = Some(portion);
+                    }
+                    Standing::First => current.parked.push_back(portion),
                 }
             }
         });

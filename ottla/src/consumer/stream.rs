@@ -9,7 +9,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio::sync::futures::OwnedNotified;
 
-use super::{Consumer, batch::ReceivedRecord};
+use super::{Consumer, received::ReceivedRecord};
 use crate::Result;
 
 /// The records of a consumer, one at a time, as [`Consumer::stream`] gives them. It ends when the consumer is closed;

@@ -145,10 +145,4 @@ impl Partitions {
     pub fn is_ticket_paused(&self, ticket: Ticket) -> bool {
         self.cursors.get(&ticket.id).is_some_and(Cursor::is_paused)
     }
-
-    /// Whether something else of the partition of this ticket has to be handed out first.
-    #[must_use]
-    pub fn is_held_back(&self, ticket: Ticket) -> bool {
-        self.cursors.get(&ticket.id).is_some_and(|cursor| cursor.held_back)
-    }
 }

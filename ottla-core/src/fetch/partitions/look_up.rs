@@ -118,7 +118,24 @@ impl Partitions {
                 );
             }
         }
+        let is_named = |name: &Str, number: i32| {
+            let mut topics = response.topics.iter().filter(|topic| topic.name == *name);
+            topics.any(|topic| topic.partitions.iter().any(|part| part.partition_index == number))
+        };
+        self.on_left_out(tickets, is_named, tick);
         effects
+    }
+
+    /// A partition that is not in the answer is asked about again, but not at once.
+    fn on_left_out(&mut self, tickets: &[Ticket], is_named: impl Fn(&Str, i32) -> bool, tick: Tick) {
+        for ticket in tickets {
+            if let Some(cursor) = self.cursors.get_mut(&ticket.id)
+                && cursor.generation == ticket.generation
+                && !is_named(&cursor.topic, cursor.partition)
+            {
+                cursor.on_look_up_error(ErrorCode::UNKNOWN_SERVER_ERROR, tick, &self.settings.backoff);
+            }
+        }
     }
 
     /// The answer to [`LookUpAsk::EpochEnds`].
@@ -150,6 +167,11 @@ impl Partitions {
                 );
             }
         }
+        let is_named = |name: &Str, number: i32| {
+            let mut topics = response.topics.iter().filter(|topic| topic.topic == *name);
+            topics.any(|topic| topic.partitions.iter().any(|part| part.partition == number))
+        };
+        self.on_left_out(tickets, is_named, tick);
         effects
     }
 

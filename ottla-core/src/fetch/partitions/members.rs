@@ -57,12 +57,6 @@ impl Partitions {
         }
     }
 
-    /// Whether it is known where reading goes on, or that only the user can say it.
-    #[must_use]
-    pub fn is_settled(&self, token: u64) -> bool {
-        self.cursors.get(&token).is_none_or(|cursor| !matches!(cursor.phase, Phase::Resolving { .. }))
-    }
-
     /// What a batch would have that was taken now.
     #[must_use]
     pub fn ticket(&self, token: u64) -> Option<Ticket> {

@@ -8,7 +8,7 @@ use ottla_protocol::Str;
 use super::{CloseOptions, OffsetAndMetadata, member::Group, membership};
 use crate::{
     Consumer, Error, Result, TopicPartition,
-    consumer::{committer, inner::Inner},
+    consumer::{committer, inner::Inner, offset_fetch},
 };
 
 impl Consumer {
@@ -28,7 +28,6 @@ impl Consumer {
         if group.subscribe(topics.iter().map(|topic| Str::from(topic.as_str())).collect())? {
             inner.shared.spawn("membership", membership::run(Arc::clone(inner), Arc::clone(group)));
             inner.shared.spawn("commits", committer::run(Arc::clone(inner), Arc::clone(group)));
-            inner.shared.spawn("redelivery", Arc::clone(inner).wake_again());
         }
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Consumer {
         let owned = |each: &TopicPartition| Owned::new(each.topic(), each.partition());
         let asked: BTreeSet<Owned> = partitions.iter().map(owned).collect();
         let bound = inner.shared.config.default_api_timeout;
-        let fetched = tokio::time::timeout(bound, inner.fetch_committed(group, &asked)).await;
+        let fetched = tokio::time::timeout(bound, offset_fetch::until_answered(inner, group, &asked)).await;
         let what = || Error::timeout(format!("what group {} has committed was not told in time", group.name));
         let mut fetched = fetched.map_err(|_| what())??;
         let found = partitions.into_iter().map(|partition| match fetched.remove(&owned(&partition)) {
@@ -156,10 +155,12 @@ impl Inner {
     /// [`Self::group`] when it has been subscribed to.
     ///
     /// # Errors
-    /// `Misuse` when there is none, or nothing was subscribed to.
+    /// `Misuse` when there is none, or nothing was subscribed to; `Closed` once the group was left.
     pub(in crate::consumer) fn member(&self) -> Result<&Arc<Group>> {
         let group = self.group()?;
         match group.has_subscribed() {
+            // A listener that is told of the last revocation still is one of a member's.
+            true if self.closed.is_set() => Err(Error::closed()),
             true => Ok(group),
             false => Err(Error::misuse("the consumer is no member of its group: subscribe to topics first")),
         }

@@ -313,7 +313,7 @@ impl Task {
     }
 
     fn on_lost(&mut self, partitions: &BTreeSet<Owned>, cause: LossCause) {
-        self.inner.lose(partitions);
+        self.inner.release(partitions);
         self.handovers.lose(partitions);
         let group = self.group.name.clone();
         let error = loss(cause, &group);

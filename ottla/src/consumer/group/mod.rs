@@ -5,7 +5,7 @@
 //!      ▲                              │  ▲            │
 //!      │ gate: until when records     │  │ commits    ├──▶ handovers ──▶ rebalance listener
 //!      └─── may be handed out ◀───────┘  │            ▼
-//!                                        └── offsets: acquire, open, drain, commit, release, lose
+//!                                        └── offsets: acquire, open, drain, commit, release
 //! ```
 
 mod calls;

@@ -1,0 +1,416 @@
+//! The partitions that a member owns, beside their cursors and under the same lock.
+//!
+//! ```text
+//!            own                     open                 claim acknowledged
+//!   none ──────────▶ found ────────────────▶ opened ──────────────────────────▶ flowing ◀─┐
+//!                      │                       │                                 │   │    │ all taken
+//!                      │ disown                │ disown           drain, release │   ▼    │
+//!                      ▼                       ▼                                 └▶ held back
+//!                    over ◀────────────────────┴─────────────────── disown ─────────┘
+//! ```
+//!
+//! Until it flows, a partition is fetched and buffered, and nothing of it is handed out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use ottla_core::{
+    backoff::BackoffPolicy,
+    fetch::{Finished, Handout, OffsetSpec, Outcome, Position, PositionReset, Start, Tick, Ticket},
+    group::{
+        CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Due, Kept, Membership, Moment,
+        Ownership, Parcel, Promise, Rest, TopicPartition as Name,
+    },
+};
+use ottla_protocol::{ErrorCode, messages::OffsetCommitResponse};
+
+use super::{
+    batch::{Pack, Portion},
+    duty::Owner,
+    group::GroupConfig,
+    inner::{Inner, State},
+};
+use crate::TopicPartition;
+
+/// What a member owns.
+#[derive(Debug)]
+pub(super) struct Owned {
+    by_token: BTreeMap<u64, Held>,
+    commits: Commits,
+    /// Of these something has to be handed out before anything new.
+    waiting: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Held {
+    owner: Arc<Owner>,
+    ownership: Ownership<Arc<Pack>>,
+    open: bool,
+}
+
+/// Something for the user.
+pub(super) enum Next {
+    /// Again, or for the first time after all.
+    Again(Portion),
+    /// For the first time. With its owner, if it has one.
+    New(Handout, Option<Arc<Owner>>),
+}
+
+/// Whether records that were unpacked may be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// They are next.
+    First,
+    /// Something earlier of the partition comes first, or it is being given back.
+    Later,
+    /// They are out of date.
+    Stale,
+}
+
+impl Owned {
+    pub(super) fn new(settings: CommitSettings) -> Self {
+        Self { by_token: BTreeMap::new(), commits: Commits::new(settings), waiting: BTreeSet::new() }
+    }
+
+    /// The answer to a commit, or that there is none.
+    pub(super) fn on_committed(&mut self, at: Moment, answer: Answered) -> Committed {
+        match answer {
+            Answered::Response(response) => self.commits.on_answer(at, &response),
+            Answered::Refused(code) => self.commits.on_refused(at, code),
+            Answered::Lost => {
+                self.commits.on_lost(at);
+                Committed::default()
+            }
+        }
+    }
+
+    /// What to commit next.
+    pub(super) fn plan(&mut self, at: Moment, membership: Option<&Membership>) -> CommitPlan {
+        let Self { by_token, commits, .. } = self;
+        commits.next(at, membership, &mut |token| by_token.get_mut(&token)?.ownership.committable())
+    }
+
+    /// Has everything that is complete of these partitions committed at once.
+    fn ask(&mut self, tokens: impl IntoIterator<Item = u64>) -> Promise {
+        let Self { by_token, commits, .. } = self;
+        commits.ask(tokens, &mut |token| by_token.get_mut(&token)?.ownership.committable())
+    }
+
+    /// Ends the back-off of what has waited long enough. `true`: there is something to hand out since.
+    pub(super) fn wake(&mut self, now: Instant) -> bool {
+        let mut woken = false;
+        for token in &self.waiting {
+            if let Some(held) = self.by_token.get_mut(token) {
+                woken |= held.ownership.wake(now);
+            }
+        }
+        woken
+    }
+
+    /// When the next back-off ends.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let waiting = self.waiting.iter().filter_map(|token| self.by_token.get(token)?.ownership.due());
+        waiting.filter_map(|due| if let Due::At(at) = due { Some(at) } else { None }).min()
+    }
+
+    /// Whether nothing of these partitions is handed out and incomplete.
+    pub(super) fn is_drained(&self, tokens: &[u64]) -> bool {
+        let mut held = tokens.iter().filter_map(|token| self.by_token.get(token));
+        held.all(|held| held.ownership.is_drained())
+    }
+
+    fn holds_back(&self, token: u64) -> bool {
+        self.by_token
+            .get(&token)
+            .is_some_and(|held| !held.open || !self.commits.is_claimed(token) || held.ownership.holds_back())
+    }
+}
+
+/// What came of a commit.
+pub(super) enum Answered {
+    Response(OffsetCommitResponse),
+    /// It cannot be asked for at all.
+    Refused(ErrorCode),
+    Lost,
+}
+
+impl State {
+    /// What a member owns of a partition.
+    pub(super) fn owner(&self, topic: &str, partition: i32) -> Option<Arc<Owner>> {
+        let token = self.partitions.token(topic, partition)?;
+        self.owner_of(token)
+    }
+
+    fn owner_of(&self, token: u64) -> Option<Arc<Owner>> {
+        Some(Arc::clone(&self.owned.as_ref()?.by_token.get(&token)?.owner))
+    }
+
+    /// The tokens of those of these partitions that are owned.
+    pub(super) fn tokens<'a>(&self, partitions: impl IntoIterator<Item = &'a Name>) -> Vec<u64> {
+        let Some(owned) = &self.owned else { return Vec::new() };
+        let tokens =
+            partitions.into_iter().filter_map(|name| self.partitions.token(&name.topic, name.partition));
+        tokens.filter(|token| owned.by_token.contains_key(token)).collect()
+    }
+
+    /// All owned partitions.
+    pub(super) fn all_tokens(&self) -> Vec<u64> {
+        self.owned.iter().flat_map(|owned| owned.by_token.keys().copied()).collect()
+    }
+
+    /// Owns a partition from now on. Nothing of it is handed out before it is opened.
+    pub(super) fn own(
+        &mut self,
+        inner: Weak<Inner>,
+        name: &Name,
+        found: Result<Option<CommittedOffset>, ErrorCode>,
+        config: &GroupConfig,
+    ) {
+        let start = match &found {
+            Ok(Some(found)) => Start::Committed(Position::with_epoch(found.offset, found.leader_epoch)),
+            Ok(None) => Start::Missing { group: config.id.clone(), policy: config.on_missing_offset },
+            Err(code) => Start::Refused(*code),
+        };
+        let Some(owned) = &mut self.owned else { return };
+        let token = self.partitions.add(name.topic.clone(), name.partition, start);
+        self.partitions.hold_back(token, true);
+        let topic_partition = TopicPartition::new(&*name.topic, name.partition);
+        let owner = Arc::new(Owner::new(token, topic_partition, inner));
+        owned.commits.own(token, name.clone(), found.ok().flatten());
+        owned.by_token.insert(token, Held { owner, ownership: Ownership::default(), open: false });
+    }
+
+    /// Has the partition flow as soon as it is claimed.
+    pub(super) fn open(&mut self, token: u64) {
+        if let Some(owned) = &mut self.owned
+            && let Some(held) = owned.by_token.get_mut(&token)
+        {
+            held.open = true;
+            owned.commits.open(token);
+        }
+    }
+
+    /// Does not own the partition any more.
+    pub(super) fn disown(&mut self, token: u64) {
+        self.partitions.remove(token);
+        let Some(owned) = &mut self.owned else { return };
+        owned.commits.disown(token);
+        owned.waiting.remove(&token);
+        if let Some(mut held) = owned.by_token.remove(&token) {
+            held.ownership.end();
+            held.owner.end();
+        }
+    }
+
+    /// Hands out nothing more of the partition.
+    pub(super) fn drain(&mut self, token: u64) {
+        if let Some(held) = self.held(token) {
+            held.ownership.drain();
+            held.owner.revoking.set(());
+        }
+        self.settle(token);
+    }
+
+    fn held(&mut self, token: u64) -> Option<&mut Held> {
+        self.owned.as_mut()?.by_token.get_mut(&token)
+    }
+
+    /// Has the cursor hold back new records exactly while something stands in front of them.
+    pub(super) fn settle(&mut self, token: u64) {
+        let Some(owned) = &mut self.owned else { return };
+        let waits = owned.by_token.get(&token).is_some_and(|held| held.ownership.due().is_some());
+        if waits {
+            owned.waiting.insert(token)
+        } else {
+            owned.waiting.remove(&token)
+        };
+        self.partitions.hold_back(token, owned.holds_back(token));
+    }
+
+    /// Notes where reading begins, where that became known.
+    pub(super) fn note_starts(&mut self) {
+        let Some(owned) = &mut self.owned else { return };
+        for (token, held) in &mut owned.by_token {
+            if !held.ownership.is_started()
+                && let Some(place) = self.partitions.place(*token)
+            {
+                held.ownership.start(place);
+            }
+        }
+    }
+
+    /// Positions moved by themselves. To be noted under the same lock as the answer that moved them.
+    pub(super) fn on_resets(&mut self, resets: &[PositionReset]) {
+        for reset in resets {
+            let token = self.partitions.token(&reset.topic, reset.partition);
+            if let Some(held) = token.and_then(|token| self.held(token)) {
+                held.ownership.passed(Position::at(reset.to));
+            }
+        }
+    }
+
+    /// The user moves the position. `false`: the partition is not assigned.
+    pub(super) fn seek(&mut self, topic: &str, partition: i32, to: OffsetSpec) -> bool {
+        if !self.partitions.seek(topic, partition, to) {
+            return false;
+        }
+        if let Some(token) = self.partitions.token(topic, partition) {
+            if let Some(held) = self.held(token) {
+                held.ownership.restart();
+            }
+            self.note_starts();
+            self.settle(token);
+        }
+        true
+    }
+
+    /// The next thing for the user.
+    pub(super) fn take(&mut self) -> Option<Next> {
+        if let Some(portion) = self.take_again() {
+            return Some(Next::Again(portion));
+        }
+        let handout = self.partitions.take()?;
+        let owner = match &handout {
+            Handout::Range { ticket, .. } => self.owner_of(ticket.token()),
+            Handout::Trouble { .. } => None,
+        };
+        Some(Next::New(handout, owner))
+    }
+
+    fn take_again(&mut self) -> Option<Portion> {
+        let token = self.next_again()?;
+        // `None` when everything that waited was completed meanwhile: then it holds back nothing any more.
+        let rest = self.held(token)?.ownership.take();
+        self.settle(token);
+        let Rest { pack, range, .. } = rest?;
+        Some(Portion { at: pack.place(range), pack })
+    }
+
+    /// The partition of which something can be handed out again now.
+    fn next_again(&self) -> Option<u64> {
+        let owned = self.owned.as_ref()?;
+        let can_go = |token: &&u64| {
+            let is_due = |held: &Held| held.open && held.ownership.due() == Some(Due::Now);
+            let is_paused = |ticket| self.partitions.is_ticket_paused(ticket);
+            owned.by_token.get(token).is_some_and(is_due)
+                && self.partitions.ticket(**token).is_some_and(|ticket| !is_paused(ticket))
+        };
+        owned.waiting.iter().find(can_go).copied()
+    }
+
+    /// Whether somebody else who polls would get something.
+    pub(super) fn has_more(&self) -> bool {
+        self.partitions.has_more() || self.next_again().is_some()
+    }
+
+    /// A range was unpacked that begins at `from`: `parcel` has its records, if it has any.
+    pub(super) fn finish(
+        &mut self,
+        ticket: Ticket,
+        from: Position,
+        parcel: Option<Arc<Parcel>>,
+        outcome: Outcome,
+    ) -> Finished {
+        let next = outcome.next;
+        let finished = self.partitions.finish(ticket, outcome);
+        if finished != Finished::Stale
+            && let Some(held) = self.held(ticket.token())
+        {
+            match parcel {
+                Some(parcel) => held.ownership.unpacked(from, parcel),
+                None => held.ownership.passed(next),
+            }
+        }
+        finished
+    }
+
+    /// Whether these records may be handed out.
+    pub(super) fn standing(&self, portion: &Portion) -> Standing {
+        if !self.partitions.is_current(portion.pack.ticket()) {
+            return Standing::Stale;
+        }
+        let Some(duty) = portion.pack.duty() else { return Standing::First };
+        let held = self.owned.as_ref().and_then(|owned| owned.by_token.get(&duty.owner.token));
+        let first = duty.parcel.offset(portion.at.index());
+        match held {
+            None => Standing::Stale,
+            Some(held) if held.ownership.goes_before(first) => Standing::Later,
+            Some(_) => Standing::First,
+        }
+    }
+
+    /// Records come back: what is not complete of them is handed out again after a back-off. `true`: that is something.
+    pub(super) fn release(&mut self, rest: Rest<Arc<Pack>>, tick: Tick, backoff: &BackoffPolicy) -> bool {
+        let token = rest.parcel.token();
+        let released = self.held(token).is_some_and(|held| held.ownership.release(rest, tick, backoff));
+        self.settle(token);
+        released
+    }
+
+    /// Records were not handed out after all. They go first, without a back-off.
+    pub(super) fn put_back(&mut self, portion: Portion) {
+        let Some(duty) = portion.pack.duty() else { return };
+        let (token, parcel) = (duty.owner.token, Arc::clone(&duty.parcel));
+        if let Some(held) = self.held(token) {
+            held.ownership.put_back(Rest { range: portion.at.range(), pack: portion.pack, parcel });
+        }
+        self.settle(token);
+    }
+
+    /// Completes records by their offsets. `None`: one of them was not handed out.
+    pub(super) fn complete(&mut self, token: u64, offsets: Range<i64>) -> Option<bool> {
+        self.held(token).map_or(Some(false), |held| held.ownership.complete(offsets))
+    }
+
+    /// What may be committed of a partition.
+    pub(super) fn committable(&mut self, token: u64) -> Option<i64> {
+        self.held(token)?.ownership.committable().map(|(_, position)| position.offset)
+    }
+
+    /// The first record that waits to be handed out again.
+    pub(super) fn first_waiting(&self, topic: &str, partition: i32) -> Option<i64> {
+        let token = self.partitions.token(topic, partition)?;
+        self.owned.as_ref()?.by_token.get(&token)?.ownership.first_waiting()
+    }
+
+    /// Has what is complete of these partitions committed.
+    pub(super) fn ask(&mut self, tokens: &[u64]) -> Option<Promise> {
+        Some(self.owned.as_mut()?.ask(tokens.iter().copied()))
+    }
+
+    /// What became of a promise.
+    pub(super) fn kept(&mut self, promise: &Promise) -> Kept {
+        let Some(Owned { by_token, commits, .. }) = &mut self.owned else { return Kept::Lost };
+        commits.kept(promise, &mut |token| by_token.get_mut(&token)?.ownership.committable())
+    }
+
+    /// Why an owned partition does not move, as far as that is because of its records or commits.
+    pub(super) fn explain_owned(&self, topic: &str, partition: i32, now: Instant) -> Option<String> {
+        let token = self.partitions.token(topic, partition)?;
+        let owned = self.owned.as_ref()?;
+        let held = owned.by_token.get(&token)?;
+        if let Some(code) = owned.commits.refusal(token) {
+            return Some(format!("its offsets cannot be committed: {code}"));
+        }
+        if !held.open {
+            return Some("was assigned just now".to_owned());
+        }
+        if held.ownership.is_started() && !owned.commits.is_claimed(token) {
+            return Some("waits until the group has its first commit".to_owned());
+        }
+        let offset = held.ownership.first_waiting()?;
+        match held.ownership.due()? {
+            Due::At(at) => {
+                let wait = at.saturating_duration_since(now).as_millis();
+                Some(format!(
+                    "the record at offset {offset} came back incomplete: handed out again in {wait} ms"
+                ))
+            }
+            Due::Now => Some(format!("waits for poll: the record at offset {offset} came back incomplete")),
+        }
+    }
+}
