@@ -9,26 +9,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::Printed;
-
-/// A record to be produced, as a line gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Line {
-    pub(crate) partition: Option<i32>,
-    /// Milliseconds since the epoch.
-    pub(crate) timestamp: Option<u64>,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<OwnedHeader>,
-}
-
-/// A header's name and value.
-pub(crate) type OwnedHeader = (String, Option<Vec<u8>>);
-
-/// Bytes in standard base64.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    BASE64_STANDARD.encode(bytes)
-}
+use super::{NewRecord, OwnedHeader, Printed};
 
 /// One record as one line, without the line's end.
 pub(crate) fn write(record: &Printed<'_>) -> String {
@@ -44,14 +25,18 @@ pub(crate) fn write(record: &Printed<'_>) -> String {
     .to_string()
 }
 
-/// Reads one line. `topic` and `offset` are ignored: they say where the record was, not where it goes.
-pub(crate) fn read(line: &str) -> Result<Line, String> {
-    let value: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+/// Reads one line. The `offset` is ignored: it says where the record was, not where it goes.
+pub(crate) fn read(line: &[u8]) -> Result<NewRecord, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(mut object) = value else { return Err("not a JSON object".into()) };
-    let mut read = Line::default();
+    let mut read = NewRecord::default();
     for (name, value) in std::mem::take(&mut object) {
         match name.as_str() {
-            "topic" | "offset" => {}
+            "offset" => {}
+            "topic" => match value {
+                Value::String(topic) => read.topic = Some(topic),
+                _ => return Err("topic must be a string".to_owned()),
+            },
             "partition" if value.is_null() => {}
             "partition" => read.partition = Some(integer(&name, &value)?),
             "timestamp" if value.is_null() => {}
@@ -61,7 +46,7 @@ pub(crate) fn read(line: &str) -> Result<Line, String> {
             "headers" => read.headers = headers_from_json(value)?,
             other => {
                 return Err(format!(
-                    "unknown field '{other}'; there are key, value, headers, partition, timestamp"
+                    "unknown field '{other}'; there are topic, key, value, headers, partition, timestamp"
                 ));
             }
         }
@@ -73,7 +58,7 @@ fn bytes_to_json(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
         None => Value::Null,
         Some((Ok(text), _)) => text.into(),
-        Some((Err(_), bytes)) => json!({ "base64": base64(bytes) }),
+        Some((Err(_), bytes)) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
     }
 }
 
@@ -115,7 +100,7 @@ fn integer<N: TryFrom<i64>>(name: &str, value: &Value) -> Result<N, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Printed, read, write};
+    use super::{NewRecord, Printed, read, write};
 
     #[test]
     fn a_line_keeps_everything() {
@@ -130,7 +115,8 @@ mod tests {
         };
         let line = write(&record);
         assert!(!line.contains('\n'), "one line: {line}");
-        let expected = Line {
+        let expected = NewRecord {
+            topic: Some("t".into()),
             partition: Some(2),
             timestamp: Some(5),
             key: Some(b"\xff\0".to_vec()),
@@ -141,13 +127,13 @@ mod tests {
                 (String::new(), Some(Vec::new())),
             ],
         };
-        assert_eq!(read(&line), Ok(expected));
+        assert_eq!(read(line.as_bytes()), Ok(expected));
     }
 
     #[test]
     fn a_tombstone_and_an_empty_value_differ() {
-        assert_eq!(read(r#"{"key":"k","value":null}"#).unwrap().value, None);
-        assert_eq!(read(r#"{"key":"k","value":""}"#).unwrap().value, Some(Vec::new()));
+        assert_eq!(read(br#"{"key":"k","value":null}"#).unwrap().value, None);
+        assert_eq!(read(br#"{"key":"k","value":""}"#).unwrap().value, Some(Vec::new()));
     }
 
     #[test]
@@ -162,7 +148,7 @@ mod tests {
             (r#"{"partition":99999999999}"#, "partition must be an integer"),
             (r#"{"timestamp":-1}"#, "timestamp must be an integer in range"),
         ] {
-            let error = read(line).unwrap_err();
+            let error = read(line.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
         }
     }

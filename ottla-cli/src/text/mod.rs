@@ -18,3 +18,18 @@ pub(crate) struct Printed<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
+
+/// One record to be produced, as text gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct NewRecord {
+    pub(crate) topic: Option<String>,
+    pub(crate) partition: Option<i32>,
+    /// Milliseconds since the epoch.
+    pub(crate) timestamp: Option<u64>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<OwnedHeader>,
+}
+
+/// A header's name and value.
+pub(crate) type OwnedHeader = (String, Option<Vec<u8>>);

@@ -111,6 +111,57 @@ fn days_since_epoch(text: &str) -> Option<i64> {
     Some(before - 719_468)
 }
 
+/// A moment as the calendar and the clock say it, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Civil {
+    pub(crate) year: i64,
+    /// From 1.
+    pub(crate) month: usize,
+    /// From 1.
+    pub(crate) day: usize,
+    /// From 1.
+    pub(crate) day_of_year: usize,
+    /// From 0, Monday.
+    pub(crate) weekday: usize,
+    pub(crate) hour: usize,
+    pub(crate) minute: usize,
+    pub(crate) second: usize,
+    pub(crate) millisecond: usize,
+}
+
+impl Civil {
+    /// Milliseconds since the epoch.
+    pub(crate) fn at(ms: i64) -> Self {
+        // What `rem_euclid` gives is small and not negative.
+        let part = |number: i64, of: i64| usize::try_from(number.rem_euclid(of)).unwrap_or_default();
+        let days = ms.div_euclid(86_400_000);
+        // As in `days_since_epoch`, years start in March here: an era is 400 of them.
+        let shifted = days + 719_468;
+        let of_era = shifted.rem_euclid(146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let m = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * m + 2) / 5 + 1;
+        let (month, next) = if m < 10 { (m + 3, 0) } else { (m - 9, 1) };
+        let year = shifted.div_euclid(146_097) * 400 + year_of_era + next;
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        // March 1st is day 59 of a year, or 60.
+        let of_civil_year = if m < 10 { of_year + 59 + i64::from(leap) } else { of_year - 306 };
+        Self {
+            year,
+            month: part(month, 13),
+            day: part(day, 32),
+            day_of_year: part(of_civil_year + 1, 367),
+            // 1970-01-01 was a Thursday.
+            weekday: part(days + 3, 7),
+            hour: part(ms.div_euclid(3_600_000), 24),
+            minute: part(ms.div_euclid(60_000), 60),
+            second: part(ms.div_euclid(1_000), 60),
+            millisecond: part(ms, 1_000),
+        }
+    }
+}
+
 fn number(text: &str, digits: usize, max: i64) -> Option<i64> {
     (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
     text.parse().ok().filter(|n| *n <= max)
@@ -118,7 +169,7 @@ fn number(text: &str, digits: usize, max: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration_ms, parse};
+    use super::{Civil, days_since_epoch, duration_ms, parse};
 
     #[test]
     fn dates_and_times_are_read_in_utc_unless_a_zone_is_given() {
@@ -134,6 +185,24 @@ mod tests {
         ] {
             assert_eq!(parse(text, 10_000_000), Ok(ms), "{text}");
         }
+    }
+
+    #[test]
+    fn every_day_of_800_years_comes_back() {
+        let (first, last) =
+            (days_since_epoch("1600-01-01").unwrap(), days_since_epoch("2400-12-31").unwrap());
+        let mut before = Civil::at((first - 1) * 86_400_000);
+        for day in first..=last {
+            let at = Civil::at(day * 86_400_000 + 86_399_999);
+            let date = format!("{:04}-{:02}-{:02}", at.year, at.month, at.day);
+            assert_eq!(days_since_epoch(&date), Some(day), "{date}");
+            assert_eq!((at.hour, at.minute, at.second, at.millisecond), (23, 59, 59, 999));
+            assert_eq!(at.weekday, (before.weekday + 1) % 7, "{date}");
+            let expected = if (at.month, at.day) == (1, 1) { 1 } else { before.day_of_year + 1 };
+            assert_eq!(at.day_of_year, expected, "{date}");
+            before = at;
+        }
+        assert_eq!(Civil::at(0).weekday, 3);
     }
 
     #[test]

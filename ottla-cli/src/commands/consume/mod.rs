@@ -17,7 +17,7 @@ use crate::{
     output::Failure,
     signals::Signals,
     text::{
-        format::Format,
+        format::{self, Format},
         offset_range::{Bound, OffsetRange},
         time,
     },
@@ -31,19 +31,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// In a group, a record is committed at most a second after it was printed, and all that was printed at the end: after
 /// -n records, SIGTERM, Ctrl-C (a second one ends it at once), or when nobody reads stdout any more.
 #[derive(Debug, Args)]
-#[command(after_help = "Offsets:
+#[command(after_help = format!("Offsets:
   earliest, latest, 42, -10 (ten before the end), 10:20, :end, @2026-11-01T10:00:00Z, @-1h, @-1h:-5m
 
-Formats (as kcl's):
-  %t topic  %p partition  %o offset  %d timestamp in ms  %k key  %v value
-  %T %K %V their lengths (-1: none)  %h{%k=%v } each header  %H how many  %i running number
-  %k{hex} %v{base64}  %% %{ %}  \\n \\t \\r \\0 \\\\ \\xNN
+{}
 
 Examples:
   ottla consume orders --from-beginning
   ottla consume orders --offset @-1h --exit --format '%p@%o %k=%v\\n'
   ottla consume orders --partition 0 --offset 100:200 --json
-  ottla consume orders refunds --group billing --offset earliest --format '%p %o %v\\n'")]
+  ottla consume orders refunds --group billing --offset earliest --format '%p %o %v\\n'
+  ottla consume a --exit --format '%K{{big32}}%k%V{{big32}}%v' | ottla produce b --format '%K{{big32}}%k%V{{big32}}%v'", format::help()))]
 pub(crate) struct Consume {
     /// The topic; several with --group.
     #[arg(required = true, value_name = "TOPIC")]
