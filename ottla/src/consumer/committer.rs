@@ -105,7 +105,7 @@ async fn send(inner: Arc<Inner>, group: Arc<Group>, request: OffsetCommitRequest
         node = Some(connection.node_id());
         let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
         let version = connection.version::<OffsetCommitRequest>(versions)?;
-        connection.call(&request, version, longest).await
+        coordinators.call(name, &connection, &request, version, longest).await
     };
     let answer = match tokio::time::timeout(wait, call).await {
         Ok(answer) => answer,
