@@ -58,6 +58,10 @@ conformance! {
     interop::java_reads_what_we_write on 1;
     interop::we_read_what_java_writes on 1;
     interop::java_and_we_choose_the_same_partitions on 1;
+    mixed::java_joins_our_group_of_cooperative_sticky on 1;
+    mixed::java_joins_our_group_of_range on 1;
+    mixed::we_join_a_group_of_java_of_cooperative_sticky on 1;
+    mixed::we_join_a_group_of_java_of_range on 1;
     failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
     failover::a_leader_is_frozen_under_load_and_wakes_up_deposed on 3 alone;
 }
