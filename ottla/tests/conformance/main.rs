@@ -9,6 +9,7 @@
 //! Java) says so and passes.
 
 mod backend;
+mod diary;
 mod java;
 mod record;
 mod scenarios;
@@ -62,6 +63,8 @@ conformance! {
     mixed::java_joins_our_group_of_range on 1;
     mixed::we_join_a_group_of_java_of_cooperative_sticky on 1;
     mixed::we_join_a_group_of_java_of_range on 1;
+    pause::every_broker_stands_still_for_longer_than_a_session on 1 alone;
+    pause::the_coordinator_stands_still_for_longer_than_a_session on 3 alone;
     failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
     failover::a_leader_is_frozen_under_load_and_wakes_up_deposed on 3 alone;
 }
