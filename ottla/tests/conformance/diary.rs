@@ -80,7 +80,6 @@ fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::BrokerConnected { node, lane, .. } => format!("node {node}, {lane}"),
         Event::BrokerDisconnected { node, lane, error, .. } => format!("node {node}, {lane}: {error:#}"),
-        Event::BrokerUnreachable { node, error, .. } => format!("node {node}: {error:#}"),
         Event::MetadataFailed { error, .. } => format!("{error:#}"),
         Event::CoordinatorChanged { to, .. } => format!("to node {to}"),
         Event::BatchFailed { topic_partition, error, .. } => format!("{topic_partition}: {error:#}"),

@@ -5,4 +5,5 @@ pub(crate) mod mixed;
 pub(crate) mod pause;
 pub(crate) mod positions;
 pub(crate) mod records;
+pub(crate) mod restart;
 pub(crate) mod topics;

@@ -12,23 +12,20 @@
 //!     cargo test -p ottla --test conformance -- --nocapture real_kafka::the_coordinator_stands_still
 //! ```
 
-use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use ottla::{Admin, Client, Consumer, Event, Producer, Record, Reset};
+use ottla::{Client, Consumer, Event, Producer, Reset};
 use tokio::time::Instant;
 
 use crate::World;
 use crate::diary::Diary;
+use crate::effects::{Effects, PARTITIONS, produce};
 use crate::world::fresh_name;
 
-const PARTITIONS: i32 = 6;
 const BEFORE: usize = 10_000;
 const ALL: usize = 20_000;
 /// From the moment in which the broker goes on until everything is handled. It takes a second or two.
 const BOUND: Duration = Duration::from_secs(30);
-/// Between two looks at what somebody else is doing.
-const GLANCE: Duration = Duration::from_millis(20);
 
 /// Nobody can take over meanwhile. The session is over when the brokers wake up, if they look at the clock before they look
 /// at the heartbeat that waits in their sockets.
@@ -40,7 +37,7 @@ pub(crate) async fn every_broker_stands_still_for_longer_than_a_session(world: &
 /// The others elect new leaders and coordinate the group, and then it comes back, deposed.
 pub(crate) async fn the_coordinator_stands_still_for_longer_than_a_session(world: &World) {
     let pause = Pause::new(world).await;
-    pause.run(async |pause| vec![pause.coordinator().await]).await;
+    pause.run(async |pause| vec![pause.world.coordinator(&pause.group).await]).await;
 }
 
 struct Pause<'a> {
@@ -54,19 +51,11 @@ struct Pause<'a> {
     effects: Effects,
 }
 
-/// How often each record was handled.
-#[derive(Default)]
-struct Effects {
-    times: RefCell<Vec<u32>>,
-    handled: Cell<usize>,
-}
-
 impl<'a> Pause<'a> {
     async fn new(world: &'a World) -> Self {
-        let client = Client::builder().bootstrap_servers(world.backend().bootstrap_servers());
         Self {
             world,
-            client: client.connect().await.expect("the brokers answer"),
+            client: world.another_client().await,
             group: fresh_name(),
             topic: world.topic(PARTITIONS).await,
             session: seconds("OTTLA_SESSION_S", 10),
@@ -84,10 +73,11 @@ impl<'a> Pause<'a> {
             .on_missing_offset(Reset::Earliest)
             .build()
             .expect("valid");
+        consumer.subscribe([&*self.topic]).expect("it has a group");
         let story = async {
             tokio::select! {
                 biased;
-                () = self.handle(&consumer) => panic!("the consumer is open"),
+                () = self.effects.handle_all(&consumer) => panic!("the consumer is open"),
                 () = self.freeze_and_thaw(&consumer, victims) => {}
             }
         };
@@ -95,19 +85,9 @@ impl<'a> Pause<'a> {
         self.client.close().await.expect("everything is committed");
     }
 
-    async fn handle(&self, consumer: &Consumer) {
-        consumer.subscribe([&*self.topic]).expect("it has a group");
-        while let Some(record) = consumer.recv().await.expect("a pause is no error") {
-            let value = record.view().value().expect("all records have one");
-            let number = std::str::from_utf8(value).expect("it is text").parse().expect("a number");
-            self.effects.handle(number);
-            record.complete();
-        }
-    }
-
     async fn freeze_and_thaw(&self, consumer: &Consumer, victims: impl AsyncFnOnce(&Self) -> Vec<i32>) {
         let producer = Producer::builder(&self.client).build().expect("valid");
-        self.produce(&producer, 0..BEFORE).await;
+        produce(&producer, &self.topic, 0..BEFORE).await;
         self.effects.until(BEFORE).await;
         consumer.commit().await.expect("the coordinator is there");
         let victims = victims(self).await;
@@ -128,7 +108,7 @@ impl<'a> Pause<'a> {
             self.diary.note(format_args!("nodes {victims:?} go on"));
             Instant::now()
         };
-        let (thawed, ()) = tokio::join!(thaw, self.produce(&producer, BEFORE..ALL));
+        let (thawed, ()) = tokio::join!(thaw, produce(&producer, &self.topic, BEFORE..ALL));
         self.effects.until(ALL).await;
         let took = thawed.elapsed();
         self.diary.note(format_args!("{ALL} handled, {:.3} s after that", took.as_secs_f64()));
@@ -137,28 +117,12 @@ impl<'a> Pause<'a> {
 
         // Anything that is handed out again comes before what is written now.
         let sentinels = ALL..ALL + PARTITIONS as usize;
-        self.produce(&producer, sentinels.clone()).await;
+        produce(&producer, &self.topic, sentinels.clone()).await;
         self.effects.until(sentinels.end).await;
-        self.effects.assert_each_once();
+        let twice = self.effects.twice(sentinels.end);
+        assert!(twice.is_empty(), "{} records were handled several times: {twice:?}", twice.len());
         consumer.commit().await.expect("the coordinator is there");
         self.assert_committed(consumer, sentinels.end).await;
-    }
-
-    /// Number `n` goes to partition `n % PARTITIONS`.
-    async fn produce(&self, producer: &Producer, numbers: std::ops::Range<usize>) {
-        for number in numbers {
-            let text = number.to_string();
-            let record = Record::new(&text).partition(number as i32 % PARTITIONS);
-            drop(producer.enqueue(&self.topic, record).await.expect("there is room"));
-        }
-        producer.flush().await.expect("a producer with time outlives a pause");
-    }
-
-    async fn coordinator(&self) -> i32 {
-        let admin = Admin::new(&self.client);
-        let described = admin.describe_groups([&*self.group]).await.expect("the brokers answer");
-        let (_, group) = described.into_iter().next().expect("one was asked for");
-        group.expect("it has a member").coordinator.id
     }
 
     /// Whoever reads the events knows why nothing came for a while.
@@ -190,32 +154,6 @@ impl<'a> Pause<'a> {
         let offset =
             |found: &Option<ottla::OffsetAndMetadata>| found.as_ref().map_or(0, |found| found.offset);
         assert_eq!(committed.iter().map(|(_, found)| offset(found)).sum::<i64>(), count as i64);
-    }
-}
-
-impl Effects {
-    fn handle(&self, number: usize) {
-        let mut times = self.times.borrow_mut();
-        if times.len() <= number {
-            times.resize(number + 1, 0);
-        }
-        times[number] += 1;
-        if times[number] == 1 {
-            self.handled.set(self.handled.get() + 1);
-        }
-    }
-
-    /// Waits until so many different records are handled.
-    async fn until(&self, count: usize) {
-        while self.handled.get() < count {
-            tokio::time::sleep(GLANCE).await;
-        }
-    }
-
-    fn assert_each_once(&self) {
-        let times = self.times.borrow();
-        let wrong: Vec<_> = times.iter().enumerate().filter(|(_, times)| **times != 1).take(20).collect();
-        assert!(wrong.is_empty(), "records that were not handled once (number, times): {wrong:?}, …");
     }
 }
 
