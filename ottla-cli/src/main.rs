@@ -6,7 +6,6 @@
 mod commands;
 mod connect;
 mod output;
-mod progress;
 mod signals;
 mod text;
 

@@ -1,10 +1,14 @@
 //! SIGTERM and Ctrl-C.
 
-use std::io;
+use std::{io, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::output::say;
+
+/// What comes sooner after the first signal is the same one again: `timeout` sends its signal to the program, and to the
+/// program's process group.
+const SECOND_SIGNAL: Duration = Duration::from_millis(200);
 
 /// What ends a program that runs until it is told to stop.
 pub(crate) struct Signals {
@@ -50,15 +54,19 @@ impl Signals {
 
 impl Signals {
     /// The first signal asks to stop. A second one ends the program at once, also while it is stuck at a reader of stdout
-    /// that does not read.
+    /// that does not read; `last_words` say what that leaves behind.
     #[expect(clippy::disallowed_methods, reason = "a command is a driver: the runtime is its own")]
-    pub(crate) fn stop(mut self) -> Stop {
+    pub(crate) fn stop(mut self, last_words: &'static str) -> Stop {
         let (ask, asked) = oneshot::channel();
         tokio::spawn(async move {
             self.recv().await;
             drop(ask);
+            let asked = Instant::now();
             self.recv().await;
-            say("ottla: stopped at once; what was not committed yet will come again");
+            while asked.elapsed() < SECOND_SIGNAL {
+                self.recv().await;
+            }
+            say(format_args!("ottla: stopped at once; {last_words}"));
             std::process::exit(1);
         });
         Stop(asked)

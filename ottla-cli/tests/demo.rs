@@ -1,11 +1,15 @@
 //! `ottla demo`, small: what it claims, and that it can fail.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
 
 mod common;
 
-use std::process::Output;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
-use common::run;
+use common::{Dev, OTTLA, run, terminate};
 
 fn demo(more: &[&str]) -> (Output, serde_json::Value) {
     let small = ["demo", "--json", "--orders", "500", "--session", "3s", "--pause", "4500ms"];
@@ -36,7 +40,45 @@ fn without_the_lease_orders_are_handled_twice() {
 }
 
 #[test]
-fn a_pause_that_ends_no_session_is_wrong_usage() {
-    let output = run(&["demo", "--session", "6s", "--pause", "6s"], "");
-    assert_eq!(output.status.code(), Some(2));
+fn a_pause_that_ends_no_session_or_that_nobody_waits_for_is_wrong_usage() {
+    for pause in ["6s", "1h"] {
+        let output = run(&["demo", "--session", "6s", "--pause", pause], "");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_cluster_that_is_not_reached_is_a_failure_with_its_reason() {
+    let output = run(&["demo", "--against", "127.0.0.1:1"], "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("127.0.0.1:1 is unreachable") && output.stdout.is_empty(), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn interrupted_while_all_stands_still_it_leaves_the_cluster_at_once_and_as_it_was() {
+    let dev = Dev::start(&[]);
+    let mut demo = Command::new(OTTLA)
+        .args(["demo", "--orders", "100", "--pause", "10m", "--against", &dev.servers])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(demo.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("frozen")));
+    assert!(dev.ok(&["topics", "list"], "").contains("ottla-demo-orders-"));
+    assert!(dev.ok(&["groups", "list"], "").contains("ottla-demo-"));
+
+    let asked = Instant::now();
+    terminate(&demo);
+    // The same signal again, as `timeout` sends it.
+    terminate(&demo);
+    assert_eq!(said.last().unwrap(), "ottla: interrupted");
+    assert_eq!(demo.wait().unwrap().code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    for what in ["topics", "groups"] {
+        let left = dev.ok(&[what, "list"], "");
+        assert!(!left.contains("ottla-demo-"), "{left}");
+    }
 }

@@ -447,7 +447,7 @@ impl Inner {
         }
         if let Some((name, timeout)) = overdue {
             return Err(Error::timeout(
-                self.describe(&format!("no answer to {name} within {timeout:?} from")),
+                self.describe(&format!("no answer to {name} within {timeout:.1?} from")),
             ));
         }
         if stuck {

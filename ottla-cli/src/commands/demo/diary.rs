@@ -1,39 +1,40 @@
-//! What the client did when, from the events of the client itself.
+//! What the consumer goes through, from the events of its client.
 
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use ottla::{Event, Events, TopicPartition};
-use tokio::{
-    sync::{Notify, futures::Notified},
-    time::Instant,
-};
+use ottla::{ErrorKind, Event, Events, TopicPartition};
+use tokio::sync::{Notify, futures::Notified};
 
-use super::{report::Seconds, screen::Screen};
-use crate::output::Failure;
+use super::screen::{Screen, Seconds, Who};
+use crate::output::{Failure, with_causes};
 
 /// Follows one client, shows what happens to its membership, and remembers what the report needs.
 pub(super) struct Diary<'a> {
     screen: &'a Screen,
-    membership: Mutex<Membership>,
+    /// Whether the consumer heeds its lease.
+    lease: bool,
+    seen: Mutex<Seen>,
     committed: Notify,
 }
 
-/// How the membership fared.
+/// What there was to see so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Membership {
+pub(super) struct Seen {
+    /// Bytes of answers that had records.
+    pub(super) fetched: u64,
     pub(super) sessions_lost: u64,
-    /// From the first loss until partitions were owned again.
-    pub(super) regained_after: Option<Duration>,
-    lost_at: Option<Instant>,
+    /// After how many of these losses it owned partitions again.
+    pub(super) regained: u64,
+    /// A heartbeat has failed, and nothing was heard of the group since.
+    unheard: bool,
 }
 
 impl<'a> Diary<'a> {
-    pub(super) fn new(screen: &'a Screen) -> Self {
-        Self { screen, membership: Mutex::default(), committed: Notify::new() }
+    pub(super) fn new(screen: &'a Screen, lease: bool) -> Self {
+        Self { screen, lease, seen: Mutex::default(), committed: Notify::new() }
     }
 
     /// Writes down what happens until the client is closed.
@@ -45,13 +46,13 @@ impl<'a> Diary<'a> {
             if let Event::Missed { count, .. } = event {
                 return Err(Failure::new(format!("{count} events of the client were missed")));
             }
-            self.remember(&event);
-            self.show(&event);
+            let before = self.remember(&event);
+            self.show(&event, before);
         }
         Ok(())
     }
 
-    pub(super) fn membership(&self) -> Membership {
+    pub(super) fn seen(&self) -> Seen {
         *self.lock()
     }
 
@@ -60,51 +61,69 @@ impl<'a> Diary<'a> {
         self.committed.notified()
     }
 
-    fn remember(&self, event: &Event) {
-        let mut membership = self.lock();
+    /// Gives what was seen before.
+    fn remember(&self, event: &Event) -> Seen {
+        let mut seen = self.lock();
+        let before = *seen;
         match event {
+            Event::Fetched { bytes, .. } => seen.fetched += *bytes as u64,
+            Event::HeartbeatFailed { .. } => seen.unheard = true,
+            Event::LeaseRenewed { .. } => seen.unheard = false,
             Event::SessionLost { .. } => {
-                membership.sessions_lost += 1;
-                membership.lost_at.get_or_insert_with(Instant::now);
+                seen.unheard = false;
+                seen.sessions_lost += 1;
             }
-            Event::PartitionsAssigned { .. } => {
-                if let Some(lost_at) = membership.lost_at {
-                    membership.regained_after.get_or_insert_with(|| lost_at.elapsed());
-                }
-            }
+            Event::PartitionsAssigned { .. } => seen.regained = seen.sessions_lost,
             Event::OffsetsCommitted { .. } => self.committed.notify_waiters(),
             _ => {}
         }
+        before
     }
 
-    fn show(&self, event: &Event) {
-        let say = |what: fmt::Arguments<'_>| self.screen.line("client", what);
+    fn show(&self, event: &Event, before: Seen) {
+        let say = |what: fmt::Arguments<'_>| self.screen.line(Who::Consumer, what);
         match event {
-            Event::GroupJoined { generation, .. } => say(format_args!("joined, generation {generation}")),
             Event::PartitionsAssigned { partitions, .. } => {
-                say(format_args!("owns partitions {}", Numbers(partitions)));
+                let again = if before.sessions_lost > 0 { "joined again" } else { "joined the group" };
+                say(format_args!("{again}, owns partitions {}", Numbers(partitions)));
             }
             Event::PartitionsRevoked { partitions, .. } => {
                 say(format_args!("gave back partitions {}", Numbers(partitions)));
             }
-            Event::PartitionsLost { partitions, .. } => {
-                say(format_args!("owns partitions {} no more", Numbers(partitions)));
+            // One says it for all, and those of the same silence look alike.
+            Event::HeartbeatFailed { .. } if before.unheard => {}
+            Event::HeartbeatFailed { error, .. } if error.kind() == ErrorKind::Timeout => {
+                say(format_args!("a heartbeat is not answered"));
             }
-            Event::SessionLost { cause, .. } => say(format_args!("session lost: {cause:#}")),
-            Event::LeaseEnded { .. } => say(format_args!("lease ended: hands out nothing any more")),
+            Event::HeartbeatFailed { error, .. } => say(format_args!("a heartbeat failed: {error}")),
+            Event::LeaseEnded { .. } if self.lease => {
+                say(format_args!("lease over: may be a member no more, hands out nothing"));
+            }
+            Event::LeaseEnded { .. } => {
+                say(format_args!("lease over: may be a member no more, hands out records all the same"));
+            }
             Event::LeaseRenewed { after, .. } => {
-                say(format_args!("lease renewed, {} s after it ended", Seconds(*after)));
+                say(format_args!("lease renewed after {} s", Seconds(*after)));
             }
-            Event::HeartbeatFailed { error, .. } => say(format_args!("heartbeat failed: {error}")),
-            Event::CommitFailed { error, .. } => say(format_args!("commit failed: {error:#}")),
-            Event::GroupFailed { error, .. } => say(format_args!("refused by the group: {error:#}")),
+            Event::SessionLost { cause, .. } => say(format_args!("session lost: {}", why(cause))),
+            Event::CommitFailed { error, .. } if before.unheard && error.kind() == ErrorKind::Timeout => {}
+            Event::CommitFailed { error, .. } => say(format_args!("a commit failed: {error}")),
+            Event::JoinFailed { error, .. } => say(format_args!("joining failed: {error}")),
+            Event::GroupFailed { error, .. } => {
+                say(format_args!("refused by the group: {}", with_causes(error)));
+            }
             _ => {}
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Membership> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In one word, if there is one.
+fn why(cause: &ottla::Error) -> String {
+    cause.broker_code().map_or_else(|| with_causes(cause), |code| code.to_string())
 }
 
 /// The numbers of partitions; there is only one topic.

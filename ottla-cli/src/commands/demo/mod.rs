@@ -15,7 +15,11 @@ use std::{
 
 use clap::Args;
 
-use self::{screen::Screen, script::Plan, world::World};
+use self::{
+    screen::{Screen, Who},
+    script::Plan,
+    world::World,
+};
 use crate::{
     output::{Failure, say},
     signals::Signals,
@@ -24,6 +28,8 @@ use crate::{
 
 /// How much longer than the session the brokers are frozen, if nothing else is said.
 const LONGER: Duration = Duration::from_secs(3);
+/// A client gives no request more than an hour.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Freeze a broker for longer than a consumer's session, and count what is handled twice or lost.
 ///
@@ -62,24 +68,32 @@ impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let plan = self.plan()?;
         // Before anything is started: a signal that comes early has to find somebody who heeds it.
-        let mut signals = Signals::new()?;
-        let screen = Screen::new(plan.all_orders());
-        let world = match self.against.as_slice() {
-            [] => World::embedded(plan.session, plan.pause).await?,
-            servers => World::against(servers.to_vec()).await?,
+        let mut stop = Signals::new()?.stop("a topic and a group called ottla-demo-… may be left");
+        let world = tokio::select! {
+            biased;
+            () = stop.asked() => return Err(interrupted()),
+            world = self.world(&plan) => world?,
         };
-        screen.line("broker", world.description());
-        let outcome = script::play(plan, &world, &screen, &mut signals).await;
+        let screen = Screen::new(plan.all_orders());
+        screen.line(Who::Broker, world.description());
+        let outcome = script::play(plan, &world, &screen, &mut stop).await;
         screen.end();
         world.end().await;
         let report = outcome?;
         if self.json {
-            say(report);
+            say(format_args!("\n{report}"));
             writeln!(io::stdout(), "{}", report.json())?;
         } else {
-            writeln!(io::stdout(), "{report}")?;
+            writeln!(io::stdout(), "\n{report}")?;
         }
-        report.verdict(plan.lease)
+        report.verdict()
+    }
+
+    async fn world(&self, plan: &Plan) -> Result<World, Failure> {
+        match self.against.as_slice() {
+            [] => World::embedded(plan.session, plan.pause).await,
+            servers => World::against(servers.to_vec()).await,
+        }
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
@@ -87,8 +101,15 @@ impl Demo {
         if pause <= self.session {
             return Err(Failure::usage("a pause that is no longer than the session ends no session"));
         }
+        if pause > LONGEST {
+            return Err(Failure::usage("a pause of more than half an hour is too long to wait for"));
+        }
         Ok(Plan { orders: self.orders, session: self.session, pause, lease: !self.no_lease })
     }
+}
+
+fn interrupted() -> Failure {
+    Failure::new("interrupted")
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -2,19 +2,21 @@
 
 use std::{fmt, time::Duration};
 
-use super::ledger::Tally;
+use super::{ledger::Tally, screen::Seconds};
 use crate::output::Failure;
 
 /// The numbers of a whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Report {
+    /// Whether the consumer heeded its lease.
+    pub(super) lease: bool,
     /// Orders that a broker acknowledged.
     pub(super) produced: u64,
     pub(super) tally: Tally,
     /// How often the consumer was told that its group had gone on without it.
     pub(super) sessions_lost: u64,
-    /// From the first such moment until it owned partitions again.
-    pub(super) regained_after: Option<Duration>,
+    /// After how many of these losses it owned partitions again.
+    pub(super) regained: u64,
     pub(super) took: Duration,
 }
 
@@ -37,13 +39,13 @@ impl Report {
     ///
     /// # Errors
     /// With everything that is not as it should be. A session that survived shows nothing.
-    pub(super) fn verdict(&self, lease: bool) -> Result<(), Failure> {
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
         let wrong: Vec<_> = [
             (self.sessions_lost == 0, "the session was not lost, so this shows nothing".to_owned()),
             (self.lost() > 0, format!("{} orders were lost", Thousands(self.lost()))),
-            (lease && self.tally.twice > 0, format!("{} handled twice", Thousands(self.tally.twice))),
+            (self.lease && self.tally.twice > 0, format!("{} handled twice", Thousands(self.tally.twice))),
             (
-                !lease && self.tally.twice == 0,
+                !self.lease && self.tally.twice == 0,
                 "nothing was handled twice although nothing prevented it".into(),
             ),
         ]
@@ -54,6 +56,24 @@ impl Report {
     }
 }
 
+impl Report {
+    /// What the run has shown, if it has.
+    fn moral(&self) -> Option<&'static str> {
+        self.verdict().ok().map(|()| match self.lease {
+            true => WITH_LEASE,
+            false => WITHOUT_LEASE,
+        })
+    }
+}
+
+const WITH_LEASE: &str = "\
+The group had given the consumer up while the broker slept. Records that came
+before it could know of that were not handed out until they were its own again.";
+
+const WITHOUT_LEASE: &str = "\
+The group had given the consumer up while the broker slept. Without the lease,
+records that were not its own any more were handled, and then once more.";
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, number: u64| writeln!(f, "{name:<14}{:>8}", Thousands(number).to_string());
@@ -61,11 +81,10 @@ impl fmt::Display for Report {
         row("handled", self.tally.handled)?;
         row("handled twice", self.tally.twice)?;
         row("lost", self.lost())?;
-        row("session lost", self.sessions_lost)?;
-        if let Some(after) = self.regained_after {
-            writeln!(f, "{:<14}{:>8} s later", "regained", Seconds(after).to_string())?;
-        }
-        write!(f, "{:<14}{:>8} s", "time", Seconds(self.took).to_string())
+        row("sessions lost", self.sessions_lost)?;
+        row("and regained", self.regained)?;
+        write!(f, "{:<14}{:>8} s", "time", Seconds(self.took).to_string())?;
+        self.moral().map_or(Ok(()), |moral| write!(f, "\n\n{moral}"))
     }
 }
 
@@ -85,55 +104,52 @@ impl fmt::Display for Thousands {
     }
 }
 
-/// `9.25`.
-pub(super) struct Seconds(pub(super) Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2}", self.0.as_secs_f64())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(handled: u64, twice: u64, sessions_lost: u64) -> Report {
+    fn report(lease: bool, handled: u64, twice: u64, sessions_lost: u64) -> Report {
         let tally = Tally { handled, twice };
-        let regained_after = (sessions_lost > 0).then_some(Duration::from_millis(120));
-        Report { produced: 20_000, tally, sessions_lost, regained_after, took: Duration::from_millis(14_200) }
+        let took = Duration::from_millis(14_200);
+        Report { lease, produced: 20_000, tally, sessions_lost, regained: sessions_lost, took }
     }
 
     #[test]
     fn programs_get_one_line() {
         assert_eq!(
-            report(19_990, 3, 1).json(),
+            report(true, 19_990, 3, 1).json(),
             r#"{"produced":20000,"handled":19990,"twice":3,"lost":10,"sessions_lost":1}"#
         );
     }
 
     #[test]
-    fn people_get_a_table() {
-        assert_eq!(
-            report(20_000, 0, 1).to_string(),
-            "produced        20,000\nhandled         20,000\nhandled twice        0\nlost                 0\n\
-             session lost         1\nregained          0.12 s later\ntime             14.20 s"
-        );
+    fn people_get_a_table_and_what_it_means() {
+        let table = "produced        20,000\nhandled         20,000\nhandled twice        0\nlost                 0\n\
+             sessions lost        1\nand regained         1\ntime              14.2 s";
+        assert_eq!(report(true, 20_000, 0, 1).to_string(), format!("{table}\n\n{WITH_LEASE}"));
+    }
+
+    #[test]
+    fn a_run_that_shows_nothing_has_no_moral() {
+        for report in [report(true, 20_000, 1, 1), report(false, 20_000, 0, 1), report(true, 20_000, 0, 0)] {
+            assert_eq!(report.moral(), None, "{report}");
+        }
+        assert_eq!(report(false, 20_000, 1, 1).moral(), Some(WITHOUT_LEASE));
     }
 
     #[test]
     fn with_the_lease_nothing_may_be_handled_twice_and_without_it_something_must() {
-        assert!(report(20_000, 0, 1).verdict(true).is_ok());
-        assert!(report(20_000, 1, 1).verdict(true).is_err());
-        assert!(report(20_000, 0, 1).verdict(false).is_err());
-        assert!(report(20_000, 1, 1).verdict(false).is_ok());
+        assert!(report(true, 20_000, 0, 1).verdict().is_ok());
+        assert!(report(true, 20_000, 1, 1).verdict().is_err());
+        assert!(report(false, 20_000, 0, 1).verdict().is_err());
+        assert!(report(false, 20_000, 1, 1).verdict().is_ok());
     }
 
     #[test]
     fn a_session_that_survives_and_an_order_that_is_lost_are_failures_either_way() {
         for lease in [true, false] {
-            assert!(report(20_000, u64::from(!lease), 0).verdict(lease).is_err());
-            assert!(report(19_999, u64::from(!lease), 1).verdict(lease).is_err());
+            assert!(report(lease, 20_000, u64::from(!lease), 0).verdict().is_err());
+            assert!(report(lease, 19_999, u64::from(!lease), 1).verdict().is_err());
         }
     }
 

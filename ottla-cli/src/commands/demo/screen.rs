@@ -1,7 +1,7 @@
 //! What somebody who watches sees: a line for everything that happens, and progress bars where stderr is a terminal.
 
 use std::{
-    fmt,
+    env, fmt,
     io::{self, IsTerminal},
     time::Duration,
 };
@@ -9,13 +9,12 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::report::Seconds;
 use crate::output::say;
 
 const CYAN: &str = "{prefix:>13} {bar:40.cyan} {human_pos:>7}";
 const GREEN: &str = "{prefix:>13} {bar:40.green} {human_pos:>7}";
 const RED: &str = "{prefix:>13} {bar:40.red} {human_pos:>7}";
-const WAITING: &str = "{prefix:>13} {bar:40.yellow} {eta:>7}";
+const WAITING: &str = "{prefix:>13} {bar:40.yellow} {msg:>7}";
 /// How often the time that passes is shown.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -31,6 +30,32 @@ struct Bars {
     twice: ProgressBar,
 }
 
+/// To whom something happens.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Who {
+    Broker,
+    Consumer,
+    Orders,
+}
+
+impl Who {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Consumer => "consumer",
+            Self::Orders => "orders",
+        }
+    }
+
+    fn colour(self) -> Colour {
+        match self {
+            Self::Broker => Colour::Yellow,
+            Self::Consumer => Colour::Cyan,
+            Self::Orders => Colour::Green,
+        }
+    }
+}
+
 impl Screen {
     /// For a run with so many orders.
     pub(super) fn new(orders: u64) -> Self {
@@ -43,13 +68,14 @@ impl Screen {
     }
 
     /// Something happened now: to whom, and what.
-    pub(super) fn line(&self, who: &str, what: impl fmt::Display) {
-        let line = format!("{:>7} s  {who:<8} {what}", Seconds(self.elapsed()).to_string());
-        match &self.bars {
-            // A terminal that is gone is no reason to fail.
-            Some(bars) => drop(bars.all.println(line)),
-            None => say(line),
-        }
+    pub(super) fn line(&self, who: Who, what: impl fmt::Display) {
+        let time = format!("{:>6} s", Seconds(self.elapsed()).to_string());
+        let name = format!("{:<8}", who.name());
+        let Some(bars) = &self.bars else { return say(format_args!("{time}  {name}  {what}")) };
+        let line = format!("{}  {}  {what}", Colour::Grey.paint(&time), who.colour().paint(&name));
+        // A terminal that is gone is no reason to fail.
+        drop(bars.all.println(line));
+        bars.refresh();
     }
 
     pub(super) fn produced_one(&self) {
@@ -64,7 +90,7 @@ impl Screen {
         self.advance(|bars| &bars.twice);
     }
 
-    /// Waits, and shows how much of the waiting is over.
+    /// Waits, and shows how much of the waiting is left.
     pub(super) async fn wait(&self, name: &'static str, duration: Duration) {
         let until = Instant::now() + duration;
         let bar = self.bars.as_ref().map(|bars| bars.all.add(bar(name, WAITING, millis(duration))));
@@ -73,6 +99,7 @@ impl Screen {
         {
             if let (Some(bars), Some(bar)) = (&self.bars, &bar) {
                 bars.refresh();
+                bar.set_message(format!("{} s", Seconds(left)));
                 bar.set_position(millis(duration - left));
             }
             tokio::time::sleep(left.min(TICK)).await;
@@ -82,13 +109,12 @@ impl Screen {
         }
     }
 
-    /// Leaves the bars as they are, and what comes now below them.
+    /// Takes the bars away: what they showed is in the report.
     pub(super) fn end(&self) {
         if let Some(bars) = &self.bars {
             for bar in bars.each() {
-                bar.abandon();
+                bar.finish_and_clear();
             }
-            say("");
         }
     }
 
@@ -133,6 +159,34 @@ fn bar(name: &'static str, look: &str, length: u64) -> ProgressBar {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a terminal can paint text with.
+#[derive(Debug, Clone, Copy)]
+enum Colour {
+    Grey = 90,
+    Green = 32,
+    Yellow = 33,
+    Cyan = 36,
+}
+
+impl Colour {
+    fn paint(self, text: &str) -> String {
+        // <https://no-color.org>
+        if env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            return text.to_owned();
+        }
+        format!("\x1b[{}m{text}\x1b[0m", self as u8)
+    }
+}
+
+/// `9.3`.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}", self.0.as_secs_f64())
+    }
 }
 
 #[cfg(test)]

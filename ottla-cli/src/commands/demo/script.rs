@@ -14,16 +14,17 @@
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use ottla::{Client, Consumer, Error, Producer, Record, Reset, TopicPartition};
-use tokio::time::timeout;
+use tokio::{task::coop::consume_budget, time::timeout};
 
 use super::{
     diary::Diary,
-    ledger::{Ledger, Position},
+    interrupted,
+    ledger::Ledger,
     report::{Report, Thousands},
-    screen::Screen,
+    screen::{Screen, Who},
     world::World,
 };
-use crate::{output::Failure, signals::Signals};
+use crate::{output::Failure, signals::Stop};
 
 /// How long records reach the client before word of its membership does.
 const DATA_FIRST: Duration = Duration::from_secs(1);
@@ -64,8 +65,9 @@ pub(super) async fn play(
     plan: Plan,
     world: &World,
     screen: &Screen,
-    signals: &mut Signals,
+    stop: &mut Stop,
 ) -> Result<Report, Failure> {
+    world.create_topic().await?;
     let client = world.client(plan.pause).await?;
     let events = client.events();
     let consumer = plan.consumer(&client, world)?;
@@ -77,15 +79,17 @@ pub(super) async fn play(
         producer: &producer,
         consumer: &consumer,
         ledger: Ledger::default(),
-        diary: Diary::new(screen),
+        diary: Diary::new(screen, plan.lease),
     };
     let outcome = tokio::select! {
         biased;
-        () = signals.recv() => Err(Failure::new("interrupted")),
+        () = stop.asked() => Err(interrupted()),
         Err(failure) = stage.diary.keep(events) => Err(failure),
         Err(failure) = stage.handle() => Err(failure),
         outcome = stage.acts() => outcome,
     };
+    // Whatever ended it: there is no leaving a group that stands still.
+    world.wake().await?;
     world.let_all_go();
     let closed = close(&producer, &consumer, &client).await;
     let report = outcome?;
@@ -110,55 +114,60 @@ struct Stage<'a> {
     diary: Diary<'a>,
 }
 
-/// Which things have happened that are worth a line only once.
-#[derive(Default)]
-struct Firsts {
-    /// An order was handled that was produced after the pause.
-    new: bool,
-    /// An order was handled again.
-    again: bool,
-}
-
 /// The offset behind the last order of each partition.
 type Ends = BTreeMap<TopicPartition, i64>;
 
 impl Stage<'_> {
     async fn acts(&self) -> Result<Report, Failure> {
-        let Plan { orders, pause, .. } = self.plan;
+        let Plan { orders, session, pause, .. } = self.plan;
         let ends = self.produce(0..orders).await?;
         if !self.all_done(orders, &ends).await? {
             return Err(Failure::new("the first orders were not handled and committed in time"));
         }
-        self.screen.line("orders", format_args!("{} handled and committed", Thousands(orders)));
+        self.screen.line(Who::Orders, format_args!("{} handled and committed", Thousands(orders)));
 
-        self.screen.line("broker", format_args!("frozen for {} s", pause.as_secs_f64()));
+        let (secs, longest) = (pause.as_secs_f64(), session.as_secs_f64());
+        self.screen.line(Who::Broker, format_args!("frozen for {secs} s; a session lasts {longest} s"));
         self.world.freeze().await?;
         self.screen.wait("frozen", pause).await;
         self.world.wake().await?;
-        self.screen.line("broker", "awake");
+        self.screen.line(Who::Broker, "awake");
         let ends = self.produce(orders..self.plan.all_orders()).await?;
 
-        self.screen.line("broker", "data connections are back");
-        self.world.let_data_go();
-        self.screen.wait("group silent", DATA_FIRST).await;
-        self.screen.line("broker", "the group's connections are back");
-        self.world.let_all_go();
+        self.screen.line(Who::Broker, "answers fetches again, and heartbeats a second later");
+        self.let_data_go_first().await;
 
-        match self.all_done(self.plan.all_orders(), &ends).await? {
-            true => self.screen.line("orders", "all handled and committed"),
+        let all = self.plan.all_orders();
+        match self.all_done(all, &ends).await? {
+            true => self.screen.line(Who::Orders, format_args!("{} handled and committed", Thousands(all))),
             // What is missing is in the report.
-            false => self.screen.line("orders", format_args!("not all handled after {PATIENCE:?}")),
+            false => self.screen.line(Who::Orders, format_args!("not all handled after {PATIENCE:?}")),
         }
         Ok(self.report())
     }
 
+    /// The consumer has records, and cannot know yet what has become of its membership.
+    async fn let_data_go_first(&self) {
+        let before = self.diary.seen().fetched;
+        self.world.let_data_go();
+        self.screen.wait("no heartbeats", DATA_FIRST).await;
+        let kilobytes = (self.diary.seen().fetched - before) / 1000;
+        let handled = Thousands(self.ledger.tally().handled.saturating_sub(self.plan.orders));
+        self.screen.line(
+            Who::Consumer,
+            format_args!("{} kB of new orders are here, {handled} of them handled", Thousands(kilobytes)),
+        );
+        self.world.let_all_go();
+    }
+
     fn report(&self) -> Report {
-        let membership = self.diary.membership();
+        let seen = self.diary.seen();
         Report {
+            lease: self.plan.lease,
             produced: self.plan.all_orders(),
             tally: self.ledger.tally(),
-            sessions_lost: membership.sessions_lost,
-            regained_after: membership.regained_after,
+            sessions_lost: seen.sessions_lost,
+            regained: seen.regained,
             took: self.screen.elapsed(),
         }
     }
@@ -181,39 +190,32 @@ impl Stage<'_> {
             self.screen.produced_one();
         }
         let more = if orders.start > 0 { " more" } else { "" };
-        self.screen.line("orders", format_args!("{}{more} produced", Thousands(orders.end - orders.start)));
+        self.screen
+            .line(Who::Orders, format_args!("{}{more} produced", Thousands(orders.end - orders.start)));
         Ok(ends)
     }
 
     /// Handles what the consumer hands out, until it is closed.
     async fn handle(&self) -> Result<(), Failure> {
-        let mut firsts = Firsts::default();
+        let mut again = false;
         while let Some(record) = self.consumer.recv().await? {
             let view = record.view();
             let order = view.key().and_then(number).ok_or_else(|| Failure::new("a record is no order"))?;
-            let position = (view.partition(), view.offset());
-            let before = self.ledger.record(order, position);
-            self.show(order, position, before.is_some(), &mut firsts);
+            match self.ledger.record(order, (view.partition(), view.offset())) {
+                None => self.screen.handled_one(),
+                Some(_) => {
+                    self.screen.handled_one_again();
+                    if !std::mem::replace(&mut again, true) {
+                        self.screen
+                            .line(Who::Orders, format_args!("order {order} is handled a second time …"));
+                    }
+                }
+            }
             record.complete();
+            // Records that are there already are no reason to wait, and others have something to do as well.
+            consume_budget().await;
         }
         Ok(())
-    }
-
-    fn show(&self, order: u64, (partition, offset): Position, is_again: bool, firsts: &mut Firsts) {
-        let line = |what: &str| {
-            self.screen.line("orders", format_args!("{what}: order {order} at {partition}@{offset}"));
-        };
-        if is_again {
-            self.screen.handled_one_again();
-            if !std::mem::replace(&mut firsts.again, true) {
-                line("the first one is handled a second time");
-            }
-        } else {
-            self.screen.handled_one();
-            if order >= self.plan.orders && !std::mem::replace(&mut firsts.new, true) {
-                line("the first new one is handled");
-            }
-        }
     }
 
     /// Waits until so many orders are handled, and the group has written down that all are. `false`: not in time.

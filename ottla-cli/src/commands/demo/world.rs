@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ottla::{
-    Admin, Client, NewTopic,
+    Admin, Client, ErrorCode, NewTopic,
     env::{Env, Tokio},
 };
 use ottla_broker::{ClusterConfig, tcp::Cluster};
@@ -18,7 +18,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// As many copies as the cluster thinks right.
 const BROKERS_CHOICE: i16 = -1;
 
-/// A cluster, a topic in it, and the gate on the way there.
+/// A cluster, a topic for it, and the gate on the way there.
 pub(super) struct World {
     /// None: it is not ours, and only the gate freezes it.
     cluster: Option<Cluster>,
@@ -43,7 +43,7 @@ impl World {
         Self::new(Some(cluster), servers, "orders".into(), "demo".into()).await
     }
 
-    /// A cluster that is there, with a topic and a group whose names nobody else has.
+    /// A cluster that is there, for a topic and a group whose names nobody else has.
     pub(super) async fn against(servers: Vec<String>) -> Result<Self, Failure> {
         let unique = world()?.random();
         let (topic, group) =
@@ -58,9 +58,14 @@ impl World {
         group: String,
     ) -> Result<Self, Failure> {
         let outside = Client::builder().client_id("ottla-demo").bootstrap_servers(&servers).connect().await?;
-        let topics = [NewTopic::new(&topic, PARTITIONS, BROKERS_CHOICE)];
-        Admin::new(&outside).create_topics(topics).await?.all()?;
         Ok(Self { cluster, servers, topic, group, gate: Arc::default(), outside })
+    }
+
+    /// The topic of the orders, which is not there yet.
+    pub(super) async fn create_topic(&self) -> Result<(), Failure> {
+        let topics = [NewTopic::new(&self.topic, PARTITIONS, BROKERS_CHOICE)];
+        Admin::new(&self.outside).create_topics(topics).await?.all()?;
+        Ok(())
     }
 
     /// What it is, in words.
@@ -130,9 +135,18 @@ impl World {
     async fn clean_up(&self) -> ottla::Result<()> {
         let admin = Admin::new(&self.outside);
         let topic = admin.delete_topics([self.topic.as_str()]).await.and_then(|deleted| deleted.all());
-        admin.delete_groups([self.group.as_str()]).await?.all()?;
-        topic.map(drop)
+        let group = admin.delete_groups([self.group.as_str()]).await.and_then(|deleted| deleted.all());
+        gone(topic.map(drop)).and(gone(group.map(drop)))
     }
+}
+
+/// Who was interrupted early has made nothing yet that could be deleted.
+fn gone(deleted: ottla::Result<()>) -> ottla::Result<()> {
+    let never_was = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::GROUP_ID_NOT_FOUND];
+    deleted.or_else(|error| match error.broker_code() {
+        Some(code) if never_was.contains(&code) => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn world() -> Result<Tokio, Failure> {

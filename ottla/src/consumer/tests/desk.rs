@@ -33,8 +33,6 @@ pub(in crate::consumer) struct Desk {
     pub(in crate::consumer) asked: BTreeMap<ApiKey, Vec<Instant>>,
     /// What is committed, by partition.
     pub(in crate::consumer) committed: BTreeMap<i32, i64>,
-    /// The node that brokers name as the coordinator; any that is asked acts as it.
-    pub(in crate::consumer) node: i32,
     generation: i32,
     members: i32,
     /// The metadata of its member, which is also the leader.
@@ -50,7 +48,7 @@ impl Desk {
     pub(super) fn serve(&mut self, request: &mut RequestFrame) -> Option<Reply> {
         let api = request.api_key;
         let reply = match api {
-            ApiKey::FIND_COORDINATOR => found(request, self.node),
+            ApiKey::FIND_COORDINATOR => found(request),
             ApiKey::JOIN_GROUP => self.join(request),
             ApiKey::SYNC_GROUP => sync(request),
             ApiKey::HEARTBEAT => self.heartbeat(request),
@@ -145,13 +143,13 @@ impl Desk {
     }
 }
 
-fn found(frame: &mut RequestFrame, node_id: i32) -> Reply {
+fn found(frame: &mut RequestFrame) -> Reply {
     let request = FindCoordinatorRequest::decode_body(frame);
     let coordinator = |key: &ottla_protocol::Str| Coordinator {
         key: key.clone(),
-        node_id,
+        node_id: 0,
         host: address(0).ip().to_string().as_str().into(),
-        port: node_id + 1,
+        port: 1,
         ..Default::default()
     };
     let coordinators = request.coordinator_keys.iter().map(coordinator).collect();
