@@ -211,6 +211,8 @@ async fn a_silent_static_member_is_removed_after_its_session() {
     assert_eq!(silent.heartbeat().await, ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(silent.rejoin().await.answer().await.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
     let new = group.join(&named("one"), "").await;
+    // The rebalance ends when all who are there by then have joined.
+    group.until("PreparingRebalance", 2).await;
     assert_eq!(alive.rejoin().await.answer().await.members.len(), 2);
     assert_ne!(new.answer().await.member_id, silent.id);
 }
