@@ -6,6 +6,7 @@
 mod commands;
 mod connect;
 mod output;
+mod progress;
 mod signals;
 mod text;
 

@@ -186,7 +186,7 @@ fn groups_are_listed_described_and_deleted() {
 #[test]
 fn arguments_that_make_no_sense_together_are_refused() {
     for wrong in [
-        &["consume", "a", "b"][..],
+        &["consume", "a", "-g", "g", "--max-messages-per-partition", "1"][..],
         &["consume", "a", "-g", "g", "-o", "10:20"],
         &["consume", "a", "-g", "g", "-p", "0"],
         &["consume", "a", "-g", "g", "--exit"],

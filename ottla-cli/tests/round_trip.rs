@@ -62,25 +62,6 @@ fn json_lines_lose_nothing() {
 }
 
 #[test]
-fn ranges_start_and_end_where_they_say() {
-    let dev = Dev::start(&["--topic", "t:1"]);
-    let line = |n: i64| format!("{{\"value\":\"{n}\",\"timestamp\":{}}}\n", 1_700_000_000_000 + n * 1_000);
-    dev.ok(&["produce", "t", "--json"], &(0..10).map(line).collect::<String>());
-    let consume = |range| dev.ok(&["consume", "t", "-o", range, "-e", "-f", "%v "], "");
-    assert_eq!(consume("earliest"), "0 1 2 3 4 5 6 7 8 9 ");
-    assert_eq!(consume("latest"), "");
-    assert_eq!(consume("7"), "7 8 9 ");
-    assert_eq!(consume("-2"), "8 9 ");
-    assert_eq!(consume("3:5"), "3 4 ");
-    assert_eq!(consume(":2"), "0 1 ");
-    assert_eq!(consume("@1700000008000"), "8 9 ");
-    assert_eq!(consume("@1700000001500:1700000004000"), "2 3 ");
-    assert_eq!(consume("@2023-11-14T22:13:29Z"), "9 ");
-    let three = ["consume", "t", "--from-beginning", "--max-messages", "3", "-f", "%v "];
-    assert_eq!(dev.ok(&three, ""), "0 1 2 ");
-}
-
-#[test]
 fn a_partition_that_is_shorter_than_the_range_is_no_failure() {
     let dev = Dev::start(&["--topic", "t:2"]);
     dev.ok(&["produce", "t", "--partition", "0"], "a\nb\nc\n");

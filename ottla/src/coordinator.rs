@@ -6,11 +6,11 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ottla_core::coordinator::{Coordinator, Moved, Told, questions, told};
-use ottla_protocol::{Str, messages::FindCoordinatorRequest};
+use ottla_protocol::{Request, Str, messages::FindCoordinatorRequest};
 use tokio::{sync::Notify, time::sleep_until};
 
 use crate::{
@@ -29,6 +29,8 @@ struct Inner {
     directory: Mutex<Directory>,
     /// The task has to look at `directory` again.
     wake: Notify,
+    /// A coordinator was found that is not the one of before.
+    moved: Notify,
 }
 
 #[derive(Default)]
@@ -66,6 +68,7 @@ impl Coordinators {
             brokers: brokers.clone(),
             directory: Mutex::default(),
             wake: Notify::new(),
+            moved: Notify::new(),
         }))
     }
 
@@ -80,10 +83,53 @@ impl Coordinators {
     pub(crate) async fn connection(&self, group: &str, lane: Lane) -> Result<Connection> {
         loop {
             let node = self.find(group).await?;
-            match self.0.brokers.connection(node, lane).await {
-                Err(error) if error.is_retriable() => self.0.on_unreachable(group, node, error),
-                outcome => return outcome,
+            tokio::select! {
+                biased;
+                connection = self.0.brokers.connection(node, lane) => match connection {
+                    Err(error) if error.is_retriable() => self.0.on_unreachable(group, node, error),
+                    outcome => return outcome,
+                },
+                () = self.elsewhere(group, node) => {}
             }
+        }
+    }
+
+    /// Sends a request of the group's to the coordinator at the other end of `connection`, and waits for the answer: for
+    /// `limit`, and no longer than until another node turns out to be the coordinator, since one that stands still may
+    /// never answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn call<R>(
+        &self,
+        group: &str,
+        connection: &Connection,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<R::Response>
+    where
+        R: Request<Response: Send + 'static> + 'static,
+    {
+        tokio::select! {
+            biased;
+            answer = connection.call(request, version, limit) => answer,
+            () = self.elsewhere(group, connection.node_id()) => {
+                Err(Error::timeout(format!("another node coordinates group {group} by now")))
+            }
+        }
+    }
+
+    /// Waits until another node than this is known to be the coordinator.
+    async fn elsewhere(&self, group: &str, node: i32) {
+        loop {
+            let moved = self.0.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.known(group).is_some_and(|known| known != node) {
+                return;
+            }
+            moved.await;
         }
     }
 
@@ -261,6 +307,7 @@ impl Inner {
         };
         if let Some(Moved { from, to }) = moved {
             self.context.events.emit(Event::CoordinatorChanged { group: (&**group).into(), from, to });
+            self.moved.notify_waiters();
         }
     }
 

@@ -122,6 +122,8 @@ pub enum Start {
 pub(super) struct ResetNote {
     pub(super) from: Option<i64>,
     pub(super) reason: &'static str,
+    /// `from` was an offset of another log.
+    pub(super) other_log: bool,
 }
 
 /// What the leader said about its log; -1 for what it did not say.
@@ -229,7 +231,7 @@ impl Cursor {
                 cursor.phase = Phase::Held { trouble: Trouble::NoCommittedOffset { group }, told: false };
             }
             Start::Missing { policy, .. } => {
-                let note = ResetNote { from: None, reason: NO_COMMITTED_OFFSET };
+                let note = ResetNote { from: None, reason: NO_COMMITTED_OFFSET, other_log: false };
                 cursor.go_to(Target::Policy(policy), Some(note));
             }
         }
@@ -363,7 +365,7 @@ impl Cursor {
                 let from = Some(position.offset);
                 self.invalidate();
                 self.place(cut);
-                Some((ResetNote { from, reason: "log truncated" }, cut.offset))
+                Some((ResetNote { from, reason: "log truncated", other_log: false }, cut.offset))
             }
             Verdict::Diverged(cut) => {
                 self.lose(
@@ -471,7 +473,9 @@ impl Cursor {
     fn lose(&mut self, trouble: Trouble, policy: Reset) {
         if policy != Reset::Error && trouble.is_lost_position() {
             let from = self.position.map(|position| position.offset);
-            self.go_to(Target::Policy(policy), Some(ResetNote { from, reason: trouble.reason() }));
+            let other_log = matches!(trouble, Trouble::Recreated { .. });
+            let note = ResetNote { from, reason: trouble.reason(), other_log };
+            self.go_to(Target::Policy(policy), Some(note));
         } else {
             self.invalidate();
             self.phase = Phase::Held { trouble, told: false };
@@ -496,6 +500,17 @@ impl Cursor {
         match &self.phase {
             Phase::Held { told, .. } => !told,
             _ => !self.queue.is_empty() && !self.is_paused() && !self.held_back,
+        }
+    }
+
+    /// Whether the log that was read is gone, and the place in the one that has its name now is not found yet.
+    pub(super) fn is_log_gone(&self) -> bool {
+        match &self.phase {
+            Phase::Draining { trouble } | Phase::Held { trouble, .. } => {
+                matches!(trouble, Trouble::Recreated { .. })
+            }
+            Phase::Resolving { reset, .. } => reset.as_ref().is_some_and(|note| note.other_log),
+            Phase::Fetching | Phase::Validating => false,
         }
     }
 

@@ -84,6 +84,8 @@ struct Slot {
     sent: Option<(u64, Position)>,
     /// It cannot be committed: why, and when it is tried again.
     refused: Option<(ErrorCode, Instant)>,
+    /// How often in a row the coordinator did not know the partition.
+    unknown: u32,
 }
 
 #[derive(Debug)]
@@ -144,6 +146,9 @@ pub enum Kept {
 
 /// How long a partition that cannot be committed is left alone, unless somebody asks.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+/// So often in a row a coordinator may say that it does not know a partition: one that has just started learns of it.
+/// After that the partition counts as deleted, so that nobody waits for its commit, least of all a rebalance.
+pub(super) const LONGEST_UNKNOWN: u32 = 4;
 
 impl Commits {
     /// Nothing is owned yet.
@@ -166,7 +171,16 @@ impl Commits {
     /// [`Self::open`].
     pub fn own(&mut self, token: u64, partition: TopicPartition, found: Option<CommittedOffset>) {
         let written = found.as_ref().map(|found| found.offset);
-        let slot = Slot { partition, found, open: false, claimed: false, written, sent: None, refused: None };
+        let slot = Slot {
+            partition,
+            found,
+            open: false,
+            claimed: false,
+            written,
+            sent: None,
+            refused: None,
+            unknown: 0,
+        };
         self.slots.insert(token, slot);
     }
 
@@ -354,6 +368,15 @@ impl Commits {
                     repeat |= again;
                     self.asked |= in_flight.is_flush;
                 }
+                Verdict::Unknown if slot.unknown >= LONGEST_UNKNOWN => {
+                    slot.refused = Some((code, at.now + REFUSED_PAUSE));
+                    outcome.refused.push((slot.partition.clone(), code));
+                }
+                Verdict::Unknown => {
+                    slot.unknown += 1;
+                    repeat = true;
+                    self.asked |= in_flight.is_flush;
+                }
                 Verdict::Repeat { moved } => {
                     outcome.moved |= moved;
                     repeat = true;
@@ -431,6 +454,7 @@ impl Slot {
     fn acknowledge(&mut self, offset: i64) -> bool {
         self.written = Some(offset);
         self.refused = None;
+        self.unknown = 0;
         !std::mem::replace(&mut self.claimed, true)
     }
 
@@ -454,6 +478,8 @@ enum Verdict {
     Repeat {
         moved: bool,
     },
+    /// There is no such partition, or the broker does not know of it yet.
+    Unknown,
     /// Repeating it would not help.
     Refused,
 }
@@ -468,6 +494,7 @@ fn verdict(code: ErrorCode) -> Verdict {
         | ErrorCode::FENCED_MEMBER_EPOCH => Verdict::Rejected { repeat: false },
         ErrorCode::REBALANCE_IN_PROGRESS => Verdict::Rejected { repeat: true },
         ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => Verdict::Repeat { moved: true },
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => Verdict::Unknown,
         // The broker itself does not know what went wrong.
         ErrorCode::UNKNOWN_SERVER_ERROR => Verdict::Repeat { moved: false },
         code if code.is_retriable() => Verdict::Repeat { moved: false },

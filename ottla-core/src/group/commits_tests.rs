@@ -13,6 +13,7 @@ use ottla_protocol::{
     },
 };
 
+use super::commits::LONGEST_UNKNOWN;
 use super::{
     CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Kept, Membership, Moment, Promise,
     TopicPartition,
@@ -323,4 +324,28 @@ fn a_seek_back_is_committed_and_nothing_else_goes_back() {
     bench.complete.insert(0, (1, 4));
     bench.ask();
     assert_eq!(offsets(&bench.send().unwrap()), [(0, 4)]);
+}
+
+#[test]
+fn a_partition_that_the_coordinator_does_not_know_for_long_holds_up_nobody() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let promise = bench.ask();
+    for _ in 0..LONGEST_UNKNOWN {
+        let commit = bench.send().expect("a broker that has just started learns of it");
+        let outcome = bench.answer(&commit, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert!(outcome.refused.is_empty());
+        assert_eq!(bench.kept(&promise), Kept::NotYet);
+        bench.now += 2 * SECOND;
+    }
+    let commit = bench.send().expect("once more");
+    assert_eq!(bench.answer(&commit, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).refused.len(), 1);
+    let deleted = Kept::Refused(TopicPartition::new("orders", 0), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(bench.kept(&promise), deleted);
+
+    let promise = bench.ask();
+    let commit = bench.send().expect("whoever asks again wants to know whether it works now");
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
 }

@@ -81,9 +81,8 @@ fn look(inner: &Inner, group: &Group) -> (CommitPlan, bool) {
     let (at, membership) = (group.moment(), group.membership());
     inner.with(|state| {
         state.note_starts();
-        let Some(owned) = &mut state.owned else { return (CommitPlan::Wait(None), false) };
-        let woken = owned.wake(at.now);
-        (owned.plan(at, membership.as_ref()), woken)
+        let woken = state.owned.as_mut().is_some_and(|owned| owned.wake(at.now));
+        (state.plan_commit(at, membership.as_ref()), woken)
     })
 }
 
@@ -105,7 +104,7 @@ async fn send(inner: Arc<Inner>, group: Arc<Group>, request: OffsetCommitRequest
         node = Some(connection.node_id());
         let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
         let version = connection.version::<OffsetCommitRequest>(versions)?;
-        connection.call(&request, version, longest).await
+        coordinators.call(name, &connection, &request, version, longest).await
     };
     let answer = match tokio::time::timeout(wait, call).await {
         Ok(answer) => answer,

@@ -55,7 +55,7 @@ async fn ask(inner: &Inner, group: &Group, partitions: &BTreeSet<Name>) -> Resul
     let connection = connection?;
     let version = connection.version::<OffsetFetchRequest>(OFFSET_FETCH_VERSIONS)?;
     let request = offset_fetch(&group.config.id, partitions, version);
-    let answer = connection.call(&request, version, limit).await;
+    let answer = coordinators.call(&group.name, &connection, &request, version, limit).await;
     let answer = answer.map(|response| fetched_offsets(partitions, &response));
     if matches!(&answer, Err(_) | Ok(FetchedOffsets::Again { moved: true, .. })) {
         coordinators.forget(&group.name, connection.node_id());

@@ -22,8 +22,8 @@ use ottla_core::{
     backoff::BackoffPolicy,
     fetch::{Finished, Handout, OffsetSpec, Outcome, Position, PositionReset, Start, Tick, Ticket},
     group::{
-        CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Due, Kept, Membership, Moment,
-        Ownership, Parcel, Promise, Rest, TopicPartition as Name,
+        CommitPlan, CommitSettings, Commits, Committable, Committed, CommittedOffset, Due, Kept, Membership,
+        Moment, Ownership, Parcel, Promise, Rest, TopicPartition as Name,
     },
 };
 use ottla_protocol::{ErrorCode, messages::OffsetCommitResponse};
@@ -86,18 +86,6 @@ impl Owned {
                 Committed::default()
             }
         }
-    }
-
-    /// What to commit next.
-    pub(super) fn plan(&mut self, at: Moment, membership: Option<&Membership>) -> CommitPlan {
-        let Self { by_token, commits, .. } = self;
-        commits.next(at, membership, &mut |token| by_token.get_mut(&token)?.ownership.committable())
-    }
-
-    /// Has everything that is complete of these partitions committed at once.
-    fn ask(&mut self, tokens: impl IntoIterator<Item = u64>) -> Promise {
-        let Self { by_token, commits, .. } = self;
-        commits.ask(tokens, &mut |token| by_token.get_mut(&token)?.ownership.committable())
     }
 
     /// Ends the back-off of what has waited long enough. `true`: there is something to hand out since.
@@ -247,9 +235,11 @@ impl State {
     pub(super) fn on_resets(&mut self, resets: &[PositionReset]) {
         for reset in resets {
             let token = self.partitions.token(&reset.topic, reset.partition);
-            if let Some(held) = token.and_then(|token| self.held(token)) {
-                held.ownership.passed(Position::at(reset.to));
+            let Some(held) = token.and_then(|token| self.held(token)) else { continue };
+            if reset.other_log {
+                held.ownership.restart();
             }
+            held.ownership.passed(Position::at(reset.to));
         }
     }
 
@@ -366,8 +356,8 @@ impl State {
         self.held(token).map_or(Some(false), |held| held.ownership.complete(offsets))
     }
 
-    /// What may be committed of a partition.
-    pub(super) fn committable(&mut self, token: u64) -> Option<i64> {
+    /// The first offset of a partition that is not complete.
+    pub(super) fn first_incomplete(&mut self, token: u64) -> Option<i64> {
         self.held(token)?.ownership.committable().map(|(_, position)| position.offset)
     }
 
@@ -377,15 +367,30 @@ impl State {
         self.owned.as_ref()?.by_token.get(&token)?.ownership.first_waiting()
     }
 
+    /// What to commit next.
+    pub(super) fn plan_commit(&mut self, at: Moment, membership: Option<&Membership>) -> CommitPlan {
+        let plan = self.with_commits(|commits, committable| commits.next(at, membership, committable));
+        plan.unwrap_or(CommitPlan::Wait(None))
+    }
+
     /// Has what is complete of these partitions committed.
     pub(super) fn ask(&mut self, tokens: &[u64]) -> Option<Promise> {
-        Some(self.owned.as_mut()?.ask(tokens.iter().copied()))
+        self.with_commits(|commits, committable| commits.ask(tokens.iter().copied(), committable))
     }
 
     /// What became of a promise.
     pub(super) fn kept(&mut self, promise: &Promise) -> Kept {
-        let Some(Owned { by_token, commits, .. }) = &mut self.owned else { return Kept::Lost };
-        commits.kept(promise, &mut |token| by_token.get_mut(&token)?.ownership.committable())
+        self.with_commits(|commits, committable| commits.kept(promise, committable)).unwrap_or(Kept::Lost)
+    }
+
+    fn with_commits<T>(&mut self, work: impl FnOnce(&mut Commits, &mut Committable<'_>) -> T) -> Option<T> {
+        let Self { partitions, owned: Some(Owned { by_token, commits, .. }), .. } = self else { return None };
+        // An offset of a log that is gone would be taken for one of its successor.
+        let mut committable = |token| {
+            let held = by_token.get_mut(&token).filter(|_| !partitions.is_log_gone(token))?;
+            held.ownership.committable()
+        };
+        Some(work(commits, &mut committable))
     }
 
     /// Why an owned partition does not move, as far as that is because of its records or commits.

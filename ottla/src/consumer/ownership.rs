@@ -186,7 +186,7 @@ impl Inner {
     pub(super) fn skip_to(&self, owner: &Owner, offset: i64, reason: &str) -> bool {
         let (topic, partition) = (owner.topic_partition.topic(), owner.topic_partition.partition());
         let from = self.with(|state| {
-            let from = state.committable(owner.token).filter(|from| *from <= offset)?;
+            let from = state.first_incomplete(owner.token).filter(|from| *from <= offset)?;
             state.seek(topic, partition, OffsetSpec::At(offset)).then_some(from)
         });
         let Some(from) = from else { return false };

@@ -34,7 +34,15 @@ impl Backend {
         }
     }
 
-    /// Starts a killed broker with what it had on its disk.
+    /// Shuts a broker down, so that others can take over at once. An embedded one has nothing to hand over: it is killed.
+    pub(crate) async fn shut_down(&self, node: i32) {
+        match self {
+            Self::Embedded(_) => self.kill(node).await,
+            Self::Real(kafka) => kafka.control("term", node).await,
+        }
+    }
+
+    /// Starts a broker that has ended with what it had on its disk.
     pub(crate) async fn restart(&self, node: i32) {
         match self {
             Self::Embedded(cluster) => cluster.restart(node).await.expect("the node was killed"),

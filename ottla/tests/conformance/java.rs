@@ -3,8 +3,8 @@
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::record::{Read, Written};
 
@@ -41,6 +41,23 @@ impl Java {
         records
     }
 
+    /// Has Java's consumer join a group.
+    pub(crate) fn join(&self, servers: &str, topic: &str, settings: &[&str]) -> JavaMember {
+        let mut java = Command::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, PROGRAM])
+            .args(["member", servers, topic])
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("java is installed");
+        let stdin = java.stdin.take().expect("it is piped");
+        let lines = BufReader::new(java.stdout.take().expect("it is piped")).lines();
+        JavaMember { java, stdin, lines }
+    }
+
     async fn run(&self, arguments: &[&str], settings: &[&str], input: String) -> Vec<Value> {
         let mut java = Command::new("java")
             .args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, PROGRAM])
@@ -62,5 +79,38 @@ impl Java {
         assert!(status.success(), "Interop.java {arguments:?}:\n{}", String::from_utf8_lossy(&stderr));
         let lines = stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).expect("each line is JSON")).collect()
+    }
+}
+
+/// A member of a group that runs Java's consumer.
+pub(crate) struct JavaMember {
+    java: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// What a member of a group has to tell.
+pub(crate) enum News {
+    Owned(Vec<i32>),
+    Record(Box<Read>),
+}
+
+impl JavaMember {
+    /// What happens next to it.
+    pub(crate) async fn next(&mut self) -> News {
+        let line = self.lines.next_line().await.expect("it is text").expect("the member lives");
+        let line: Value = serde_json::from_str(&line).expect("each line is JSON");
+        match line["owned"].as_array() {
+            Some(owned) => News::Owned(
+                owned.iter().map(|partition| partition.as_i64().expect("a partition") as i32).collect(),
+            ),
+            None => News::Record(Box::new(Read::from_json(&line))),
+        }
+    }
+
+    /// Has it commit and leave, and waits until it has.
+    pub(crate) async fn leave(mut self) {
+        self.stdin.write_all(b"\n").await.expect("the member lives");
+        assert!(self.java.wait().await.expect("it ends").success());
     }
 }

@@ -9,6 +9,8 @@
 //! Java) says so and passes.
 
 mod backend;
+mod diary;
+mod effects;
 mod java;
 mod record;
 mod scenarios;
@@ -58,6 +60,15 @@ conformance! {
     interop::java_reads_what_we_write on 1;
     interop::we_read_what_java_writes on 1;
     interop::java_and_we_choose_the_same_partitions on 1;
+    mixed::java_joins_our_group_of_cooperative_sticky on 1;
+    mixed::java_joins_our_group_of_range on 1;
+    mixed::we_join_a_group_of_java_of_cooperative_sticky on 1;
+    mixed::we_join_a_group_of_java_of_range on 1;
+    pause::every_broker_stands_still_for_longer_than_a_session on 1 alone;
+    pause::the_coordinator_stands_still_for_longer_than_a_session on 3 alone;
+    restart::a_coordinator_is_killed_while_its_group_consumes on 1 alone;
+    restart::a_coordinator_is_shut_down_while_its_group_consumes on 3 alone;
+    restart::a_static_member_comes_back_to_its_partitions_without_a_rebalance on 1;
     failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
     failover::a_leader_is_frozen_under_load_and_wakes_up_deposed on 3 alone;
 }

@@ -68,6 +68,19 @@ impl World {
         Admin::new(&self.client)
     }
 
+    /// A client of its own, whose events nobody else causes.
+    pub(crate) async fn another_client(&self) -> Client {
+        let client = Client::builder().bootstrap_servers(self.backend.bootstrap_servers());
+        client.connect().await.expect("the brokers answer")
+    }
+
+    /// The broker that coordinates a group that has members.
+    pub(crate) async fn coordinator(&self, group: &str) -> i32 {
+        let described = self.admin().describe_groups([group]).await.expect("the brokers answer");
+        let (_, group) = described.into_iter().next().expect("one was asked for");
+        group.expect("it has a member").coordinator.id
+    }
+
     /// Java's client on the same broker, where there is Java.
     pub(crate) fn java(&self) -> Option<&Java> {
         if self.java.is_none() {

@@ -11,6 +11,8 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Properties;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -28,6 +30,9 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * <pre>
  * java -cp LIBS Interop.java produce BOOTSTRAP TOPIC [KEY=VALUE ...] < records      prints where each record went
  * java -cp LIBS Interop.java consume BOOTSTRAP TOPIC COUNT [KEY=VALUE ...]          prints the first COUNT records
+ * java -cp LIBS Interop.java member BOOTSTRAP TOPIC [KEY=VALUE ...]                 is a member of a group until it
+ *                                                                                  is sent a byte; prints its records, and
+ *                                                                                  {"owned": [partition, ...]} on a change
  * </pre>
  *
  * A line is a record: {"partition", "offset", "timestamp", "key", "value", "headers": [[key, value], ...]}, with bytes in
@@ -44,6 +49,7 @@ public class Interop {
         switch (args[0]) {
             case "produce" -> produce(args[2], settings(args, 3));
             case "consume" -> consume(args[2], Integer.parseInt(args[3]), settings(args, 4));
+            case "member" -> member(args[2], settings(args, 3));
             default -> throw new IllegalArgumentException(args[0]);
         }
         OUT.flush();
@@ -110,6 +116,28 @@ public class Interop {
                     seen++;
                     OUT.println(line(record));
                 }
+            }
+        }
+    }
+
+    private static void member(String topic, Properties settings) throws Exception {
+        ByteArrayDeserializer bytes = new ByteArrayDeserializer();
+        Set<Integer> owned = null;
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, bytes, bytes)) {
+            consumer.subscribe(List.of(topic));
+            while (System.in.available() == 0) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
+                    OUT.println(line(record));
+                }
+                Set<Integer> now = new TreeSet<>();
+                consumer.assignment().forEach(partition -> now.add(partition.partition()));
+                if (!now.equals(owned)) {
+                    owned = now;
+                    ObjectNode line = JSON.createObjectNode();
+                    now.forEach(line.putArray("owned")::add);
+                    OUT.println(line);
+                }
+                OUT.flush();
             }
         }
     }

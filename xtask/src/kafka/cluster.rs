@@ -87,7 +87,7 @@ impl Cluster {
         (1..=self.nodes()).try_for_each(|id| self.wait_until_ready(id))
     }
 
-    /// Starts a node again that was killed.
+    /// Starts a node again that has ended.
     pub(super) fn restart(&self, id: u16) -> Result<()> {
         if self.pid(id).is_some_and(|pid| process::is_alive(pid, &self.marker(id))) {
             return Err(format!("node {id} runs").into());
@@ -96,9 +96,10 @@ impl Cluster {
         self.wait_until_ready(id)
     }
 
-    pub(super) fn kill(&self, id: u16) -> Result<()> {
+    /// Ends a node with SIGKILL or SIGTERM, and returns when it is gone.
+    pub(super) fn end(&self, id: u16, signal: &str) -> Result<()> {
         let pid = self.pid(id).ok_or_else(|| format!("node {id} was never started"))?;
-        process::kill(pid, &self.marker(id))
+        process::end(pid, &self.marker(id), signal)
     }
 
     pub(super) fn signal(&self, id: u16, name: &str) -> Result<()> {
@@ -112,7 +113,7 @@ impl Cluster {
     pub(super) fn stop_all(&self) {
         for id in 1..=self.nodes() {
             if self.pid(id).is_some()
-                && let Err(error) = self.kill(id)
+                && let Err(error) = self.end(id, "KILL")
             {
                 eprintln!("node {id}: {error}");
             }

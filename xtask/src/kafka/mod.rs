@@ -56,11 +56,13 @@ enum Verb {
     },
     /// Kill a broker with SIGKILL, and return when it is gone
     Kill(Target),
+    /// Shut a broker down with SIGTERM, so that it hands over what it leads, and return when it is gone
+    Term(Target),
     /// Freeze a broker with SIGSTOP: its connections stay up and nothing answers
     Stop(Target),
     /// Let a frozen broker go on
     Cont(Target),
-    /// Start a broker that was killed, on its ports and its data, and return when it serves again
+    /// Start a broker that was ended, on its ports and its data, and return when it serves again
     Restart(Target),
     /// Stop a cluster when standard input ends, and thus when the parent does
     #[command(hide = true)]
@@ -111,7 +113,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Verb::Up(wanted) => up(wanted),
         Verb::Down(which) => cluster::tear_down(&which.dir()),
         Verb::Run { wanted, command } => run::run(wanted, command),
-        Verb::Kill(target) => with_node(target, |cluster, node| cluster.kill(node)),
+        Verb::Kill(target) => with_node(target, |cluster, node| cluster.end(node, "KILL")),
+        Verb::Term(target) => with_node(target, |cluster, node| cluster.end(node, "TERM")),
         Verb::Stop(target) => with_node(target, |cluster, node| cluster.signal(node, "STOP")),
         Verb::Cont(target) => with_node(target, |cluster, node| cluster.signal(node, "CONT")),
         Verb::Restart(target) => with_node(target, Cluster::restart),

@@ -8,6 +8,9 @@ use crate::Result;
 /// How often to look whether something has come true.
 pub(super) const POLL: Duration = Duration::from_millis(50);
 
+/// How long a broker may take to end. One that hands over what it leads takes a second or two.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
 /// Runs a program to its end and gives what it printed.
 pub(super) fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
@@ -34,16 +37,16 @@ pub(super) fn is_alive(pid: u32, marker: &str) -> bool {
     !line.trim_start().starts_with('Z') && line.contains(marker)
 }
 
-/// Kills `pid` if it is the process with `marker` on its command line, and returns when it is gone.
-pub(super) fn kill(pid: u32, marker: &str) -> Result<()> {
+/// Ends `pid` with this signal, if it is the process with `marker` on its command line, and returns when it is gone.
+pub(super) fn end(pid: u32, marker: &str, name: &str) -> Result<()> {
     if !is_alive(pid, marker) {
         return Ok(());
     }
-    signal(pid, "KILL")?;
-    let limit = Instant::now() + Duration::from_secs(10);
+    signal(pid, name)?;
+    let limit = Instant::now() + END_LIMIT;
     while is_alive(pid, marker) {
         if Instant::now() > limit {
-            return Err(format!("process {pid} survives SIGKILL").into());
+            return Err(format!("process {pid} survives SIG{name}").into());
         }
         std::thread::sleep(POLL);
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Reset};
+use regex::Regex;
 
-use super::{Consume, printer::Printer};
+use super::{Consume, printer::Printer, reading};
 use crate::{
     output::{Failure, say, with_causes},
     signals::{Signals, Stop},
@@ -62,10 +63,18 @@ impl From<Strategy> for Assignor {
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
 impl Consume {
-    pub(super) async fn as_member(&self, client: &Client, group: &str, begin: Reset) -> Result<(), Failure> {
-        let mut stop = Signals::new()?.stop("what was not committed yet will come again");
+    pub(super) async fn as_member(
+        &self,
+        client: &Client,
+        expressions: &[Regex],
+        group: &str,
+        begin: Reset,
+        signals: Signals,
+    ) -> Result<(), Failure> {
+        let mut stop = signals.stop("what was not committed yet will come again");
         let membership = &self.membership;
-        let mut builder = Consumer::builder(client)
+        let mut builder = self
+            .builder(client)
             .group(group)
             .on_missing_offset(begin)
             .assignors(membership.assignor.iter().copied().map(Assignor::from))
@@ -75,8 +84,9 @@ impl Consume {
             builder = builder.group_instance_id(name);
         }
         let consumer = builder.build()?;
-        self.say_what_is_missing(client).await?;
-        consumer.subscribe(&self.topics)?;
+        let topics = self.topics(client, expressions).await?;
+        say_what_is_missing(client, &topics).await?;
+        consumer.subscribe(topics)?;
         let printed = self.print(&consumer, &mut stop).await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
         match (printed, consumer.close().await) {
@@ -90,30 +100,32 @@ impl Consume {
     }
 
     async fn print(&self, consumer: &Consumer, stop: &mut Stop) -> Result<(), Failure> {
-        let mut printer = Printer::new(self);
+        let mut printer = Printer::new(self, None);
+        let silence = self.timeout.unwrap_or(Duration::MAX);
         while !printer.is_done() {
             let received = tokio::select! {
                 biased;
                 () = stop.asked() => break,
-                received = consumer.recv() => received?,
+                received = tokio::time::timeout(silence, consumer.recv()) => received,
             };
-            let Some(record) = received else { break };
+            let Ok(received) = received else { break };
+            let Some(record) = received.map_err(|error| reading(&error))? else { break };
             // Without a reader the record stays open: dropped, it is for the next member that reads the partition.
             printer.record(&record.view())?;
             record.complete();
         }
         Ok(())
     }
+}
 
-    /// A topic that does not exist is waited for, which looks like one without records.
-    async fn say_what_is_missing(&self, client: &Client) -> Result<(), Failure> {
-        for (topic, result) in Admin::new(client).describe_topics(&self.topics).await? {
-            if result.is_err_and(|error| error.broker_code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)) {
-                say(format_args!("{topic} does not exist yet; waiting for it"));
-            }
+/// A topic that does not exist is waited for, which looks like one without records.
+async fn say_what_is_missing(client: &Client, topics: &[String]) -> Result<(), Failure> {
+    for (topic, result) in Admin::new(client).describe_topics(topics).await? {
+        if result.is_err_and(|error| error.broker_code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)) {
+            say(format_args!("{topic} does not exist yet; waiting for it"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Where to begin in a partition that the group has committed nothing of.

@@ -1,38 +1,40 @@
 //! `ottla consume`: records of topics, printed.
 
+mod direct;
+mod filter;
 mod group;
 mod printer;
+mod spans;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::Duration;
 
-use clap::Args;
-use ottla::{Admin, Client, Consumer, OffsetSpec, Pause, PauseHandle, TopicPartition};
+use clap::{Args, ValueEnum};
+use ottla::{Admin, Client, Consumer, ConsumerBuilder, Error, ErrorCode, IsolationLevel};
+use regex::Regex;
 
-use self::{group::Membership, printer::Printer};
+use self::{filter::Filter, group::Membership};
 use crate::{
     connect::Connect,
-    output::Failure,
+    output::{Failure, with_causes},
     signals::Signals,
     text::{
         format::{self, Format},
-        offset_range::{Bound, OffsetRange},
+        offset_range::OffsetRange,
         time,
     },
 };
 
-/// How long to wait for records before looking whether the end has come by other means.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// Print the records of a topic, or of topics as a member of a group.
+/// Print the records of topics, or share them as a member of a group.
 ///
 /// In a group, a record is committed at most a second after it was printed, and all that was printed at the end: after
 /// -n records, SIGTERM, Ctrl-C (a second one ends it at once), or when nobody reads stdout any more.
 #[derive(Debug, Args)]
 #[command(after_help = format!("Offsets:
-  earliest, latest, 42, -10 (ten before the end), 10:20, :end, @2026-11-01T10:00:00Z, @-1h, @-1h:-5m
+  earliest, latest, 42, -10 (ten before the end), +10 (ten behind the beginning), 10:20, 10:+5, :end,
+  @2026-11-01T10:00:00Z, @1793520000000, @-1h (an hour ago), @-1h:-5m, @2026-11-01:+1h, @:-1d
+
+Filters (all must hold; ! in front: must not):
+  k:EXPRESSION key   v: value   t: topic   hk: any header's key   hv: any header's value   h:NAME=EXPRESSION
 
 {}
 
@@ -40,12 +42,16 @@ Examples:
   ottla consume orders --from-beginning
   ottla consume orders --offset @-1h --exit --format '%p@%o %k=%v\\n'
   ottla consume orders --partition 0 --offset 100:200 --json
+  ottla consume orders --from-beginning --exit --grep k:^ada --grep '!h:via=web'
   ottla consume orders refunds --group billing --offset earliest --format '%p %o %v\\n'
-  ottla consume a --exit --format '%K{{big32}}%k%V{{big32}}%v' | ottla produce b --format '%K{{big32}}%k%V{{big32}}%v'", format::help()))]
+  ottla consume a --from-beginning --exit --format '%K{{big32}}%k%V{{big32}}%v' | ottla produce b --format '%K{{big32}}%k%V{{big32}}%v'", format::help()))]
 pub(crate) struct Consume {
-    /// The topic; several with --group.
+    /// The topics.
     #[arg(required = true, value_name = "TOPIC")]
     topics: Vec<String>,
+    /// TOPIC is a regular expression: all topics that exist now and match one, internal ones aside.
+    #[arg(long, short = 'r')]
+    regex: bool,
     #[command(flatten)]
     connect: Connect,
     #[command(flatten)]
@@ -62,9 +68,21 @@ pub(crate) struct Consume {
     /// Stop after that many records.
     #[arg(long, short = 'n', value_name = "N")]
     max_messages: Option<u64>,
+    /// Print no more than that many records of each partition.
+    #[arg(long, visible_alias = "num-per-partition", value_name = "N", conflicts_with = "group")]
+    max_messages_per_partition: Option<u64>,
     /// Stop at the end that the partitions have now.
     #[arg(long, short = 'e')]
     exit: bool,
+    /// Stop when nothing came for so long, as 10s.
+    #[arg(long, value_name = "DURATION", value_parser = time::duration)]
+    timeout: Option<Duration>,
+    /// Print only records that match; may be repeated.
+    #[arg(long, short = 'G', value_name = "FILTER", value_parser = str::parse::<Filter>, allow_hyphen_values = true)]
+    grep: Vec<Filter>,
+    /// Whether records of transactions are printed that are not decided yet, or were aborted.
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    isolation_level: Option<Isolation>,
     /// How a record is printed.
     #[arg(long, short = 'f', default_value = "%v\\n", value_parser = Format::parse, allow_hyphen_values = true)]
     format: Format,
@@ -73,153 +91,86 @@ pub(crate) struct Consume {
     json: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Isolation {
+    ReadCommitted,
+    ReadUncommitted,
+}
+
 impl Consume {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let text = if self.from_beginning { "earliest" } else { &self.offset };
-        let mut range = OffsetRange::parse(text, time::now_ms())
+        let range = OffsetRange::parse(text, time::now_ms())
             .map_err(|error| Failure::usage(format!("--offset: {error}")))?;
-        if self.exit && range.until.is_none() {
-            range.until = Some(Bound::Latest);
-        }
-        let result = match &self.membership.group {
+        let expressions = self.expressions()?;
+        let mut signals = Signals::new()?;
+        let (result, client) = match &self.membership.group {
             Some(group) => {
                 let begin = group::begin(range)?;
                 let client = self.connect.client().await?;
-                (self.as_member(&client, group, begin).await, client)
+                (self.as_member(&client, &expressions, group, begin, signals).await, client)
             }
             None => {
-                let topic = self.only_topic()?;
-                let mut signals = Signals::new()?;
                 let client = self.connect.client().await?;
                 let result = tokio::select! {
                     biased;
                     () = signals.recv() => Ok(()),
-                    result = self.consume(&client, topic, range) => result,
+                    result = self.directly(&client, &expressions, range) => result,
                 };
                 (result, client)
             }
         };
-        let (result, client) = result;
         let closed = client.close().await;
         result.and(Ok(closed?))
     }
 
-    fn only_topic(&self) -> Result<&str, Failure> {
-        match self.topics.as_slice() {
-            [topic] => Ok(topic),
-            _ => Err(Failure::usage("several topics are read with --group")),
+    /// What was said on the command line; what was not is as the configuration has it.
+    fn builder(&self, client: &Client) -> ConsumerBuilder {
+        let builder = Consumer::builder(client);
+        match self.isolation_level {
+            Some(Isolation::ReadCommitted) => builder.isolation_level(IsolationLevel::ReadCommitted),
+            Some(Isolation::ReadUncommitted) => builder.isolation_level(IsolationLevel::ReadUncommitted),
+            None => builder,
         }
     }
 
-    async fn consume(&self, client: &Client, topic: &str, range: OffsetRange) -> Result<(), Failure> {
-        let partitions = self.partitions(client, topic).await?;
-        let consumer = Consumer::builder(client).build()?;
-        let until = match range.until {
-            Some(bound) => Some(resolve(&consumer, &partitions, bound).await?),
-            None => None,
-        };
-        let from = resolve(&consumer, &partitions, range.from).await?;
-        let mut open = until.map(|until| Open::new(until, &from));
-        // Where the range is empty there is nothing to ask for, and its start may lie behind the end of the log.
-        let wanted =
-            from.iter().filter(|(partition, _)| open.as_ref().is_none_or(|open| open.has(partition)));
-        consumer.assign(wanted.map(|(partition, offset)| (partition.clone(), OffsetSpec::At(*offset))))?;
-        let mut printer = Printer::new(self);
-        while !printer.is_done() && !open.as_mut().is_some_and(|open| open.all_ended(&consumer)) {
-            match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
-                Ok(Ok(Some(batch))) => {
-                    let limit = open.as_ref().map_or(i64::MAX, |open| open.limit(batch.topic_partition()));
-                    printer.batch(&batch, limit)?;
-                }
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => {}
-            }
+    fn expressions(&self) -> Result<Vec<Regex>, Failure> {
+        if !self.regex {
+            return Ok(Vec::new());
         }
-        consumer.close().await?;
-        Ok(())
+        let expression =
+            |topic: &String| Regex::new(topic).map_err(|error| Failure::usage(error.to_string()));
+        self.topics.iter().map(expression).collect()
     }
 
-    /// The partitions to read; a topic or a partition that does not exist is an error here.
-    async fn partitions(&self, client: &Client, topic: &str) -> Result<Vec<TopicPartition>, Failure> {
-        let mut described = Admin::new(client).describe_topics([topic]).await?.all()?;
-        let count = described.pop().map_or(0, |(_, topic)| topic.partitions.len());
-        let existing = 0..i32::try_from(count).unwrap_or(i32::MAX);
-        if let Some(missing) = self.partition.iter().find(|partition| !existing.contains(partition)) {
-            let last = existing.end - 1;
-            return Err(Failure::new(format!("{topic} has no partition {missing}: they are 0 to {last}")));
+    /// The topics that are meant.
+    async fn topics(&self, client: &Client, expressions: &[Regex]) -> Result<Vec<String>, Failure> {
+        if !self.regex {
+            return Ok(self.topics.clone());
         }
-        let wanted = if self.partition.is_empty() { existing.collect() } else { self.partition.clone() };
-        Ok(wanted.into_iter().map(|partition| TopicPartition::new(topic, partition)).collect())
-    }
-}
-
-/// The offset that a bound is in each partition, now.
-async fn resolve(
-    consumer: &Consumer,
-    partitions: &[TopicPartition],
-    bound: Bound,
-) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let all = || partitions.iter().cloned();
-    let ends = consumer.end_offsets(all()).await?;
-    let starts: BTreeMap<_, _> = consumer.beginning_offsets(all()).await?.into_iter().collect();
-    let start = |partition: &TopicPartition| starts.get(partition).copied().unwrap_or(0);
-    Ok(match bound {
-        Bound::Earliest => starts,
-        Bound::Latest => ends.into_iter().collect(),
-        Bound::At(offset) => all().map(|partition| (partition, offset)).collect(),
-        Bound::BeforeEnd(count) => ends
+        let all = Admin::new(client).list_topics().await?;
+        let is_meant = |name: &str| expressions.iter().any(|expression| expression.is_match(name));
+        let meant: Vec<_> = all
             .into_iter()
-            .map(|(partition, end)| (partition.clone(), (end - count).max(start(&partition))))
-            .collect(),
-        Bound::Time(ms) => {
-            let ms = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-            let times = all().map(|partition| (partition, SystemTime::UNIX_EPOCH + ms));
-            let found: BTreeMap<_, _> = consumer.offsets_for_times(times).await?.into_iter().collect();
-            // Nothing that new: it would come at the end.
-            let at = |partition: &TopicPartition, end| {
-                found.get(partition).and_then(|f| *f).map_or(end, |f| f.offset)
-            };
-            ends.into_iter().map(|(partition, end)| (partition.clone(), at(&partition, end))).collect()
-        }
-    })
-}
-
-/// The partitions whose end has not been reached, and where that is.
-struct Open {
-    until: BTreeMap<TopicPartition, i64>,
-    ended: Vec<PauseHandle>,
-}
-
-impl Open {
-    fn new(mut until: BTreeMap<TopicPartition, i64>, from: &BTreeMap<TopicPartition, i64>) -> Self {
-        until.retain(|partition, until| from.get(partition).is_none_or(|from| from < until));
-        Self { until, ended: Vec::new() }
-    }
-
-    fn has(&self, partition: &TopicPartition) -> bool {
-        self.until.contains_key(partition)
-    }
-
-    fn limit(&self, partition: &TopicPartition) -> i64 {
-        self.until.get(partition).copied().unwrap_or(0)
-    }
-
-    /// Looks at the positions, not at the records: the last offsets may hold none (compaction, transaction markers).
-    fn all_ended(&mut self, consumer: &Consumer) -> bool {
-        let reached: Vec<_> = self
-            .until
-            .iter()
-            .filter(|(partition, until)| {
-                consumer.position(partition).is_some_and(|position| position >= **until)
-            })
-            .map(|(partition, _)| partition.clone())
+            .filter(|topic| !topic.internal && is_meant(&topic.name))
+            .map(|topic| topic.name)
             .collect();
-        for partition in reached {
-            self.until.remove(&partition);
-            self.ended
-                .push(consumer.pause([partition], Pause::by("ottla consume").because("its end is reached")));
+        match meant.is_empty() {
+            true => Err(Failure::new(format!("no topic matches {}", self.topics.join(", ")))),
+            false => Ok(meant),
         }
-        self.until.is_empty()
+    }
+}
+
+/// An error of reading; where the log has lost what is wanted, with what to do.
+fn reading(error: &Error) -> Failure {
+    let said = with_causes(error);
+    match error.broker_code() {
+        Some(ErrorCode::OFFSET_OUT_OF_RANGE) => Failure::new(format!(
+            "{said}. What was there is deleted, or the topic was made anew: start with --offset earliest; a group needs \
+             `ottla groups delete-offsets` first"
+        )),
+        _ => Failure::new(said),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
 };
 
 use ottla::{Receipt, RecordMetadata};
 
 use crate::{
     output::{Failure, say, with_causes},
+    progress::Progress,
     text::{NewRecord, Printed, format::Format},
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Outcomes<'a> {
     pending_bytes: usize,
     format: Option<&'a Format>,
     out: BufWriter<io::Stdout>,
+    progress: Progress,
     written: u64,
     failed: u64,
 }
@@ -36,7 +38,10 @@ struct Pending {
 impl<'a> Outcomes<'a> {
     pub(super) fn new(format: Option<&'a Format>) -> Self {
         let out = BufWriter::new(io::stdout());
-        Self { pending: VecDeque::new(), pending_bytes: 0, format, out, written: 0, failed: 0 }
+        let terminal_is_in_use =
+            io::stdin().is_terminal() || (format.is_some() && io::stdout().is_terminal());
+        let progress = Progress::of_records(terminal_is_in_use, None);
+        Self { pending: VecDeque::new(), pending_bytes: 0, format, out, progress, written: 0, failed: 0 }
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -75,6 +80,7 @@ impl<'a> Outcomes<'a> {
         match receipt.await {
             Ok(metadata) => {
                 self.written += 1;
+                self.progress.add(1);
                 if let (Some(format), Some(record)) = (self.format, record) {
                     print(format, &record, &metadata, self.written, &mut self.out)?;
                 }

@@ -252,7 +252,7 @@ fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
 
 impl Cursor {
     pub(super) fn position_reset(&self, note: ResetNote, to: i64) -> PositionReset {
-        let ResetNote { from, reason } = note;
-        PositionReset { topic: self.topic.clone(), partition: self.partition, from, to, reason }
+        let ResetNote { from, reason, other_log } = note;
+        PositionReset { topic: self.topic.clone(), partition: self.partition, from, to, reason, other_log }
     }
 }

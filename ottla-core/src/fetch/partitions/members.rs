@@ -6,7 +6,10 @@
 use ottla_protocol::Str;
 
 use super::{
-    super::{Position, Start, cursor::Phase},
+    super::{
+        Position, Start,
+        cursor::{Cursor, Phase},
+    },
     Partitions, Ticket, enlist,
 };
 
@@ -55,6 +58,12 @@ impl Partitions {
             Phase::Held { .. } | Phase::Resolving { .. } => None,
             _ => cursor.position,
         }
+    }
+
+    /// Whether the log that was read is gone and another one has its name: no offset of the old one means anything in it.
+    #[must_use]
+    pub fn is_log_gone(&self, token: u64) -> bool {
+        self.cursors.get(&token).is_some_and(Cursor::is_log_gone)
     }
 
     /// What a batch would have that was taken now.

@@ -1,5 +1,7 @@
 //! Partitions that come and go while others are read.
 
+use ottla_protocol::TopicId;
+
 use super::{
     super::{Finished, Handout, OffsetSpec, Outcome, Pause, Position, Reset, Start, Trouble},
     test_cluster::{GENEROUS, TOPIC, World},
@@ -155,4 +157,27 @@ fn a_pause_of_a_partition_that_went_is_not_inherited() {
     world.tell_leaders();
     world.settle();
     assert_eq!(world.delivered(0), range_of(0..20));
+}
+
+#[test]
+fn a_recreated_topic_has_no_place_until_one_is_found_in_it() {
+    for policy in [Reset::Error, Reset::Earliest] {
+        let (mut world, token) = reading_one_of_two(policy);
+        world.settle();
+        assert!(!world.client.is_log_gone(token));
+        let log = world.log(0);
+        (log.topic_id, log.epoch) = (TopicId([2; 16]), 0);
+        world.tell_leaders();
+        assert!(world.client.is_log_gone(token), "{policy:?}");
+        if policy == Reset::Error {
+            world.settle();
+            assert!(world.client.is_log_gone(token), "it waits for the user");
+            world.client.seek(&TOPIC, 0, OffsetSpec::At(0));
+        } else {
+            while world.look_up(0) {}
+            assert!(world.effects.resets.iter().all(|reset| reset.other_log));
+            assert_eq!(world.effects.resets.len(), 1);
+        }
+        assert!(!world.client.is_log_gone(token), "{policy:?}");
+    }
 }

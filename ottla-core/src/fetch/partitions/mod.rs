@@ -91,6 +91,8 @@ pub struct PositionReset {
     pub to: i64,
     /// Why, in a few words.
     pub reason: &'static str,
+    /// Where it stood was in another log of the same name.
+    pub other_log: bool,
 }
 
 /// All partitions of a consumer: what to ask which broker, what the answers mean, what `poll` gets.

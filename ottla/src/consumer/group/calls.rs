@@ -36,7 +36,7 @@ impl Caller {
         Self { shared: Arc::clone(shared), group: Arc::clone(group), lane, node }
     }
 
-    /// Whom the last request went to; `None` if it went to nobody yet.
+    /// Whom the last request went to, or should have gone to; `None` if there was nobody.
     pub(super) fn node(&self) -> Option<i32> {
         Some(self.node.load(Ordering::Acquire)).filter(|node| *node != NOBODY)
     }
@@ -64,17 +64,26 @@ impl Caller {
         self.node.store(NOBODY, Ordering::Release);
         let deadline = now() + limit;
         let connection = self.shared.coordinators.connection(&self.group.name, self.lane);
-        let Ok(connection) = timeout(limit, connection).await else { return Err(self.not_found()) };
+        let Ok(connection) = timeout(limit, connection).await else { return Err(self.not_reached()) };
         let connection = connection?;
         self.node.store(connection.node_id(), Ordering::Release);
         let version = connection.version::<R>(versions)?;
         let limit = deadline.saturating_duration_since(now());
-        connection.call(&request(version), version, limit).await
+        let (group, request) = (&self.group.name, request(version));
+        self.shared.coordinators.call(group, &connection, &request, version, limit).await
     }
 
-    fn not_found(&self) -> Error {
-        let what = format!("the coordinator of group {} was not found in time", self.group.name);
-        let error = Error::timeout(what);
+    /// There was no connection in time. A coordinator that is known and does not even open one is remembered as the one
+    /// that the request was for: only if it is given up is anybody asked whether there is another by now.
+    fn not_reached(&self) -> Error {
+        let group = &self.group.name;
+        if let Some(node) = self.shared.coordinators.known(group) {
+            self.node.store(node, Ordering::Release);
+            return Error::timeout(format!(
+                "node {node}, the coordinator of group {group}, opens no connection"
+            ));
+        }
+        let error = Error::timeout(format!("the coordinator of group {group} was not found in time"));
         match self.shared.coordinators.last_error(&self.group.name) {
             Some(cause) => error.with_source(cause),
             None => error,

@@ -230,22 +230,6 @@ impl Task {
             self.on_call_failed(error)
         });
         self.group.with_member(|member, at| member.on_heartbeat(at, answer));
-        self.break_off_elsewhere();
-    }
-
-    /// What is parked at a node that is not the coordinator any more may be parked there for ever.
-    fn break_off_elsewhere(&mut self) {
-        let Some((call @ (Call::Join | Call::Sync), _)) = &self.call else { return };
-        let known = self.inner.shared.coordinators.known(&self.group.name);
-        if known.is_none() || self.joins.node().is_none_or(|parked| known == Some(parked)) {
-            return;
-        }
-        let lost = Error::timeout("another node coordinates the group by now");
-        let answer = match call {
-            Call::Join => Answer::Join(Err(lost)),
-            _ => Answer::Sync(Err(lost)),
-        };
-        self.on_answer(answer);
     }
 
     fn on_answer(&mut self, answer: Answer) {

@@ -71,7 +71,12 @@ impl Brokers {
         for (node, port) in (0..).zip(&ports) {
             let (cluster, logs) = (cluster.clone(), Arc::clone(&logs));
             let (desk, topics) = (Arc::clone(&desk), Arc::clone(&topics));
+            let stands_still = {
+                let logs = Arc::clone(&logs);
+                move |api| api != ApiKey::FETCH && lock(&logs).frozen.contains(&node)
+            };
             world.serve(*port, move |request| match request.api_key {
+                api if stands_still(api) => Reply::Nothing,
                 ApiKey::API_VERSIONS => api_versions(request, 4),
                 ApiKey::METADATA => {
                     let mut cluster = cluster.clone();

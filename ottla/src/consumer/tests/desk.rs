@@ -33,6 +33,8 @@ pub(in crate::consumer) struct Desk {
     pub(in crate::consumer) asked: BTreeMap<ApiKey, Vec<Instant>>,
     /// What is committed, by partition.
     pub(in crate::consumer) committed: BTreeMap<i32, i64>,
+    /// The node that brokers name as the coordinator; any that is asked acts as it.
+    pub(in crate::consumer) node: i32,
     generation: i32,
     members: i32,
     /// The metadata of its member, which is also the leader.
@@ -48,7 +50,7 @@ impl Desk {
     pub(super) fn serve(&mut self, request: &mut RequestFrame) -> Option<Reply> {
         let api = request.api_key;
         let reply = match api {
-            ApiKey::FIND_COORDINATOR => found(request),
+            ApiKey::FIND_COORDINATOR => found(request, self.node),
             ApiKey::JOIN_GROUP => self.join(request),
             ApiKey::SYNC_GROUP => sync(request),
             ApiKey::HEARTBEAT => self.heartbeat(request),
@@ -143,13 +145,13 @@ impl Desk {
     }
 }
 
-fn found(frame: &mut RequestFrame) -> Reply {
+fn found(frame: &mut RequestFrame, node_id: i32) -> Reply {
     let request = FindCoordinatorRequest::decode_body(frame);
     let coordinator = |key: &ottla_protocol::Str| Coordinator {
         key: key.clone(),
-        node_id: 0,
+        node_id,
         host: address(0).ip().to_string().as_str().into(),
-        port: 1,
+        port: node_id + 1,
         ..Default::default()
     };
     let coordinators = request.coordinator_keys.iter().map(coordinator).collect();

@@ -66,6 +66,23 @@ async fn heartbeats_go_on_while_a_join_is_parked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_coordinator_that_stands_still_is_asked_for_again_although_it_was_named_again() {
+    let brokers = Brokers::start(2, PARTITIONS);
+    let client = brokers.client();
+    let mut events = client.events();
+    let consumer = builder(&client).session_timeout(10 * SECOND).build().unwrap();
+    consumer.subscribe([TOPIC]).unwrap();
+    until_named(&mut events, "group.partitions_assigned").await;
+    lock(&brokers.logs).frozen = vec![0];
+    // The other broker hears of it only now. Until then, it names the one whose connections open and say nothing.
+    sleep(9 * SECOND).await;
+    lock(&brokers.desk).node = 1;
+    let moved = Instant::now();
+    until_named(&mut events, "group.lease_renewed").await;
+    assert!(moved.elapsed() < 5 * SECOND, "{:?} of the session that began there are gone", moved.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_does_not_exist_yet_is_waited_for() {
     let brokers = Brokers::start(1, PARTITIONS);
     let client = brokers.client();

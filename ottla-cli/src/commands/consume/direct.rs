@@ -1,0 +1,64 @@
+//! `ottla consume` without a group: the partitions that are wanted, from where and until where they are.
+
+use std::time::Duration;
+
+use ottla::{Admin, Client, TopicPartition};
+use regex::Regex;
+use tokio::time::Instant;
+
+use super::{Consume, printer::Printer, reading, spans::Spans};
+use crate::{output::Failure, text::offset_range::OffsetRange};
+
+/// How long to wait for records before looking whether the end has come by other means.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Consume {
+    pub(super) async fn directly(
+        &self,
+        client: &Client,
+        expressions: &[Regex],
+        range: OffsetRange,
+    ) -> Result<(), Failure> {
+        let topics = self.topics(client, expressions).await?;
+        let partitions = self.partitions(client, &topics).await?;
+        let consumer = self.builder(client).build()?;
+        let mut spans = Spans::resolve(&consumer, &partitions, range, self.exit).await?;
+        consumer.assign(spans.assignment())?;
+        let mut printer = Printer::new(self, spans.total());
+        let mut last = Instant::now();
+        while !printer.is_done() && !spans.all_ended(&consumer) {
+            match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
+                Ok(Ok(Some(batch))) => {
+                    last = Instant::now();
+                    printer.batch(&batch, spans.limit(batch.topic_partition()))?;
+                    if printer.has_enough_of(batch.topic_partition()) {
+                        spans.end(&consumer, batch.topic_partition());
+                    }
+                }
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(reading(&error)),
+                Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => break,
+                Err(_) => {}
+            }
+        }
+        consumer.close().await?;
+        Ok(())
+    }
+
+    /// The partitions to read; a topic or a partition that does not exist is an error here.
+    async fn partitions(&self, client: &Client, topics: &[String]) -> Result<Vec<TopicPartition>, Failure> {
+        let mut wanted = Vec::new();
+        for (topic, described) in Admin::new(client).describe_topics(topics).await?.all()? {
+            let existing = 0..i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
+            if let Some(missing) = self.partition.iter().find(|partition| !existing.contains(partition)) {
+                let last = existing.end - 1;
+                return Err(Failure::new(format!(
+                    "{topic} has no partition {missing}: they are 0 to {last}"
+                )));
+            }
+            let numbers = if self.partition.is_empty() { existing.collect() } else { self.partition.clone() };
+            wanted.extend(numbers.into_iter().map(|number| TopicPartition::new(topic.as_str(), number)));
+        }
+        Ok(wanted)
+    }
+}
