@@ -1,6 +1,6 @@
 //! Histories written by hand: those that are right, and one for each thing that must not be.
 
-use super::*;
+use super::{super::Violation, *};
 use crate::Logged;
 use What::{Assigned, Crashed, HandedOut, Handled, Lost};
 
@@ -29,20 +29,32 @@ fn record(member: u32, offset: i64) -> [(u32, What); 2] {
     [(member, HandedOut(offset)), (member, Handled(offset))]
 }
 
-fn check(
+/// The verdict on a history in which everything is known; the worst violation otherwise.
+fn judge(told: &[Told], log: &Logs, commits: &Commits, overlap: Duration) -> Result<Verdict, String> {
+    let members = ["member 1".into(), "member 2".into()];
+    let report = check(&events(&members, told, (log, commits), overlap, Duration::from_secs(100)));
+    match report.violations.first() {
+        None => Ok(Verdict::of(&report)),
+        Some(violation) => {
+            let Violation { anomaly, expected, happened, .. } = violation;
+            Err(format!("{anomaly}: {expected}; {happened}"))
+        }
+    }
+}
+
+fn verdict(
     what: impl IntoIterator<Item = (u32, What)>,
     records: i64,
     stored: impl IntoIterator<Item = (u64, i64)>,
 ) -> Result<Verdict, String> {
-    let checked = check_group(&told(what), &log(records), &commits(stored), Duration::ZERO);
-    checked.map_err(|Violation { expected, happened }| format!("{expected}; {happened}"))
+    judge(&told(what), &log(records), &commits(stored), Duration::ZERO)
 }
 
 #[test]
 fn what_one_member_handles_and_another_goes_on_with_passes() {
     let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, CLEAN)]); // 1 s to 4 s
     let second = [(2, Assigned)].into_iter().chain(record(2, 1)); // 5 s to 7 s
-    let verdict = check(first.chain(second), 2, [(1, 0), (4, 1), (5, 1), (7, 2)]);
+    let verdict = verdict(first.chain(second), 2, [(1, 0), (4, 1), (5, 1), (7, 2)]);
     assert_eq!(verdict, Ok(Verdict { handled: 2, twice: Vec::new() }));
 }
 
@@ -50,28 +62,28 @@ fn what_one_member_handles_and_another_goes_on_with_passes() {
 fn what_is_dropped_unhandled_may_be_handed_out_again() {
     let what = [(1, Assigned), (1, HandedOut(0)), (1, HandedOut(1)), (1, HandedOut(0)), (1, Handled(0))];
     let rest = [(1, HandedOut(1)), (1, Handled(1))];
-    assert_eq!(check(what.into_iter().chain(rest), 2, []), Ok(Verdict { handled: 2, twice: Vec::new() }));
+    assert_eq!(verdict(what.into_iter().chain(rest), 2, []), Ok(Verdict { handled: 2, twice: Vec::new() }));
 }
 
 #[test]
 fn a_record_that_nobody_handled_is_lost() {
     let what = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, HandedOut(1))]);
-    let told = check(what, 2, []).unwrap_err();
-    assert_eq!(told, "every record of partition 0 to be handled; offset 1 never was");
+    let told = verdict(what, 2, []).unwrap_err();
+    assert_eq!(told, "unprocessed: every record of topic-0 to be processed; offset 1 never was");
 }
 
 #[test]
 fn a_record_that_is_left_out_is_found() {
     let what = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 2));
-    let told = check(what, 3, []).unwrap_err();
-    assert_eq!(told, "member 1 to get offset 1 of partition 0; it got offset 2 at 4.000 s");
+    let told = verdict(what, 3, []).unwrap_err();
+    assert_eq!(told, "poll-skip: member 1 to get offset 1 of topic-0 next; it got offset 2 at 4.000 s");
 }
 
 #[test]
 fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong() {
     let again = |end: What| {
         let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, end)]);
-        check(first.chain([(2, Assigned)]).chain(record(2, 0)), 1, [(1, 0)])
+        verdict(first.chain([(2, Assigned)]).chain(record(2, 0)), 1, [(1, 0)])
     };
     let counted = Verdict { handled: 1, twice: vec![Twice { partition: 0, offset: 0, first: 1, again: 2 }] };
     for end in [Crashed, Lost, UNCOMMITTED] {
@@ -79,37 +91,44 @@ fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong(
     }
     assert_eq!(
         again(CLEAN).unwrap_err(),
-        "offset 0 of partition 0 to be handled once; member 1 had handled it, and member 2 did it again at 7.000 s"
+        "processed-again: offset 0 of topic-0 to be processed once; member 1 had processed it, and member 2 did it again at \
+         7.000 s"
     );
     let late = [(1, Assigned), (1, HandedOut(0)), (1, CLEAN), (1, Handled(0)), (2, Assigned)];
-    assert_eq!(check(late.into_iter().chain(record(2, 0)), 1, []), Ok(counted), "it was not done in time");
+    assert_eq!(verdict(late.into_iter().chain(record(2, 0)), 1, []), Ok(counted), "it was not done in time");
     let by_itself = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 0));
     assert_eq!(
-        check(by_itself, 1, []).unwrap_err(),
-        "member 1 to get nothing more of partition 0; it got offset 0 at 4.000 s"
+        verdict(by_itself, 1, []).unwrap_err(),
+        "nonmonotonic-poll: member 1 to get nothing more of topic-0 next; it got offset 0 at 4.000 s"
     );
 }
 
 #[test]
 fn what_is_handled_again_although_it_was_committed_is_never_explained() {
     let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, Crashed)]);
-    let told = check(first.chain([(2, Assigned)]).chain(record(2, 0)), 2, [(1, 0), (4, 1)]).unwrap_err();
-    assert_eq!(told, "member 2 to get offset 1 of partition 0; it got offset 0 at 6.000 s");
+    let told = verdict(first.chain([(2, Assigned)]).chain(record(2, 0)), 2, [(1, 0), (4, 1)]).unwrap_err();
+    assert_eq!(
+        told,
+        "resume-elsewhere: member 2 to get offset 1 of topic-0 next; it got offset 0 at 6.000 s"
+    );
 }
 
 #[test]
 fn a_member_that_begins_elsewhere_than_at_the_commit_is_found() {
     let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, CLEAN)]);
-    let told = check(first.chain([(2, Assigned)]).chain(record(2, 2)), 3, [(4, 1)]).unwrap_err();
-    assert_eq!(told, "member 2 to get offset 1 of partition 0; it got offset 2 at 6.000 s");
+    let told = verdict(first.chain([(2, Assigned)]).chain(record(2, 2)), 3, [(4, 1)]).unwrap_err();
+    assert_eq!(
+        told,
+        "resume-elsewhere: member 2 to get offset 1 of topic-0 next; it got offset 2 at 6.000 s"
+    );
 }
 
 #[test]
 fn two_members_that_get_records_of_one_partition_are_found() {
     let what = [(1, Assigned), (2, Assigned)].into_iter().chain(record(1, 0)).chain(record(2, 1));
     assert_eq!(
-        check(what, 2, []).unwrap_err(),
-        "member 1 to get nothing of partition 0 any more, since member 2 owns it from 2.000 s on; it got offset 0 at \
+        verdict(what, 2, []).unwrap_err(),
+        "two-owners: member 1 to get nothing of topic-0 any more, since member 2 owns it from 2.000 s on; it got offset 0 at \
          3.000 s"
     );
 }
@@ -118,53 +137,59 @@ fn two_members_that_get_records_of_one_partition_are_found() {
 fn an_overlap_that_is_tolerated_is_bounded() {
     let what = [(1, Assigned), (2, Assigned)].into_iter().chain(record(2, 0)).chain([(1, HandedOut(0))]);
     let what = told(what.chain([(1, Handled(0))]));
-    let check = |seconds| check_group(&what, &log(1), &Commits::new(), Duration::from_secs(seconds));
-    assert!(check(2).is_err());
-    assert_eq!(check(3).map(|verdict| verdict.twice.len()), Ok(1));
+    let within = |seconds| judge(&what, &log(1), &Commits::new(), Duration::from_secs(seconds));
+    assert!(within(2).is_err());
+    assert_eq!(within(3).map(|verdict| verdict.twice.len()), Ok(1));
 }
 
 #[test]
 fn a_handler_that_ends_after_its_ownership_has_not_got_anything_meanwhile() {
     let what = [(1, Assigned), (1, HandedOut(0)), (1, Lost), (2, Assigned), (1, Handled(0))];
-    let verdict = check(what.into_iter().chain(record(2, 0)), 1, []);
+    let verdict = verdict(what.into_iter().chain(record(2, 0)), 1, []);
     assert_eq!(verdict.map(|verdict| verdict.twice.len()), Ok(1));
 }
 
 #[test]
 fn what_is_handed_out_without_an_ownership_is_found() {
-    let told = check([(1, Assigned), (1, Lost), (1, HandedOut(0))], 1, []).unwrap_err();
-    assert_eq!(told, "member 1 to own partition 0; HandedOut(0) at 3.000 s");
-    let told = check([(1, Assigned), (1, Assigned)], 1, []).unwrap_err();
-    assert_eq!(told, "member 1 to be told once that it owns partition 0; Assigned at 2.000 s");
-    let told = check([(1, Assigned), (1, Handled(0))], 1, []).unwrap_err();
-    assert_eq!(told, "member 1 to handle what it got of partition 0; Handled(0) at 2.000 s");
+    let told = verdict([(1, Assigned), (1, Lost), (1, HandedOut(0))], 1, []).unwrap_err();
+    assert_eq!(told, "not-owner: member 1 to own topic-0; it got offset 0 at 3.000 s without");
+    let told = verdict([(1, Assigned), (1, Assigned)], 1, []).unwrap_err();
+    assert_eq!(
+        told,
+        "malformed: member 1 to be told once that it owns topic-0; it was told again at 2.000 s"
+    );
+    let told = verdict([(1, Assigned), (1, Handled(0))], 1, []).unwrap_err();
+    assert_eq!(
+        told,
+        "not-owner: member 1 to process what it got of topic-0; it processed offset 0 at 2.000 s"
+    );
 }
 
 #[test]
 fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
     let what = || [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 1)); // handled at 3 s and 5 s
-    let told = |stored: &[(u64, i64)]| check(what(), 2, stored.iter().copied()).unwrap_err();
+    let told = |stored: &[(u64, i64)]| verdict(what(), 2, stored.iter().copied()).unwrap_err();
     assert_eq!(
         told(&[(3, 1), (5, 2), (6, 1)]),
-        "the commits of partition 0 never to go back; 2 was committed, and 1 at 6.000 s"
+        "commit-back: the commits of topic-0 never to go back; 2 was committed, and 1 at 6.000 s"
     );
     assert_eq!(
         told(&[(4, 2)]),
-        "no commit of partition 0 beyond offset 1 before it is handled; 2 was committed at 4.000 s"
+        "commit-unprocessed: no commit of topic-0 beyond offset 1 before it is processed; 2 was committed at 4.000 s"
     );
     assert_eq!(
         told(&[(9, 3)]),
-        "no commit of partition 0 beyond the end of its log; 3 was committed at 9.000 s"
+        "commit-unprocessed: no commit of topic-0 beyond the end of its log, 2; 3 was committed at 9.000 s"
     );
-    assert_eq!(check(what(), 2, [(1, 0), (3, 1), (3, 1), (5, 2)]).map(|verdict| verdict.handled), Ok(2));
+    assert_eq!(verdict(what(), 2, [(1, 0), (3, 1), (3, 1), (5, 2)]).map(|verdict| verdict.handled), Ok(2));
 }
 
 #[test]
 fn a_commit_beyond_a_record_that_was_never_handled_is_found() {
     let what = [(1, Assigned), (1, HandedOut(0)), (1, HandedOut(1)), (1, Handled(1))];
-    let told = check(what, 2, [(9, 2)]).unwrap_err();
+    let told = verdict(what, 2, [(9, 2)]).unwrap_err();
     assert_eq!(
         told,
-        "no commit of partition 0 beyond offset 0 before it is handled; 2 was committed at 9.000 s"
+        "commit-unprocessed: no commit of topic-0 beyond offset 0 before it is processed; 2 was committed at 9.000 s"
     );
 }
