@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask help` lists them.
 
+mod foreign;
 mod golden;
 mod jars;
 mod kafka;
@@ -24,6 +25,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run clients in other languages against `ottla dev`, in groups of two members
+    ///
+    /// Each has a topic of 4 partitions with the numbers below 500, which `ottla produce` wrote. It writes those below 1000,
+    /// reads all with two members of a group that have two partitions each, commits, and leaves. It writes 10 more, and a new
+    /// member has to get those and no others. Then `ottla consume` has to find all of them.
+    ///
+    /// Needs python3 with venv, node and npm; installs the clients into target/foreign.
+    Foreign(foreign::Arguments),
     /// Write the golden vectors of ottla-protocol: what Kafka's own code makes of every message
     Golden(golden::Arguments),
     /// Start and stop a real Apache Kafka, or run a command while one is up
@@ -38,6 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Foreign(arguments) => foreign::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Protocol(arguments) => protocol::run(&arguments),
