@@ -42,6 +42,9 @@
 //!
 //! Not there yet: consumer groups of KIP-848, share groups, and offsets in transactions.
 
+#[macro_use]
+mod planted;
+
 mod api;
 pub mod cluster;
 pub mod controller;

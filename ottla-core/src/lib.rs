@@ -1,5 +1,8 @@
 //! The decisions of the Ottla Kafka client, as state machines without I/O: time and randomness come in as arguments.
 
+#[macro_use]
+mod planted;
+
 pub mod backoff;
 pub mod connection;
 pub mod coordinator;

@@ -15,6 +15,11 @@ const SEEDS: &str = "OTTLA_SIM_SEEDS";
 /// If set, every event of a run is printed.
 const TRACE: &str = "OTTLA_SIM_TRACE";
 
+/// Why two runs of a seed may differ.
+const UNREPEATABLE: &str = "something depends on more than the seed: most often a `tokio::select!` without `biased;` in \
+     the code under test, else the iteration of a std `HashMap`, a thread, the system's clock, or randomness that does not \
+     come from `Env::random` or `World::random`";
+
 /// A scenario's runs.
 ///
 /// Each seed is run twice, and both runs must be the same, event by event: a difference means that something in the
@@ -175,7 +180,7 @@ impl Sim {
         let failure = Failure {
             at: one.elapsed,
             expected: "two runs of one seed to be the same".to_owned(),
-            happened: Happened::Unmet(happened),
+            happened: Happened::Unmet(format!("{happened}\n      {UNREPEATABLE}")),
         };
         let before = same.saturating_sub(30);
         Report::new(seed, &failure, &one.everything[before..same])

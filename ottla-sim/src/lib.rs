@@ -92,6 +92,11 @@ pub mod swarm;
 mod trace;
 mod world;
 
+/// The README's example runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use self::{
     cluster::{Broker, Cluster},
     env::SimEnv,

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use ottla::{Client, Consumer, OffsetSpec, Record, TopicPartition};
+use ottla::{Client, Consumer, OffsetSpec, Record, Reset, TopicPartition};
 use ottla_sim::Sim;
 
 /// How often each offset was seen.
@@ -71,5 +71,49 @@ fn a_frozen_application_goes_on_where_it_was_and_a_crashed_one_leaves_nothing_be
         host.crash();
         assert!(app.outcome().await.is_none());
         assert_eq!((host.tasks(), host.sockets()), (0, 0));
+    });
+}
+
+/// A member of a group, as users write it.
+async fn bill(client: Client, seen: Seen, shutdown: impl Future<Output = ()>) -> ottla::Result<()> {
+    let consumer = Consumer::builder(&client).group("billing").on_missing_offset(Reset::Earliest).build()?;
+    consumer.subscribe(["orders"])?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let received = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            received = consumer.recv() => received?,
+        };
+        let Some(order) = received else { break };
+        *seen.borrow_mut().entry(order.view().offset()).or_default() += 1;
+        order.complete();
+    }
+    consumer.close().await?;
+    client.close().await
+}
+
+#[test]
+fn a_group_goes_on_where_it_was_after_a_pause_and_in_another_process() {
+    Sim::seeds(0..4).run(async |world| {
+        let (cluster, seen) = (world.cluster(1).await, Seen::default());
+        cluster.topic("orders", 1).await;
+        let orders = || (0..100).map(|_| Record::new("order"));
+        let app = world.spawn("app", bill(cluster.client(), Rc::clone(&seen), world.shutdown()));
+        cluster.produce("orders", orders()).await;
+        world.until("the first are seen", || seen.borrow().len() == 100).await;
+        // Auto-commit has time for it.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        cluster.broker(0).pause_for(Duration::from_secs(50)).await;
+        cluster.produce("orders", orders()).await;
+        world.until("those after the pause are seen", || seen.borrow().len() == 200).await;
+        app.shut_down().await?;
+
+        let other = cluster.client_on("other");
+        drop(world.spawn("other", bill(other, Rc::clone(&seen), std::future::pending())));
+        cluster.produce("orders", orders()).await;
+        world.until("those for another process are seen", || seen.borrow().len() == 300).await;
+        assert!(seen.borrow().values().all(|times| *times == 1), "{seen:?}");
+        Ok::<_, ottla::Error>(())
     });
 }

@@ -193,6 +193,9 @@ impl Commits {
 
     /// The partition is not owned any more: nothing of it is committed from now on.
     pub fn disown(&mut self, token: u64) {
+        if planted!("commit-of-a-revoked-partition") {
+            return;
+        }
         self.slots.remove(&token);
     }
 
@@ -266,11 +269,12 @@ impl Commits {
         let mut offsets = BTreeMap::new();
         let mut wake = self.next_auto;
         for (token, slot) in self.slots.iter().filter(|(_, slot)| slot.open) {
-            let Some((run, position)) = committable(*token) else { continue };
+            let stale = slot.sent.filter(|_| planted!("commit-of-a-revoked-partition"));
+            let Some((run, position)) = committable(*token).or(stale) else { continue };
             let position = slot.at_least_sent(run, position);
             match slot.refused {
                 Some((_, again)) if again > at.now => wake = earlier(wake, again),
-                _ if !slot.claimed || (is_flush && slot.is_dirty(position)) => {
+                _ if !slot.claimed || (is_flush && (slot.is_dirty(position) || stale.is_some())) => {
                     offsets.insert(*token, (run, position));
                 }
                 _ => {}

@@ -72,6 +72,10 @@ pub(super) fn classify(attempt: Attempt) -> Verdict {
         Attempt::Answered { code, base_offset, log_start_offset } => (code, base_offset, log_start_offset),
         Attempt::Unacknowledged => return Written { base_offset: None },
         Attempt::NotSent => return Again { doubt: Doubt::Kept, refresh: true },
+        Attempt::Lost if planted!("acknowledge-on-timeout") => return Written { base_offset: None },
+        Attempt::Lost if planted!("lost-means-not-written") => {
+            return Again { doubt: Doubt::Kept, refresh: true };
+        }
         Attempt::Lost => return Again { doubt: Doubt::Raised, refresh: true },
     };
     match code {

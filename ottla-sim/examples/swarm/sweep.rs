@@ -52,8 +52,7 @@ pub(super) fn sweep(profile: Profile, seeds: Range<u64>) -> ExitCode {
 }
 
 fn jobs() -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    super::setting("OTTLA_SIM_JOBS").unwrap_or_else(cores).max(1)
+    super::setting("OTTLA_SIM_JOBS").unwrap_or(1).max(1)
 }
 
 /// What runs amounted to.

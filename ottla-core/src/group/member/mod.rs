@@ -309,8 +309,8 @@ impl Member {
             self.rejoin = Some("the topics of the group changed");
         }
         if self.rejoin.is_some() {
-            let stays =
-                |at: &TopicPartition| self.config.is_cooperative() && self.subscription.contains(&at.topic);
+            let keeps = self.config.is_cooperative() || planted!("eager-member-gives-nothing-up");
+            let stays = |at: &TopicPartition| keeps && self.subscription.contains(&at.topic);
             let surplus = self.owned.iter().filter(|at| !stays(at)).cloned().collect();
             self.revoke(at.now, surplus);
         }

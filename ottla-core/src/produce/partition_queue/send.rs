@@ -25,7 +25,7 @@ impl<C: Completion> PartitionQueue<C> {
             if self.window.in_flight() > 0 {
                 return Next::Waiting;
             }
-            if let Some(due) = self.to_be_found_out(leader) {
+            if let Some(due) = self.to_be_found_out(leader).filter(|_| !planted!("epoch-raised-in-doubt")) {
                 return self.send(due, leader, room);
             }
             self.raise();
@@ -71,6 +71,9 @@ impl<C: Completion> PartitionQueue<C> {
         let State::Ready(sealed) = mem::replace(&mut batch.state, State::InFlight(leader)) else {
             unreachable!("looked at some lines above");
         };
+        if planted!("new-sequence-on-retry") {
+            (batch.stamp, batch.stamped) = (None, false);
+        }
         if self.settings.idempotent && batch.stamp.is_none() {
             batch.stamp = self.sequences.assign(batch.count);
         }

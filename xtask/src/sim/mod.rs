@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: seeds of the simulated world's swarm, which `ottla-sim`'s example of that name runs.
 
+mod planted;
+
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -29,6 +31,12 @@ pub(crate) struct Arguments {
     /// ran before it
     #[arg(long, conflicts_with = "seed")]
     check_determinism: bool,
+    /// Prove that each deliberate defect, or those with this in their name, is found within 500 seeds
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with = "seed")]
+    planted: Option<String>,
+    /// Look for the names of deliberate defects in a program that must not have them
+    #[arg(long, value_name = "PROGRAM", exclusive = true)]
+    not_planted_in: Option<PathBuf>,
     /// What kind of plans seeds draw
     #[arg(long, value_enum, default_value_t = Profile::Short)]
     profile: Profile,
@@ -48,8 +56,21 @@ enum Profile {
     Long,
 }
 
+impl Arguments {
+    fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.unwrap_or_else(cores)
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let swarm = Swarm { program: build(arguments.release)?, arguments };
+    if let Some(program) = &arguments.not_planted_in {
+        return planted::absent_from(program);
+    }
+    if let Some(wanted) = &arguments.planted {
+        return planted::run(arguments, wanted);
+    }
+    let swarm = Swarm { program: build(arguments.release, false)?, arguments };
     let Arguments { seeds, start, .. } = *arguments;
     let range = format!("{start}..{}", start.saturating_add(seeds));
     match arguments.seed {
@@ -61,18 +82,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// Builds the example that runs seeds, and returns where it is.
-fn build(release: bool) -> Result<PathBuf> {
+/// Builds the example that runs seeds, and returns where it is. `planted`: with the deliberate defects, elsewhere.
+fn build(release: bool, planted: bool) -> Result<PathBuf> {
+    let target = if planted { workspace::target().join("planted") } else { workspace::target() };
     let mut cargo = Command::new(env!("CARGO"));
     // The whole workspace, as `cargo test --workspace` does it, so that nothing is compiled again with other features.
     cargo.args(["build", "--quiet", "--workspace", "--example", "swarm"]);
-    cargo.current_dir(workspace::root());
+    cargo.arg("--target-dir").arg(&target).current_dir(workspace::root());
+    if planted {
+        cargo.env("RUSTFLAGS", "--cfg ottla_planted");
+    }
     if release {
         cargo.arg("--release");
     }
     workspace::run(&mut cargo)?;
     let profile = if release { "release" } else { "debug" };
-    Ok(workspace::target().join(profile).join("examples").join("swarm"))
+    Ok(target.join(profile).join("examples").join("swarm"))
 }
 
 /// The program that runs seeds.
@@ -90,9 +115,7 @@ impl Swarm<'_> {
             Profile::Long => "long",
         };
         command.env("OTTLA_SIM_PROFILE", profile);
-        if let Some(jobs) = self.arguments.jobs {
-            command.env("OTTLA_SIM_JOBS", jobs.to_string());
-        }
+        command.env("OTTLA_SIM_JOBS", self.arguments.jobs().to_string());
         command
     }
 
