@@ -33,7 +33,7 @@ const APP: &str = "app";
 const CONTROLLER: &str = "controller";
 
 /// Where coordinators keep groups and their commits.
-const OFFSETS: &str = "__consumer_offsets";
+pub(crate) const OFFSETS: &str = "__consumer_offsets";
 
 /// How much faster the cluster lives while clients sleep.
 const HASTE: u32 = 30;
@@ -365,6 +365,10 @@ impl Broker {
 
     pub(crate) fn interfere_with(&self, api: ApiKey, how: Interference, times: u32) {
         self.slot().lasting.interferences.add(api, how, times);
+    }
+
+    pub(crate) fn interfere_no_more(&self, api: ApiKey) {
+        self.slot().lasting.interferences.clear(api);
     }
 
     /// From now on requests of that kind, and whatever follows them on their connections, wait until

@@ -60,6 +60,11 @@ impl Interferences {
         self.rules.borrow_mut().push(Rule { api, how, times });
     }
 
+    /// Nothing more goes wrong with requests of that kind.
+    pub(crate) fn clear(&self, api: ApiKey) {
+        self.rules.borrow_mut().retain(|rule| rule.api != api);
+    }
+
     /// What goes wrong with the next request of that kind.
     pub(crate) fn next(&self, api: ApiKey) -> Option<Interference> {
         let mut rules = self.rules.borrow_mut();

@@ -32,6 +32,8 @@ pub struct Settings {
     pub commit_on_revoke: bool,
     /// Whether records wait for the lease.
     pub lease_gate: bool,
+    /// The probability that a record is given back without being handled: it comes again.
+    pub given_back: f64,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             auto_commit_interval: Duration::from_secs(1),
             commit_on_revoke: true,
             lease_gate: true,
+            given_back: 0.0,
         }
     }
 }
@@ -178,6 +181,10 @@ impl Process {
             let (partition, offset) = (record.view().partition(), record.view().offset());
             self.history.handed_out(partition, offset);
             self.handle().await;
+            if self.random.f64() < self.settings.given_back {
+                drop(record);
+                continue;
+            }
             self.history.handled(partition, offset);
             record.complete();
         }

@@ -5,16 +5,21 @@ use std::{fmt, time::Duration};
 use ottla_protocol::{
     ApiKey, Request,
     messages::{
-        ApiVersionsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-        OffsetForLeaderEpochRequest, ProduceRequest,
+        ApiVersionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
+        JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+        OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
     },
 };
 
 use super::plan::Profile;
 use crate::Interference;
 
-/// The hosts of the clients, by the index that faults have.
-pub(super) const CLIENTS: [&str; 4] = ["sender-1", "sender-2", "reader", "slow-reader"];
+/// The hosts of the clients, by the index that faults have. The last ones are members of a group.
+pub(super) const CLIENTS: [&str; 7] =
+    ["sender-1", "sender-2", "reader", "slow-reader", "billing-1", "billing-2", "billing-3"];
+
+/// The hosts of the group's members, by the index that faults have.
+pub(super) const MEMBERS: [&str; 3] = ["billing-1", "billing-2", "billing-3"];
 
 /// One thing that goes wrong. Brokers and clients are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +60,10 @@ pub enum Fault {
     SlowName { broker: usize, millis: u64 },
     /// The next requests of a kind go wrong at a broker.
     RequestsFail { broker: usize, api: Api, how: Interference, times: u32 },
+    /// `kill -9` of a member, and another process in its place.
+    MemberKilled { member: usize },
+    /// A member leaves, and another comes in its place.
+    MemberLeaves { member: usize },
     /// Requests of a kind wait at a broker.
     RequestsWait { broker: usize, api: Api },
 }
@@ -65,40 +74,61 @@ pub enum Fault {
 pub enum Api {
     ApiVersions,
     Fetch,
+    FindCoordinator,
+    Heartbeat,
     InitProducerId,
+    JoinGroup,
+    LeaveGroup,
     ListOffsets,
     Metadata,
+    OffsetCommit,
+    OffsetFetch,
     OffsetForLeaderEpoch,
     Produce,
+    SyncGroup,
 }
 
 impl Api {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::ApiVersions,
         Self::Fetch,
+        Self::FindCoordinator,
+        Self::Heartbeat,
         Self::InitProducerId,
+        Self::JoinGroup,
+        Self::LeaveGroup,
         Self::ListOffsets,
         Self::Metadata,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
         Self::OffsetForLeaderEpoch,
         Self::Produce,
+        Self::SyncGroup,
     ];
 
     pub(super) fn key(self) -> ApiKey {
         match self {
             Self::ApiVersions => ApiVersionsRequest::API_KEY,
             Self::Fetch => FetchRequest::API_KEY,
+            Self::FindCoordinator => FindCoordinatorRequest::API_KEY,
+            Self::Heartbeat => HeartbeatRequest::API_KEY,
             Self::InitProducerId => InitProducerIdRequest::API_KEY,
+            Self::JoinGroup => JoinGroupRequest::API_KEY,
+            Self::LeaveGroup => LeaveGroupRequest::API_KEY,
             Self::ListOffsets => ListOffsetsRequest::API_KEY,
             Self::Metadata => MetadataRequest::API_KEY,
+            Self::OffsetCommit => OffsetCommitRequest::API_KEY,
+            Self::OffsetFetch => OffsetFetchRequest::API_KEY,
             Self::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::API_KEY,
             Self::Produce => ProduceRequest::API_KEY,
+            Self::SyncGroup => SyncGroupRequest::API_KEY,
         }
     }
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 20] = [
     "AnswersVanish",
     "BrokerFrozen",
     "BrokerKilled",
@@ -108,6 +138,8 @@ const KINDS: [&str; 18] = [
     "CutOffFromController",
     "CutOffFromPeers",
     "Loss",
+    "MemberKilled",
+    "MemberLeaves",
     "PowerLost",
     "RequestsFail",
     "RequestsWait",
@@ -149,17 +181,39 @@ impl Fault {
         }
     }
 
+    /// Whether it concerns none but members of a group.
+    fn strikes_member(&self) -> bool {
+        match *self {
+            Self::MemberKilled { .. } | Self::MemberLeaves { .. } => true,
+            Self::CutOffFromClient { client, .. }
+            | Self::AnswersVanish { client, .. }
+            | Self::SlowAnswers { client, .. }
+            | Self::Reset { client, .. }
+            | Self::ClientFrozen { client }
+            | Self::ClockWrong { client, .. } => MEMBERS.contains(&CLIENTS[client]),
+            _ => false,
+        }
+    }
+
     /// Whether records that a broker has acknowledged vanish from its disk.
     #[cfg(test)]
     pub(super) fn loses_data(&self) -> bool {
         matches!(self, Self::TailLost { .. } | Self::TailTorn { .. })
     }
 
-    /// One of them, whichever. `careless`: also those that lose what was written and not synced.
-    pub(super) fn draw(random: &mut fastrand::Rng, brokers: usize, careless: bool) -> Self {
+    /// One of them, whichever. `careless`: also those that lose what was written and not synced; `grouped`: also those
+    /// that strike members of a group.
+    pub(super) fn draw(random: &mut fastrand::Rng, brokers: usize, careless: bool, grouped: bool) -> Self {
+        let fits = |fault: &Self| grouped || !fault.strikes_member();
+        let mut drawn = std::iter::repeat_with(|| Self::draw_any(random, brokers, careless));
+        drawn.find(fits).unwrap_or(Self::ClientFrozen { client: 0 })
+    }
+
+    fn draw_any(random: &mut fastrand::Rng, brokers: usize, careless: bool) -> Self {
         let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
         let api = Api::ALL[random.usize(..Api::ALL.len())];
-        match random.u32(..if careless { 18 } else { 16 }) {
+        let member = random.usize(..MEMBERS.len());
+        match random.u32(..if careless { 20 } else { 18 }) {
             0 => Self::BrokerFrozen { broker },
             1 => Self::BrokerKilled { broker },
             2 => Self::PowerLost { broker },
@@ -186,7 +240,9 @@ impl Fault {
                 Self::RequestsFail { broker, api, how, times: random.u32(1..6) }
             }
             15 => Self::RequestsWait { broker, api },
-            16 => Self::TailLost { broker },
+            16 => Self::MemberKilled { member },
+            17 => Self::MemberLeaves { member },
+            18 => Self::TailLost { broker },
             _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
         }
     }

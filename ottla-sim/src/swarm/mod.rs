@@ -10,20 +10,22 @@
 //! read and checked. See `cargo xtask sim`.
 
 mod fault;
+mod members;
 mod nemesis;
 mod plan;
 mod shrink;
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use self::nemesis::Nemesis;
 pub use self::{
     fault::{Api, Fault, Planned},
+    members::{Assignors, GroupPlan},
     plan::{Plan, Profile, UnknownProfile},
     shrink::shrink,
 };
+use self::{members::Members, nemesis::Nemesis};
 use crate::{
     Sim, World,
     kit::{Report, Summary},
@@ -102,13 +104,18 @@ impl Plan {
         let cluster = load::cluster(world, load).await;
         let begun = Instant::now();
         let load = Load::begin(world, &cluster, load);
-        Nemesis::new(world, &cluster, self.one_broker_at_a_time).carry_out(&self.faults).await;
+        let members = self.group.map(|group| Rc::new(Members::start(world, &cluster, &group)));
+        let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
+        nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;
         cluster.healed(TOPIC).await;
         match self.deadline {
             // Records may have missed it, and the producer has said which.
             Some(_) => load.settle(world, &cluster).await,
             None => load.settle_all(world, &cluster).await,
+        }
+        if let Some(members) = members {
+            members.settle(world).await;
         }
         load.acknowledged()
     }

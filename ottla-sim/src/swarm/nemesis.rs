@@ -5,8 +5,11 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use ottla_broker::disk::Tail;
 use tokio::{sync::Mutex, time::sleep};
 
-use super::fault::{CLIENTS, Fault, Planned};
-use crate::{Broker, Cluster, Conditions, Host, World, load::TOPIC};
+use super::{
+    fault::{CLIENTS, Fault, Planned},
+    members::Members,
+};
+use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, load::TOPIC};
 
 /// The faults of one run.
 #[derive(Clone)]
@@ -15,6 +18,7 @@ pub(super) struct Nemesis(Rc<Inner>);
 struct Inner {
     world: World,
     cluster: Cluster,
+    members: Option<Rc<Members>>,
     one_broker_at_a_time: bool,
     /// Held by the fault that strikes a broker, if only one may.
     striking: Mutex<()>,
@@ -26,16 +30,23 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
     Down(usize),
+    Gone(usize),
     Frozen(String),
     Blocked(String, String),
     Slow(String, String),
 }
 
 impl Nemesis {
-    pub(super) fn new(world: &World, cluster: &Cluster, one_broker_at_a_time: bool) -> Self {
+    pub(super) fn new(
+        world: &World,
+        cluster: &Cluster,
+        members: Option<Rc<Members>>,
+        one_broker_at_a_time: bool,
+    ) -> Self {
         Self(Rc::new(Inner {
             world: world.clone(),
             cluster: cluster.clone(),
+            members,
             one_broker_at_a_time,
             striking: Mutex::default(),
             held: RefCell::default(),
@@ -56,14 +67,22 @@ impl Nemesis {
             fault.finished().await;
         }
         self.0.world.network().everywhere(Conditions::default());
+        self.healed().await;
+    }
+
+    /// All replicas are in sync; those of the committed offsets as well, if there is a group.
+    async fn healed(&self) {
         self.0.cluster.healed(TOPIC).await;
+        if self.0.cluster.image().topic(OFFSETS).is_some() {
+            self.0.cluster.healed(OFFSETS).await;
+        }
     }
 
     async fn happen(&self, planned: Planned) {
         let alone = self.0.one_broker_at_a_time && planned.fault.strikes_broker().is_some();
         let _striking = if alone {
             let striking = self.0.striking.lock().await;
-            self.0.cluster.healed(TOPIC).await;
+            self.healed().await;
             Some(striking)
         } else {
             None
@@ -71,7 +90,7 @@ impl Nemesis {
         self.0.world.note(planned.to_string());
         self.strike(planned.fault, planned.lasts).await;
         if alone {
-            self.0.cluster.healed(TOPIC).await;
+            self.healed().await;
         }
     }
 
@@ -122,8 +141,17 @@ impl Nemesis {
                 sleep(lasts).await;
                 self.0.world.network().delay_name(&name, Duration::ZERO);
             }
+            Fault::MemberKilled { member } => {
+                self.without(member, lasts, async |members| members.crash(member)).await;
+            }
+            Fault::MemberLeaves { member } => {
+                self.without(member, lasts, async |members| members.stop(member).await).await;
+            }
             Fault::RequestsFail { broker, api, how, times } => {
                 self.broker(broker).interfere_with(api.key(), how, times);
+                sleep(lasts).await;
+                // What did not come in that time is not harmed after everything has healed.
+                self.broker(broker).interfere_no_more(api.key());
             }
             Fault::RequestsWait { broker, api } => {
                 self.broker(broker).hold_requests(api.key());
@@ -178,6 +206,19 @@ impl Nemesis {
         sleep(lasts).await;
         if self.end(&what) {
             self.broker(broker).start();
+        }
+    }
+
+    /// A member goes, and another process comes in its place.
+    async fn without(&self, member: usize, lasts: Duration, goes: impl AsyncFnOnce(&Members)) {
+        let Some(members) = &self.0.members else { return };
+        let what = Held::Gone(member);
+        if self.begin(&what) {
+            goes(members).await;
+        }
+        sleep(lasts).await;
+        if self.end(&what) {
+            members.join(member);
         }
     }
 

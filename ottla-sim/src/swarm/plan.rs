@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::fault::{Fault, Planned};
+use super::{
+    fault::{Fault, Planned},
+    members::GroupPlan,
+};
 
 /// A run of the swarm.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,8 @@ pub struct Plan {
     pub senders: u32,
     /// Producers give up on a record after so long; Kafka's two minutes if nothing is said.
     pub deadline: Option<Duration>,
+    /// A group that handles the records; none if nothing is said.
+    pub group: Option<GroupPlan>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
     /// what two of three replicas acknowledged may be lost by careless disks otherwise, as in Kafka.
     pub one_broker_at_a_time: bool,
@@ -63,6 +68,7 @@ impl Plan {
             records: 600,
             senders: 2,
             deadline: None,
+            group: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
         }
@@ -88,15 +94,16 @@ impl Plan {
             records: random.u32(600..1_500) * long,
             deadline: (random.u32(..4) == 0).then(|| Duration::from_secs(random.u64(8..40))),
             one_broker_at_a_time: careless,
+            group: random.bool().then(|| GroupPlan::draw(&mut random)),
             ..Self::new(seed)
         };
-        let window = plan.window();
+        let (window, grouped) = (plan.window(), plan.group.is_some());
         let palette: Vec<Fault> =
-            (0..random.usize(3..9)).map(|_| Fault::draw(&mut random, 3, careless)).collect();
+            (0..random.usize(3..9)).map(|_| Fault::draw(&mut random, 3, careless, grouped)).collect();
         for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
             let like = palette[random.usize(..palette.len())];
-            let fault = std::iter::repeat_with(|| Fault::draw(&mut random, 3, careless))
+            let fault = std::iter::repeat_with(|| Fault::draw(&mut random, 3, careless, grouped))
                 .find(|fault| fault.kind() == like.kind())
                 .unwrap_or(like);
             // Mostly shorter than the timeouts of cluster and client, now and then longer than most of them.
@@ -132,14 +139,18 @@ impl Plan {
     #[must_use]
     pub fn to_test(&self) -> String {
         use fmt::Write as _;
-        let Self { seed, partitions, records, senders, deadline, one_broker_at_a_time, faults } = self;
-        let mut text = format!("#[test]\nfn seed_{seed}() {{\n    use {{Api::*, Interference::*}};\n");
+        let Self { seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults } = self;
+        let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
+        text.push_str("    use ottla_sim::{Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));
         line(format_args!("    partitions: {partitions}, records: {records}, senders: {senders},"));
         if let Some(deadline) = deadline {
             line(format_args!("    deadline: Some(Duration::from_millis({})),", deadline.as_millis()));
+        }
+        if let Some(group) = group {
+            line(format_args!("    group: Some({group:?}),"));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));

@@ -1,6 +1,6 @@
 //! Makes a plan that fails smaller, as long as it fails.
 
-use super::plan::Plan;
+use super::{members::GroupPlan, plan::Plan};
 
 /// Makes `plan`, which fails, as small as it goes. `fails` runs one; `budget` is how often it may.
 ///
@@ -56,6 +56,10 @@ fn shorten(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) -> boo
 }
 
 fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) -> bool) {
+    try_one(smallest, Plan { group: None, ..smallest.clone() });
+    if let Some(group) = smallest.group {
+        try_one(smallest, Plan { group: Some(GroupPlan { members: 1, ..group }), ..smallest.clone() });
+    }
     try_one(smallest, Plan { senders: 1, ..smallest.clone() });
     try_one(smallest, Plan { partitions: 1, ..smallest.clone() });
     try_one(smallest, Plan { deadline: None, ..smallest.clone() });
