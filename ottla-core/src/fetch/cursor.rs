@@ -275,6 +275,13 @@ impl Cursor {
         self.retry = Retry::default();
     }
 
+    /// The epoch that whoever answers has to have reached: the leader's, or that of what was read or committed, when the
+    /// cluster's word is older than that. Who was deposed since then refuses (UNKNOWN_LEADER_EPOCH), where it would speak
+    /// of a log that it does not have otherwise (KIP-320). -1 if the cluster says nothing of epochs.
+    pub(super) fn epoch_to_know(&self) -> i32 {
+        if self.leader_epoch < 0 { -1 } else { self.leader_epoch.max(self.fetch.epoch) }
+    }
+
     /// The cluster's newest word. An answer that is older than what is known changes nothing.
     pub(super) fn on_leader(&mut self, news: LeaderNews) {
         self.known = matches!(news, LeaderNews::Known { .. });

@@ -274,7 +274,7 @@ impl Partitions {
         }
         if answer.part.error_code.is_ok() {
             cursor.on_answer(answer, charge, &self.settings, tick, effects);
-        } else if cursor.leader == Some(answer.node) && cursor.leader_epoch == answer.asked.leader_epoch {
+        } else if cursor.leader == Some(answer.node) && cursor.epoch_to_know() == answer.asked.leader_epoch {
             effects.hints.extend(answer.hint(cursor));
             let code = answer.part.error_code;
             effects.refresh_metadata |= cursor.on_fetch_error(code, tick, &self.settings.backoff);
@@ -349,7 +349,7 @@ fn ask_of(id: u64, cursor: &Cursor, by_id: bool, settings: &FetchSettings) -> (T
         id,
         generation: cursor.generation,
         offset: cursor.fetch.offset,
-        leader_epoch: cursor.leader_epoch,
+        leader_epoch: cursor.epoch_to_know(),
         max_bytes: cursor.ask_bytes(settings),
     };
     (topic, cursor.partition, asked)

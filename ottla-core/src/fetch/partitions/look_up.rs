@@ -237,7 +237,7 @@ fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
         tickets.push(Ticket::of(*id, cursor));
         let partition = OffsetForLeaderPartition {
             partition: cursor.partition,
-            current_leader_epoch: cursor.leader_epoch,
+            current_leader_epoch: cursor.epoch_to_know(),
             leader_epoch: cursor.fetch.epoch,
         };
         match request.topics.iter_mut().find(|topic| topic.topic == cursor.topic) {

@@ -83,6 +83,23 @@ fn a_committed_offset_with_its_epoch_is_checked_before_anything_is_read() {
     assert_eq!(world.delivered(1), range_of(15..25));
 }
 
+/// It has none of the records in question, which is no sign that they are gone.
+#[test]
+fn a_leader_that_was_deposed_before_the_commit_is_not_believed() {
+    let (mut world, _) = reading_one_of_two(Reset::Earliest);
+    world.client.add(TOPIC, 1, Start::Committed(Position::with_epoch(25, 1)));
+    world.tell_leaders();
+    assert!(world.look_up(0));
+    assert!(world.effects.refresh_metadata && world.effects.resets.is_empty());
+
+    world.move_leader(1, 0);
+    world.log(1).append(5);
+    world.log(1).append(5);
+    world.tell_leaders();
+    world.settle();
+    assert_eq!(world.delivered(1), range_of(25..30));
+}
+
 #[test]
 fn a_log_that_was_truncated_while_nobody_read_it_is_noticed() {
     for policy in [Reset::Error, Reset::Latest] {
