@@ -1,6 +1,5 @@
 //! One file per command.
 
-pub(crate) mod bench;
 pub(crate) mod consume;
 pub(crate) mod demo;
 pub(crate) mod dev;

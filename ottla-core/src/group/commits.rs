@@ -18,6 +18,9 @@
 //!   write, makes a start at the end of the log survive a crash, and says to later members that somebody owned the
 //!   partition. Nothing of a partition is handed out before its claim is acknowledged.
 //! * *Dirty*: something is complete that was not committed. Committed once an interval, or when somebody asks.
+//! * *Doubt*: a request that got lost can be carried out late, out of a socket's buffer, and move the committed offset back.
+//!   As long as its generation lives, what is committed of its partitions is repeated now and then, and whenever somebody
+//!   asks: before they are given up, in particular.
 //! * *Proof of life*: a member that has nothing to commit repeats a commit before the lease ends for want of one. A
 //!   coordinator that is cut off from its peers goes on answering heartbeats, but acknowledges no write.
 
@@ -42,7 +45,8 @@ use crate::{backoff::BackoffPolicy, fetch::Position};
 pub struct CommitSettings {
     /// How long what is complete may wait to be committed by itself; `None`: until somebody asks.
     pub interval: Option<Duration>,
-    /// How old the last acknowledged commit may become: [`super::Lease::proof_of_life`].
+    /// How old the last acknowledged commit may become, and that of a partition in doubt:
+    /// [`super::Lease::proof_of_life`].
     pub proof_of_life: Duration,
     /// How long to wait before a request is repeated.
     pub backoff: BackoffPolicy,
@@ -86,6 +90,17 @@ struct Slot {
     refused: Option<(ErrorCode, Instant)>,
     /// How often in a row the coordinator did not know the partition.
     unknown: u32,
+    /// A commit of it got lost.
+    doubt: Option<Doubt>,
+}
+
+/// What is committed may go back.
+#[derive(Debug)]
+struct Doubt {
+    /// Under which the commit was made that got lost.
+    membership: Membership,
+    /// When to repeat what is committed.
+    due: Instant,
 }
 
 #[derive(Debug)]
@@ -180,6 +195,7 @@ impl Commits {
             sent: None,
             refused: None,
             unknown: 0,
+            doubt: None,
         };
         self.slots.insert(token, slot);
     }
@@ -224,6 +240,7 @@ impl Commits {
                 targets.push((token, run, position.offset));
                 // Whoever asks wants to know whether it works now.
                 slot.refused = None;
+                slot.written = slot.written.filter(|_| slot.doubt.is_none());
             }
         }
         self.asked = true;
@@ -277,7 +294,11 @@ impl Commits {
                 _ if !slot.claimed || (is_flush && (slot.is_dirty(position) || stale.is_some())) => {
                     offsets.insert(*token, (run, position));
                 }
-                _ => {}
+                _ => match slot.repeat(run, membership) {
+                    Some((due, again)) if due <= at.now => drop(offsets.insert(*token, (run, again))),
+                    Some((due, _)) => wake = earlier(wake, due),
+                    None => {}
+                },
             }
         }
         if offsets.is_empty() {
@@ -362,6 +383,10 @@ impl Commits {
                 Verdict::Written => {
                     outcome.acknowledged.push((slot.partition.clone(), position.offset));
                     outcome.claimed.extend(slot.acknowledge(position.offset).then_some(*token));
+                    slot.doubt = slot.doubt.take().filter(|doubt| doubt.membership == in_flight.membership);
+                    if let Some(doubt) = &mut slot.doubt {
+                        doubt.due = at.now + self.settings.proof_of_life;
+                    }
                 }
                 Verdict::Refused => {
                     slot.refused = Some((code, at.now + REFUSED_PAUSE));
@@ -422,6 +447,7 @@ impl Commits {
         for token in in_flight.offsets.keys() {
             if let Some(slot) = self.slots.get_mut(token) {
                 slot.written = None;
+                slot.doubt = Some(Doubt { membership: in_flight.membership.clone(), due: at.now });
             }
         }
         self.asked |= in_flight.is_flush;
@@ -446,6 +472,13 @@ impl Slot {
             Some((known, sent)) if known == run && sent.offset > position.offset => sent,
             _ => position,
         }
+    }
+
+    /// What was committed last and has to be repeated, and when.
+    fn repeat(&self, run: u64, membership: &Membership) -> Option<(Instant, Position)> {
+        let doubt = self.doubt.as_ref().filter(|doubt| doubt.membership == *membership)?;
+        let (_, sent) = self.sent.filter(|(known, _)| *known == run)?;
+        Some((doubt.due, sent))
     }
 
     /// Whether the coordinator has all that is in front of this offset of this run.

@@ -309,6 +309,43 @@ fn what_may_or_may_not_have_been_carried_out_is_repeated() {
     assert_eq!((offsets(&bench.send().unwrap()), bench.kept(&promise)), (vec![(0, 10)], Kept::NotYet));
 }
 
+/// The lost one may be carried out behind the one that was sent after it.
+#[test]
+fn what_a_late_commit_may_have_moved_back_is_repeated_until_there_is_another_generation() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 5);
+    bench.pass(SECOND);
+    bench.send().expect("what is complete");
+    bench.commits.on_lost(bench.at());
+    bench.complete_up_to(0, 9);
+    bench.pass(SECOND);
+    let newer = bench.send().expect("what is complete by now");
+    bench.answer(&newer, ErrorCode::NONE);
+
+    for _ in 0..3 {
+        bench.pass(SESSION - SECOND / 10);
+        assert!(bench.send().is_none(), "too early");
+        bench.pass(SECOND / 10);
+        let again = bench.send().expect("what may have gone back");
+        assert_eq!(offsets(&again), [(0, 9)]);
+        bench.answer(&again, ErrorCode::NONE);
+    }
+    let promise = bench.ask();
+    assert_eq!(bench.kept(&promise), Kept::NotYet, "whoever gives it up wants to be certain");
+    let again = bench.send().expect("what was asked for");
+    bench.answer(&again, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
+
+    bench.generation += 1;
+    let promise = bench.ask();
+    let again = bench.send().expect("what was asked for");
+    bench.answer(&again, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
+    let promise = bench.ask();
+    assert_eq!(bench.kept(&promise), Kept::Yes, "the coordinator refuses what is of an older generation");
+}
+
 #[test]
 fn a_seek_back_is_committed_and_nothing_else_goes_back() {
     let mut bench = Bench::new(None);

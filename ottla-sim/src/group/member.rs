@@ -72,7 +72,7 @@ pub struct Member {
 impl Member {
     pub(super) fn start(group: &Group, host: &Host, client: Client, settings: &Settings) -> Self {
         let history = group.history.member(&host.name());
-        let events = listen(group, &client);
+        let events = listen(group, &host.name(), &client);
         let stop = Rc::new(Notify::new());
         let process = Process {
             client,
@@ -140,12 +140,16 @@ impl Member {
     }
 }
 
-/// Whoever listens does not crash with the client.
-fn listen(group: &Group, client: &Client) -> Told {
+/// Whoever listens does not crash with the client. What is no routine goes into the trace as well.
+fn listen(group: &Group, host: &str, client: &Client) -> Told {
     let (mut events, told) = (client.events(), Told::default());
     let (keep, history) = (Rc::clone(&told), group.history.clone());
+    let (world, host) = (group.world.clone(), host.to_owned());
     drop(group.world.host("test").spawn("events", async move {
         while let Some(event) = events.recv().await {
+            if !matches!(event, Event::Fetched { .. } | Event::OffsetsCommitted { .. }) {
+                world.note(format!("{host}: {event:?}"));
+            }
             keep.borrow_mut().push((history.now(), event));
         }
     }));

@@ -38,7 +38,7 @@ pub enum Anomaly {
     NotOwner,
     /// A member goes on elsewhere than at the last commit.
     ResumeElsewhere,
-    /// A commit goes back.
+    /// A commit goes back, and stays there.
     CommitBack,
     /// A commit passes what nobody has processed.
     CommitUnprocessed,

@@ -171,7 +171,7 @@ fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
     let told = |stored: &[(u64, i64)]| verdict(what(), 2, stored.iter().copied()).unwrap_err();
     assert_eq!(
         told(&[(3, 1), (5, 2), (6, 1)]),
-        "commit-back: the commits of topic-0 never to go back; 2 was committed, and 1 at 6.000 s"
+        "commit-back: the commits of topic-0 never to go back for good; 2 was committed, and 1 at 6.000 s"
     );
     assert_eq!(
         told(&[(4, 2)]),
@@ -181,6 +181,7 @@ fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
         told(&[(9, 3)]),
         "commit-unprocessed: no commit of topic-0 beyond the end of its log, 2; 3 was committed at 9.000 s"
     );
+    assert!(verdict(what(), 2, [(3, 1), (5, 2), (6, 1), (7, 2)]).is_ok(), "it was made good");
     assert_eq!(verdict(what(), 2, [(1, 0), (3, 1), (3, 1), (5, 2)]).map(|verdict| verdict.handled), Ok(2));
 }
 

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod frozen_member;
+mod lost_answers;
 mod members;
 mod pause;
 mod revoke;

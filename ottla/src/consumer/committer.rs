@@ -8,7 +8,7 @@
 //!    └────┘ interval, back-off, news    └────┘ back-off of what is handed out again
 //! ```
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use ottla_core::group::{CommitPlan, Committed};
 use ottla_protocol::{
@@ -26,10 +26,6 @@ use crate::{
 /// The versions that name topics; a static member can say who it is from 7 on (KIP-345).
 const VERSIONS: RangeInclusive<i16> = 2..=9;
 const STATIC_VERSIONS: RangeInclusive<i16> = 7..=9;
-/// A coordinator that does not answer for so much of a session is looked up again.
-const TIMEOUTS_PER_SESSION: u32 = 3;
-/// It gets so much time in any case: brokers wait up to 5 s for their followers.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 type InFlight = BoxFuture<'static, Sent>;
 
@@ -96,15 +92,14 @@ async fn some(in_flight: Option<&mut InFlight>) -> Sent {
 
 async fn send(inner: Arc<Inner>, group: Arc<Group>, request: OffsetCommitRequest) -> Sent {
     let (coordinators, name) = (&inner.shared.coordinators, &group.config.id);
-    let longest = inner.shared.config.request_timeout;
-    let wait = (group.config.session_timeout / TIMEOUTS_PER_SESSION).max(SHORTEST_TIMEOUT).min(longest);
+    let wait = group.config.answer_timeout(inner.shared.config.request_timeout);
     let mut node = None;
     let call = async {
         let connection = coordinators.connection(name, Lane::Control).await?;
         node = Some(connection.node_id());
         let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
         let version = connection.version::<OffsetCommitRequest>(versions)?;
-        coordinators.call(name, &connection, &request, version, longest).await
+        coordinators.call(name, &connection, &request, version, wait).await
     };
     let answer = match tokio::time::timeout(wait, call).await {
         Ok(answer) => answer,

@@ -48,7 +48,7 @@ pub(super) async fn until_answered(
 /// Asks once. A coordinator that is none any more, or cannot be reached, is looked up again next time.
 async fn ask(inner: &Inner, group: &Group, partitions: &BTreeSet<Name>) -> Result<FetchedOffsets> {
     let coordinators = &inner.shared.coordinators;
-    let limit = inner.shared.config.request_timeout;
+    let limit = group.config.answer_timeout(inner.shared.config.request_timeout);
     let Ok(connection) = timeout(limit, coordinators.connection(&group.name, Lane::Control)).await else {
         return Err(Error::timeout(format!("the coordinator of group {} was not found in time", group.name)));
     };

@@ -56,7 +56,8 @@ impl MemberConfig {
         self.heartbeat_interval.min(self.session_timeout / 3)
     }
 
-    /// How long one heartbeat is waited for: there must be time for another one in the same session.
+    /// How long the answer to a heartbeat, or to a farewell, is waited for: there must be time for another one in the same
+    /// session.
     pub(super) fn heartbeat_timeout(&self) -> Duration {
         self.session_timeout / 3
     }

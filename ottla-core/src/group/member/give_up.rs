@@ -170,7 +170,9 @@ impl Member {
         let generation = self.tenure.map_or(NO_GENERATION, |tenure| tenure.generation);
         let leave =
             LeaveGroup { membership: self.membership_in(generation), reason: departure.reason.clone() };
-        Some(Action::Leave { leave, timeout: departure.until.saturating_duration_since(now) })
+        // There must be time to say it again: whoever says it twice is told that the coordinator does not know it.
+        let timeout = departure.until.saturating_duration_since(now).min(self.config.heartbeat_timeout());
+        Some(Action::Leave { leave, timeout })
     }
 
     /// LeaveGroup was answered.

@@ -553,7 +553,7 @@ mod leaving {
         desk.member.on_revoked(&partitions("orders", &[0]));
         let actions = desk.news();
         let [Leave { leave, timeout }] = actions.as_slice() else { panic!("{actions:?}") };
-        assert_eq!(*timeout, s(27));
+        assert_eq!(*timeout, s(15), "there is time to say it again");
         assert_eq!(leave.request(2).member_id, "me");
         assert_eq!(leave.request(3).members[0].member_id, "me");
         assert_eq!(leave.request(5).members[0].reason.as_deref(), Some("closed"));

@@ -15,7 +15,8 @@
 //! * **Order**: an ownership polls its records in order and without gaps; again only what it had not processed. It begins
 //!   where the last commit says.
 //! * **Exclusivity**: once somebody owns a partition, nothing is polled under an earlier ownership any more.
-//! * **Commits** never pass the first record that nobody has processed, and never go back.
+//! * **Commits** never pass the first record that nobody has processed, and never go back for good: one that got lost with
+//!   its connection can still be carried out behind a later one, which the member then repeats.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -309,21 +310,22 @@ impl Partition<'_> {
         first
     }
 
-    /// Commits never go back, and never pass what nobody had processed.
+    /// Commits never go back for good, and never pass what nobody had processed.
     fn commits(&self, processed: &[Option<Place>], findings: &mut Findings) {
         // Up to where everything was processed, and since when.
         let mut complete = 0;
         let mut since = Some(0);
         let mut highest: Option<i64> = None;
+        let mut gone_back = None;
         for commit in self.commits {
             let Commit { place, offset, .. } = *commit;
-            if let Some(before) = highest.filter(|before| *before > offset) {
-                findings.add(Anomaly::CommitBack, self.focus(Some(offset), place), || {
-                    let happened =
-                        format!("{before} was committed, and {offset} at {}", self.tables.second(place));
-                    (format!("the commits of {} never to go back", self.name()), happened)
-                });
+            let goes_back = highest.filter(|highest| *highest > offset).map(|highest| (highest, *commit));
+            if goes_back.is_some()
+                && let Some(before) = gone_back
+            {
+                self.commit_back(before, findings);
             }
+            gone_back = goes_back;
             highest = highest.max(Some(offset));
             let to = self.log.rank(offset);
             while complete < to {
@@ -351,6 +353,17 @@ impl Partition<'_> {
                 });
             }
         }
+        if let Some(last) = gone_back {
+            self.commit_back(last, findings);
+        }
+    }
+
+    fn commit_back(&self, (before, commit): (i64, Commit), findings: &mut Findings) {
+        let Commit { place, offset, .. } = commit;
+        findings.add(Anomaly::CommitBack, self.focus(Some(offset), place), || {
+            let happened = format!("{before} was committed, and {offset} at {}", self.tables.second(place));
+            (format!("the commits of {} never to go back for good", self.name()), happened)
+        });
     }
 
     fn after(&self, processed: Place, commit: &Commit) -> bool {

@@ -32,6 +32,14 @@ impl fmt::Debug for GroupConfig {
     }
 }
 
+impl GroupConfig {
+    /// How long the answer to a commit, or to the question what is committed, is waited for: one that gets lost must not
+    /// take a session's time.
+    pub(in crate::consumer) fn answer_timeout(&self, request_timeout: Duration) -> Duration {
+        (self.session_timeout / ANSWERS_PER_SESSION).max(SHORTEST_ANSWER).min(request_timeout)
+    }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A lease has a second of margin, so that nothing would ever be handed out in a shorter session.
@@ -39,6 +47,9 @@ const SESSION: RangeInclusive<Duration> = Duration::from_secs(2)..=DAY;
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 /// So many heartbeats have to fit into a session: one may be lost, and its successor late.
 const HEARTBEATS_PER_SESSION: u32 = 3;
+const ANSWERS_PER_SESSION: u32 = 3;
+/// Brokers wait for their followers for so long before they answer a commit.
+const SHORTEST_ANSWER: Duration = Duration::from_secs(5);
 
 impl GroupConfig {
     /// The settings of the group; `None` when there is no `group.id`.

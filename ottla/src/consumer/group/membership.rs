@@ -244,7 +244,8 @@ impl Task {
                 self.group.with_member(|member, at| member.on_sync(at, answer));
             }
             Answer::Leave(answer) => {
-                if answer.as_ref().is_ok_and(|answer| answer.error_code.is_ok()) {
+                let is_gone = |code: ErrorCode| code.is_ok() || code == ErrorCode::UNKNOWN_MEMBER_ID;
+                if answer.as_ref().is_ok_and(|answer| is_gone(answer.error_code)) {
                     self.has_to_leave = false;
                     self.inner.shared.events.emit(Event::GroupLeft { group: self.group.name.clone() });
                 }
