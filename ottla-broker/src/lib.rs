@@ -15,6 +15,7 @@
 //!                                                              coordinator   groups and committed offsets
 //!                                                              api       one file per family of requests
 //!                                                              tcp       the driver for TCP and files
+//!                                                              null      a broker that does nothing, to measure clients with
 //! ```
 //!
 //! # Groups
@@ -53,6 +54,7 @@ pub mod image;
 pub mod io;
 pub mod log;
 pub mod node;
+pub mod null;
 pub mod peer;
 mod replica;
 mod rng;

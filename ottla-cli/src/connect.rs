@@ -30,6 +30,11 @@ pub(crate) struct Connect {
 impl Connect {
     /// A client that has answered once: a wrong address fails here and not in the middle of the work.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        self.client_of(&self.bootstrap_server).await
+    }
+
+    /// The same, of brokers that are given otherwise.
+    pub(crate) async fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
         let mut builder = Client::builder().client_id("ottla-cli");
         if let Some(file) = &self.command_config {
             let properties = Properties::load(file)?;
@@ -38,6 +43,6 @@ impl Connect {
             }
             builder = builder.properties(properties);
         }
-        Ok(builder.bootstrap_servers(self.bootstrap_server.iter().cloned()).connect().await?)
+        Ok(builder.bootstrap_servers(servers.iter().cloned()).connect().await?)
     }
 }

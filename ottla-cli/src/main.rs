@@ -32,6 +32,7 @@ enum Command {
     Consume(commands::consume::Consume),
     Topics(commands::topics::Topics),
     Groups(commands::groups::Groups),
+    Bench(commands::bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             Command::Consume(command) => command.run().await,
             Command::Topics(command) => command.run().await,
             Command::Groups(command) => command.run().await,
+            Command::Bench(command) => command.run().await,
         }
     });
     output::exit(result)

@@ -12,22 +12,13 @@
 
 mod measured;
 
-use bytes::Bytes;
 use futures::StreamExt;
-use measured::{PARTITIONS, Span, records, reply};
+use measured::{PARTITIONS, Span};
 use ottla::{Client, Compression, Consumer, OffsetSpec, Result};
-use ottla_protocol::{
-    ApiKey, RequestFrame,
-    batch::{BatchBuilder, set_base_offset_and_epoch},
-    compression::Compressor,
-    messages::{
-        FetchRequest, FetchResponse,
-        fetch_response::{FetchableTopicResponse, PartitionData},
-    },
-};
+use ottla_broker::null::{NullBroker, Shape};
 
 /// A kind of batch for each topic: its name, the size of a record, how many a batch has, and its codec.
-const TOPICS: [(&str, usize, i64, Compression); 5] = [
+const TOPICS: [(&str, usize, u32, Compression); 5] = [
     ("small", 100, 595, Compression::None),
     ("large", 1_000, 64, Compression::None),
     ("small-lz4", 100, 595, Compression::Lz4),
@@ -70,7 +61,7 @@ const fn case(name: &'static str, topic: &'static str, records: u64, how: How) -
 }
 
 fn main() -> Result<()> {
-    measured::run(&CASES, |case| case.name, serve, measure)
+    measured::run(&CASES, |case| case.name, with_topics, measure)
 }
 
 async fn measure(case: &Case, client: &Client, span: &mut Span) -> Result<()> {
@@ -120,65 +111,9 @@ async fn consume(how: How, consumer: &Consumer, count: u64) -> Result<u64> {
     Ok(seen)
 }
 
-/// Serves endless logs out of a few batches.
-fn serve() {
-    let templates: &[Vec<Vec<u8>>; 5] = Box::leak(Box::new(TOPICS.map(templates)));
-    measured::serve(|port| move |frame| answer(frame, port, templates));
-}
-
-/// Eight different batches.
-fn templates((_, size, per_batch, codec): (&str, usize, i64, Compression)) -> Vec<Vec<u8>> {
-    let records = records(size);
-    let mut compressor = Compressor::new(codec, None).expect("it is built in");
-    let batches = records.chunks(2_048).map(|chunk| {
-        let mut builder = BatchBuilder::new(1 << 20);
-        for value in chunk.iter().cycle().take(per_batch as usize) {
-            builder.append(1_767_225_600_000, None, Some(value), std::iter::empty()).expect("it fits");
-        }
-        let mut sealed = builder.seal_with(&mut compressor).expect("it is compressed");
-        sealed.stamp(-1, -1, -1);
-        sealed.into_bytes().to_vec()
-    });
-    batches.collect()
-}
-
-fn answer(mut frame: RequestFrame, port: u16, templates: &[Vec<Vec<u8>>]) -> Vec<Bytes> {
-    match frame.api_key {
-        ApiKey::FETCH => reply::<FetchRequest>(&mut frame, |request| fetched(&request, templates)),
-        _ => measured::introduce(&mut frame, port, &TOPICS.map(|(name, ..)| name), &[(ApiKey::FETCH, 12)]),
-    }
-}
-
-/// As many whole batches as were asked for. There are no sessions: each request is full.
-fn fetched(request: &FetchRequest, templates: &[Vec<Vec<u8>>]) -> FetchResponse {
-    let responses = request.topics.iter().map(|topic| {
-        let kind = TOPICS.iter().position(|(name, ..)| *name == &*topic.topic).expect("a topic of ours");
-        let partitions = topic.partitions.iter().map(|asked| {
-            let mut records = Vec::with_capacity(asked.partition_max_bytes as usize);
-            let mut offset = asked.fetch_offset;
-            loop {
-                let batch = &templates[kind][offset as usize % 8];
-                if !records.is_empty() && records.len() + batch.len() > asked.partition_max_bytes as usize {
-                    break;
-                }
-                let at = records.len();
-                records.extend_from_slice(batch);
-                set_base_offset_and_epoch(&mut records[at..], offset, 0);
-                offset += TOPICS[kind].2;
-            }
-            PartitionData {
-                partition_index: asked.partition,
-                high_watermark: i64::MAX,
-                last_stable_offset: i64::MAX,
-                records: Some(records.into()),
-                ..PartitionData::default()
-            }
-        });
-        FetchableTopicResponse {
-            topic: topic.topic.clone(),
-            partitions: partitions.collect(),
-            ..FetchableTopicResponse::default()
-        }
-    });
-    FetchResponse { responses: responses.collect(), ..FetchResponse::default() }
+/// Its topics are of different kinds.
+fn with_topics(broker: NullBroker) -> NullBroker {
+    TOPICS.into_iter().fold(broker, |broker, (name, record_size, records_per_batch, compression)| {
+        broker.topic(name, Shape { record_size, records_per_batch, compression })
+    })
 }

@@ -13,16 +13,9 @@
 
 mod measured;
 
-use bytes::Bytes;
-use measured::{Span, records, reply};
+use measured::Span;
 use ottla::{Client, Compression, MIB, Producer, Record, Result};
-use ottla_protocol::{
-    ApiKey, RequestFrame,
-    messages::{
-        InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse,
-        produce_response::{PartitionProduceResponse, TopicProduceResponse},
-    },
-};
+use ottla_broker::null::sample_values;
 
 const TOPIC: &str = "t";
 
@@ -61,12 +54,12 @@ const fn case(name: &'static str, records: u64, size: usize, how: How, compressi
 }
 
 fn main() -> Result<()> {
-    measured::run(&CASES, |case| case.name, serve, measure)
+    measured::run(&CASES, |case| case.name, |broker| broker, measure)
 }
 
 async fn measure(case: &Case, client: &Client, span: &mut Span) -> Result<()> {
     let producer = Producer::builder(client).compression(case.compression).buffer_memory(32 * MIB).build()?;
-    let records = records(case.size);
+    let records = sample_values(case.size);
     produce(case, &producer, &records, case.records / 5).await?;
     span.begin();
     produce(case, &producer, &records, case.records).await?;
@@ -125,46 +118,4 @@ async fn produce(case: &Case, producer: &Producer, records: &[Vec<u8>], count: u
         }
     }
     Ok(())
-}
-
-/// Accepts everything at once and keeps nothing.
-fn serve() {
-    measured::serve(|port| {
-        let mut offset = 0;
-        move |frame| answer(frame, port, &mut offset)
-    });
-}
-
-fn answer(mut frame: RequestFrame, port: u16, offset: &mut i64) -> Vec<Bytes> {
-    match frame.api_key {
-        ApiKey::PRODUCE => reply::<ProduceRequest>(&mut frame, |request| produced(request, offset)),
-        ApiKey::INIT_PRODUCER_ID => reply::<InitProducerIdRequest>(&mut frame, |_| InitProducerIdResponse {
-            producer_id: 1_000 + i64::from(std::process::id()),
-            ..InitProducerIdResponse::default()
-        }),
-        _ => {
-            let apis = [(ApiKey::PRODUCE, 12), (ApiKey::INIT_PRODUCER_ID, 4)];
-            measured::introduce(&mut frame, port, &[TOPIC], &apis)
-        }
-    }
-}
-
-fn produced(request: ProduceRequest, offset: &mut i64) -> ProduceResponse {
-    let topics = request.topic_data.into_iter().map(|topic| TopicProduceResponse {
-        name: topic.name,
-        partition_responses: topic
-            .partition_data
-            .into_iter()
-            .map(|partition| {
-                *offset += 1;
-                PartitionProduceResponse {
-                    index: partition.index,
-                    base_offset: *offset,
-                    ..Default::default()
-                }
-            })
-            .collect(),
-        ..TopicProduceResponse::default()
-    });
-    ProduceResponse { responses: topics.collect(), ..ProduceResponse::default() }
 }

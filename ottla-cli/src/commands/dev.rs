@@ -2,14 +2,18 @@
 
 use std::{
     io::{self, Write},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     str::FromStr,
 };
 
 use clap::Args;
 use ottla::{Admin, Client, ErrorCode, NewTopic};
-use ottla_broker::{ClusterConfig, FlushPolicy, tcp::Cluster};
+use ottla_broker::{
+    ClusterConfig, FlushPolicy,
+    null::{NullBroker, Shape},
+    tcp::Cluster,
+};
 
 use crate::{
     output::{Failure, say},
@@ -25,7 +29,8 @@ use crate::{
   ottla dev
   ottla dev --nodes 3 --topic orders:6 --topic refunds
   ottla dev --data-dir ./kafka-data --port 19092
-  ottla dev --listen 0.0.0.0 --host kafka.internal")]
+  ottla dev --listen 0.0.0.0 --host kafka.internal
+  ottla dev --null --partitions 6")]
 pub(crate) struct Dev {
     /// How many nodes; topics have up to three replicas on them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -51,6 +56,15 @@ pub(crate) struct Dev {
     /// Do not create topics that clients ask for and that do not exist.
     #[arg(long)]
     no_auto_create_topics: bool,
+    /// How many partitions topics have when nobody says it.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: i32,
+    /// Do nothing: acknowledge every record and keep none, serve the same batches for ever. To measure clients with.
+    #[arg(long, conflicts_with_all = ["nodes", "host", "data_dir", "topic", "no_auto_create_topics"])]
+    null: bool,
+    /// Bytes of a record that a null broker serves.
+    #[arg(long, value_name = "BYTES", requires = "null", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    record_size: u32,
 }
 
 /// `orders` or `orders:6`.
@@ -87,6 +101,9 @@ impl Dev {
                 self.nodes, self.port
             )));
         }
+        if self.null {
+            return self.serve_null();
+        }
         // Before anything is started: a signal that comes early has to find somebody who heeds it.
         let mut signals = Signals::new()?;
         let cluster = self.start().await?;
@@ -105,9 +122,28 @@ impl Dev {
         outcome
     }
 
+    /// Until a signal ends the process: nothing is lost with it.
+    fn serve_null(&self) -> Result<(), Failure> {
+        let host = self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let size = self.record_size as usize;
+        let shape = Shape {
+            record_size: size,
+            // Batches of about 64 KB, which is what a producer makes.
+            records_per_batch: u32::try_from(65_536 / (size + 10)).unwrap_or(u32::MAX).max(1),
+            ..Shape::default()
+        };
+        let broker = NullBroker::bind((host, self.port))?.partitions(self.partitions).records(shape);
+        let address = broker.address()?;
+        say(format_args!("ottla: a broker that does nothing at {address}; Ctrl-C stops"));
+        print_address(&address.to_string())?;
+        let Err(error) = broker.serve();
+        Err(error.into())
+    }
+
     async fn start(&self) -> Result<Cluster, Failure> {
         let mut config = ClusterConfig::with_nodes(self.nodes.into(), &self.host, self.port);
         config.auto_create_topics = !self.no_auto_create_topics;
+        config.default_partitions = self.partitions;
         if self.fsync {
             config.flush = FlushPolicy::BeforeAck;
         }
@@ -132,10 +168,7 @@ impl Dev {
             None => "in memory".to_owned(),
         };
         say(format_args!("ottla: {nodes} at {}, {place}; Ctrl-C stops", servers.join(",")));
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", servers.join(","))?;
-        out.flush()?;
-        drop(out);
+        print_address(&servers.join(","))?;
         std::future::pending().await
     }
 
@@ -155,6 +188,13 @@ impl Dev {
         }
         Ok(())
     }
+}
+
+/// For whoever started this and waits until it can be used.
+fn print_address(address: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{address}")?;
+    out.flush()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     inner::Inner,
 };
 use crate::{
-    Client, KIB, MIB, Result,
+    Client, KIB, MIB, Properties, Result,
     client::Shared,
     config::{Reader, Settings, millis},
 };
@@ -193,6 +193,12 @@ impl ConsumerBuilder {
     /// that holds nothing always is.
     pub fn max_buffered_bytes(self, bytes: usize) -> Self {
         self.set("max.buffered.bytes", bytes.to_string())
+    }
+
+    /// Settings by their Java or librdkafka names.
+    pub fn properties(mut self, properties: Properties) -> Self {
+        self.settings.extend(&properties);
+        self
     }
 
     /// The consumer. It reads nothing before [`Consumer::subscribe`] or [`Consumer::assign`].

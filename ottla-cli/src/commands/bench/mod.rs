@@ -1,0 +1,116 @@
+//! `ottla bench`: what this client costs, and how fast it is.
+
+mod arrivals;
+mod consume;
+mod e2e;
+mod produce;
+mod report;
+mod target;
+mod usage;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ottla::{Client, Properties};
+
+use self::{report::Report, target::Target};
+use crate::{
+    connect::Connect,
+    output::{Failure, say},
+};
+
+/// Measure the client: throughput, CPU time per record, latency, memory.
+///
+/// CPU time and memory are those of this process. The brokers of `--against null` and `--against embedded` run in a
+/// process of their own.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ottla bench produce --against null
+  ottla bench produce --against null --throughput 1000 --producer-props linger.ms=0
+  ottla bench consume --against embedded --record-size 1000
+  ottla bench e2e --against localhost:9092 --json")]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Produce records as fast as they are taken, or at a rate; latency is from the call to the acknowledgement.
+    Produce(produce::Produce),
+    /// Consume what a topic holds; latency is what a poll waits for its batch.
+    Consume(consume::Consume),
+    /// Produce a record, wait until it is consumed, produce the next one.
+    E2e(e2e::EndToEnd),
+}
+
+/// What the benchmarks have in common.
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    connect: Connect,
+    /// Brokers to measure against: `null` (does nothing), `embedded` (one node, in memory), or HOST:PORT,…; those of
+    /// --bootstrap-server when left out.
+    #[arg(long, value_name = "BROKERS")]
+    against: Option<String>,
+    /// The topic; it is created if it does not exist.
+    #[arg(long, default_value = "ottla-bench")]
+    topic: String,
+    /// How many partitions the topic gets.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: i32,
+    /// Bytes of a record's value.
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    record_size: u32,
+    /// End with one line of JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    /// Starts what has to be started, and connects to it.
+    async fn connect(&self) -> Result<(Target, Client), Failure> {
+        let target = Target::start(self).await?;
+        let client = match target.servers() {
+            Some(servers) => self.connect.client_of(servers).await?,
+            None => self.connect.client().await?,
+        };
+        if !target.is_null() {
+            target::ensure_topic(&client, &self.topic, self.partitions).await?;
+        }
+        Ok((target, client))
+    }
+}
+
+impl Bench {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let (report, json) = match &self.what {
+            What::Produce(command) => (command.run().await?, command.common.json),
+            What::Consume(command) => (command.run().await?, command.common.json),
+            What::E2e(command) => (command.run().await?, command.common.json),
+        };
+        report.print(json)
+    }
+}
+
+/// `acks=1 linger.ms=5` as on the command line of Kafka's own tools.
+fn properties(of: &[(String, String)]) -> Properties {
+    let properties = Properties::from_iter(of.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    for warning in properties.warnings() {
+        say(format_args!("ottla: {warning}"));
+    }
+    properties
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("use KEY=VALUE")?;
+    Ok((key.into(), value.into()))
+}
+
+/// How much comes before what is measured: connections, metadata and memory are there then.
+fn warm_up(asked: Option<u64>, records: u64) -> u64 {
+    asked.unwrap_or(records / 5)
+}
+
+/// A failure to make progress is one, whatever else happens.
+const PATIENCE: Duration = Duration::from_secs(60);
