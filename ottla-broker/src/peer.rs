@@ -48,6 +48,15 @@ pub enum PeerMessage {
         /// The ids of the topics.
         topics: Vec<TopicId>,
     },
+    /// Node to controller: change topics that exist.
+    ChangeTopics {
+        /// Numbered by the node, to tell answers apart.
+        request: u64,
+        /// What to change.
+        changes: Vec<TopicChange>,
+        /// Only say whether it would be changed.
+        validate_only: bool,
+    },
     /// Leader to controller: the in-sync replicas of a partition changed.
     AlterIsr {
         /// The topic.
@@ -69,7 +78,8 @@ pub enum PeerMessage {
     Metadata(Arc<Image>),
     /// Controller to node: I do not know you (any more); register again.
     NotRegistered,
-    /// Controller to node: the answer to `CreateTopics` or `DeleteTopics`, in the order of the request.
+    /// Controller to node: the answer to `CreateTopics`, `DeleteTopics` or `ChangeTopics`, in the order of the
+    /// request.
     TopicResults {
         /// The number of the request.
         request: u64,
@@ -98,6 +108,44 @@ pub enum PeerMessage {
     ReplicaState(ReplicaState),
     /// Leader to follower: batches to append, or where your log diverges.
     ReplicaAppend(ReplicaAppend),
+}
+
+/// A change of a topic that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicChange {
+    /// Its name.
+    pub topic: Arc<str>,
+    /// What to change.
+    pub change: Change,
+}
+
+/// What changes of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// It gets more partitions.
+    Partitions {
+        /// So many in all.
+        count: i32,
+        /// The replicas of each new partition, if the client chose them.
+        assignments: Option<Vec<Vec<NodeId>>>,
+    },
+    /// Its settings change, one after the other.
+    Config(Vec<ConfigChange>),
+}
+
+/// A change of one setting, by Kafka's `AlterConfigOp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigChange {
+    /// It has this value from now on.
+    Set(Arc<str>, Arc<str>),
+    /// The cluster's value counts again.
+    Delete(Arc<str>),
+    /// These are added to the list that it is.
+    Append(Arc<str>, Arc<str>),
+    /// These are taken out of the list that it is.
+    Subtract(Arc<str>, Arc<str>),
 }
 
 /// How far the log of a follower reaches.

@@ -15,7 +15,8 @@ use crate::image::Topic;
 use crate::io::Now;
 use crate::node::{Exchange, Node, Outcome};
 
-const RESOURCE_TOPIC: i8 = 2;
+/// `ConfigResource.Type.TOPIC` and `BROKER`
+pub(super) const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 
 /// `ConfigSource.DYNAMIC_TOPIC_CONFIG` and `ConfigSource.DEFAULT_CONFIG`

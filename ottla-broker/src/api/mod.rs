@@ -19,17 +19,19 @@ mod offset_fetch;
 mod produce;
 mod producer_id;
 mod records;
+mod topic_changes;
 mod topics;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use ottla_protocol::{Decoder, ErrorCode, Request, Str, TopicId};
 
@@ -83,11 +85,13 @@ served! {
     ApiVersionsRequest => api_versions::api_versions,
     CreateTopicsRequest => topics::create_topics,
     DeleteTopicsRequest => topics::delete_topics,
+    CreatePartitionsRequest => topic_changes::create_partitions,
     InitProducerIdRequest => producer_id::init_producer_id,
     OffsetForLeaderEpochRequest => leader_epoch::offset_for_leader_epoch,
     DeleteGroupsRequest => group_admin::delete_groups,
     OffsetDeleteRequest => offset_delete::offset_delete,
     DescribeConfigsRequest => configs::describe_configs,
+    IncrementalAlterConfigsRequest => topic_changes::incremental_alter_configs,
     DescribeClusterRequest => cluster::describe_cluster,
     DescribeTopicPartitionsRequest => metadata::describe_topic_partitions,
 }

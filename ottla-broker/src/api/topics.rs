@@ -1,4 +1,4 @@
-//! `CreateTopics` and `DeleteTopics`, which the node passes on to the controller.
+//! `CreateTopics` and `DeleteTopics`, which the node passes on to the controller, and waiting for what it answers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,9 @@ use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::create_topics_response::CreatableTopicResult;
 use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
 use ottla_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 use ottla_protocol::{ErrorCode, Str};
 
@@ -26,10 +28,13 @@ pub(crate) struct TopicsWait {
     done: bool,
 }
 
+/// The answer to the client, whose results come from the controller.
 #[derive(Debug)]
-enum Answer {
+pub(super) enum Answer {
     Create(CreateTopicsResponse),
     Delete(DeleteTopicsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    AlterConfigs(IncrementalAlterConfigsResponse),
 }
 
 pub(super) fn create_topics(
@@ -77,13 +82,7 @@ pub(super) fn create_topics(
     let validate_only = request.validate_only;
     let call = node.call(|request| PeerMessage::CreateTopics { request, topics, validate_only });
     let deadline = deadline(now, request.timeout_ms);
-    Outcome::Wait(Waiting::Topics(TopicsWait {
-        deadline,
-        call,
-        asked,
-        answer: Answer::Create(response),
-        done: false,
-    }))
+    TopicsWait::begin(deadline, call, asked, Answer::Create(response))
 }
 
 fn new_topic(topic: &CreatableTopic) -> NewTopic {
@@ -140,13 +139,7 @@ pub(super) fn delete_topics(
     }
     let call = node.call(|request| PeerMessage::DeleteTopics { request, topics });
     let deadline = deadline(now, request.timeout_ms);
-    Outcome::Wait(Waiting::Topics(TopicsWait {
-        deadline,
-        call,
-        asked,
-        answer: Answer::Delete(response),
-        done: false,
-    }))
+    TopicsWait::begin(deadline, call, asked, Answer::Delete(response))
 }
 
 fn message(error: ErrorCode) -> &'static str {
@@ -156,11 +149,16 @@ fn message(error: ErrorCode) -> &'static str {
     }
 }
 
-fn deadline(now: Now, timeout_ms: i32) -> Instant {
+pub(super) fn deadline(now: Now, timeout_ms: i32) -> Instant {
     now.monotonic + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
 }
 
 impl TopicsWait {
+    /// Waits for the controller's results, which go where `asked` says.
+    pub(super) fn begin(deadline: Instant, call: CallId, asked: Vec<usize>, answer: Answer) -> Outcome {
+        Outcome::Wait(Waiting::Topics(Self { deadline, call, asked, answer, done: false }))
+    }
+
     pub(crate) fn call(&self) -> CallId {
         self.call
     }
@@ -188,6 +186,8 @@ impl TopicsWait {
         Some(match &self.answer {
             Answer::Create(response) => exchange.reply::<CreateTopicsRequest>(response),
             Answer::Delete(response) => exchange.reply::<DeleteTopicsRequest>(response),
+            Answer::CreatePartitions(response) => exchange.reply::<CreatePartitionsRequest>(response),
+            Answer::AlterConfigs(response) => exchange.reply::<IncrementalAlterConfigsRequest>(response),
         })
     }
 }
@@ -209,6 +209,16 @@ impl Answer {
                 let Some(topic) = response.responses.get_mut(slot) else { return };
                 topic.name = topic.name.take().or(result.name.map(|name| Str::from(&*name)));
                 topic.topic_id = result.id;
+                topic.error_code = result.error;
+                topic.error_message = result.message.map(Str::from);
+            }
+            Self::CreatePartitions(response) => {
+                let Some(topic) = response.results.get_mut(slot) else { return };
+                topic.error_code = result.error;
+                topic.error_message = result.message.map(Str::from);
+            }
+            Self::AlterConfigs(response) => {
+                let Some(topic) = response.responses.get_mut(slot) else { return };
                 topic.error_code = result.error;
                 topic.error_message = result.message.map(Str::from);
             }

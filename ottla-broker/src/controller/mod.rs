@@ -11,6 +11,7 @@
 //!      └───────────────── fenced: leaves every in-sync set but those it is alone in; leaders move
 //! ```
 
+mod changes;
 mod election;
 mod snapshot;
 mod topics;
@@ -164,6 +165,10 @@ impl Controller {
             }
             PeerMessage::DeleteTopics { request, topics } => {
                 let results = topics.iter().map(|id| self.delete_topic(*id)).collect();
+                replies.push((node, PeerMessage::TopicResults { request, results }));
+            }
+            PeerMessage::ChangeTopics { request, changes, validate_only } => {
+                let results = changes.iter().map(|change| self.change_topic(change, validate_only)).collect();
                 replies.push((node, PeerMessage::TopicResults { request, results }));
             }
             PeerMessage::AlterIsr { topic, partition, leader_epoch, version, isr } => {

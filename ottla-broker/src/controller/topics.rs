@@ -14,9 +14,9 @@ use crate::peer::{NewTopic, TopicResult};
 const MAX_NAME_LENGTH: usize = 249;
 
 /// No cluster for tests or development needs more, and each is a file.
-const MAX_PARTITIONS: i32 = 10_000;
+pub(super) const MAX_PARTITIONS: i32 = 10_000;
 
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 impl Controller {
     pub(super) fn create_topic(&mut self, new: &NewTopic, validate_only: bool) -> TopicResult {
@@ -98,6 +98,11 @@ impl Controller {
                 return Err((ErrorCode::INVALID_PARTITIONS, message.to_owned()));
             }
         };
+        self.spread(partitions, factor)
+    }
+
+    /// Replicas for so many partitions.
+    pub(super) fn spread(&mut self, partitions: i32, factor: i16) -> Result<Vec<Vec<NodeId>>, Refusal> {
         let mut nodes: Vec<NodeId> = self.config.nodes.iter().map(|node| node.id).collect();
         self.check_factor(factor, nodes.len())?;
         let start = self.rng.next_u64() as usize % nodes.len().max(1);
@@ -164,7 +169,7 @@ impl Controller {
         }
     }
 
-    fn check_replicas(&self, replicas: &[NodeId]) -> Result<(), Refusal> {
+    pub(super) fn check_replicas(&self, replicas: &[NodeId]) -> Result<(), Refusal> {
         let invalid = |message: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
         if replicas.is_empty() {
             return invalid("The manual partition assignment includes an empty replica list.".to_owned());
@@ -184,7 +189,7 @@ impl Controller {
         Ok(())
     }
 
-    fn new_partition(&self, replicas: Vec<NodeId>) -> Partition {
+    pub(super) fn new_partition(&self, replicas: Vec<NodeId>) -> Partition {
         let lives = |node: &NodeId| self.image.brokers.contains_key(node);
         let isr: Vec<NodeId> = replicas.iter().copied().filter(lives).collect();
         Partition { leader: isr.first().copied(), leader_epoch: 0, version: 0, replicas, isr }
@@ -232,7 +237,7 @@ fn check_config(config: &BTreeMap<Arc<str>, Option<Arc<str>>>) -> Result<Setting
 }
 
 /// The settings that a topic of Kafka has. Those that change what the broker does are checked; the others are kept.
-fn check_setting(name: &str, value: &str) -> Result<(), String> {
+pub(super) fn check_setting(name: &str, value: &str) -> Result<(), String> {
     let valid = match name {
         "max.message.bytes" => value.parse::<i32>().is_ok_and(|bytes| bytes >= 0),
         "min.insync.replicas" => value.parse::<i32>().is_ok_and(|replicas| replicas >= 1),

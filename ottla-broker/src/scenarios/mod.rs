@@ -13,4 +13,5 @@ mod hostile;
 mod metadata;
 mod producing;
 mod replication;
+mod topic_changes;
 mod topics;

@@ -3,12 +3,14 @@
 //! A request is a builder that is awaited. It gives a [`PerItem`]: the outer error says that no item was answered, an
 //! inner one is that item's.
 
+mod configs;
 mod controller;
 mod coordinators;
 mod groups;
 mod items;
 mod list_offsets;
 mod metadata;
+mod partitions;
 mod per_item;
 mod request;
 mod retry;
@@ -17,12 +19,14 @@ mod topics;
 use std::{fmt, sync::Arc};
 
 pub use self::{
+    configs::{AlterTopicConfigs, ConfigChange, ConfigEntry, ConfigSource, DescribeTopicConfigs},
     groups::{
         AlterGroupOffsets, DeleteGroupOffsets, DeleteGroups, DescribeGroups, GroupDescription, GroupListing,
         GroupOffsets, GroupState, GroupType, ListGroupOffsets, ListGroups, ListedGroups, MemberDescription,
         Node,
     },
     list_offsets::ListOffsets,
+    partitions::CreatePartitions,
     per_item::PerItem,
     topics::{
         CreateTopics, CreatedTopic, DeleteTopics, DescribeTopics, ListTopics, NewTopic, PartitionDescription,
@@ -90,6 +94,40 @@ impl Admin {
     /// Lists all topics that the client may see, ordered by name.
     pub fn list_topics(&self) -> ListTopics {
         ListTopics::new(&self.0)
+    }
+
+    /// Gives topics more partitions, so many in all (KIP-195). A key's records go to another partition from then on.
+    pub fn create_partitions<S: Into<String>>(
+        &self,
+        totals: impl IntoIterator<Item = (S, i32)>,
+    ) -> CreatePartitions {
+        let totals = totals.into_iter().map(|(topic, total)| (topic.into(), total));
+        CreatePartitions::new(&self.0, totals.collect())
+    }
+
+    /// Describes the settings of topics that are in effect, with where they come from.
+    pub fn describe_topic_configs<S: Into<String>>(
+        &self,
+        topics: impl IntoIterator<Item = S>,
+    ) -> DescribeTopicConfigs {
+        DescribeTopicConfigs::new(&self.0, topics.into_iter().map(Into::into).collect())
+    }
+
+    /// Changes settings of topics; those that are not named stay as they are (KIP-339).
+    ///
+    /// ```no_run
+    /// # use ottla::{Admin, Result, admin::ConfigChange};
+    /// # async fn keep_for_ever(admin: &Admin) -> Result<()> {
+    /// let changes = [ConfigChange::set("retention.ms", "-1"), ConfigChange::delete("retention.bytes")];
+    /// admin.alter_topic_configs([("orders", changes)]).await?.all()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn alter_topic_configs<S: Into<String>, C: IntoIterator<Item = ConfigChange>>(
+        &self,
+        changes: impl IntoIterator<Item = (S, C)>,
+    ) -> AlterTopicConfigs {
+        let changes = changes.into_iter().map(|(topic, all)| (topic.into(), all.into_iter().collect()));
+        AlterTopicConfigs::new(&self.0, changes.collect())
     }
 
     /// Lists the groups of the cluster, ordered by name.

@@ -354,7 +354,7 @@ impl ListTopics {
 }
 
 /// The broker shall give up before we do.
-fn broker_timeout(left: Duration) -> i32 {
+pub(super) fn broker_timeout(left: Duration) -> i32 {
     i32::try_from(left.as_millis() * 9 / 10).unwrap_or(i32::MAX)
 }
 

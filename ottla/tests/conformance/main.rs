@@ -54,6 +54,7 @@ conformance! {
     positions::a_paused_partition_waits_and_the_others_go_on on 1;
     topics::a_topic_is_created_described_and_deleted on 1;
     topics::what_fails_is_told_topic_by_topic on 1;
+    topics::topics_grow_and_their_settings_change on 1;
     administration::a_group_without_members_is_made_listed_and_deleted on 1;
     administration::a_group_that_does_not_exist_is_told_so on 1;
     administration::places_in_logs_are_told_partition_by_partition on 1;

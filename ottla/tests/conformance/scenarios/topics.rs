@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ottla::{ErrorCode, NewTopic};
+use ottla::{
+    Admin, ErrorCode, NewTopic,
+    admin::{ConfigChange, ConfigEntry, ConfigSource},
+};
 
 use crate::World;
 use crate::world::fresh_name;
@@ -63,4 +66,63 @@ pub(crate) async fn what_fails_is_told_topic_by_topic(world: &World) {
     let codes: Vec<_> =
         deleted.into_iter().map(|(_, r)| r.err().and_then(|error| error.broker_code())).collect();
     assert_eq!(codes, [Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), None]);
+}
+
+/// A setting as a broker knows it; a moment later than the controller, so that it is looked at until it is as expected.
+async fn wait_for_setting(admin: &Admin, topic: &str, name: &str, expected: (&str, bool)) {
+    loop {
+        let described = admin.describe_topic_configs([topic]).await.expect("a broker answers");
+        let (_, entries) = described.all().expect("it exists").remove(0);
+        let found: &ConfigEntry = entries.iter().find(|entry| entry.name == name).expect("topics have it");
+        if (found.value.as_deref(), found.source == ConfigSource::Topic) == (Some(expected.0), expected.1) {
+            return;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+pub(crate) async fn topics_grow_and_their_settings_change(world: &World) {
+    let (admin, topic, missing) = (world.admin(), world.topic(2).await, fresh_name());
+    let grown = admin.create_partitions([(topic.as_str(), 5), (missing.as_str(), 5)]).await;
+    let codes: Vec<_> = grown
+        .expect("the controller answers")
+        .into_iter()
+        .map(|(_, result)| result.err().and_then(|error| error.broker_code()))
+        .collect();
+    assert_eq!(codes, [None, Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)]);
+    loop {
+        let described = admin.describe_topics([topic.as_str()]).await.expect("a broker answers");
+        let (_, described) = described.all().expect("it exists").remove(0);
+        if described.partitions.len() == 5 && described.partitions.iter().all(|one| one.leader.is_some()) {
+            break;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    let again = admin.create_partitions([(topic.as_str(), 4)]).await.expect("the controller answers").all();
+    assert_eq!(again.expect_err("it has more").broker_code(), Some(ErrorCode::INVALID_PARTITIONS));
+
+    let changes =
+        [ConfigChange::set("retention.ms", "1234567"), ConfigChange::append("cleanup.policy", "compact")];
+    let altered =
+        admin.alter_topic_configs([(topic.as_str(), changes)]).await.expect("the controller answers");
+    altered.all().expect("they are topics' settings");
+    wait_for_setting(&admin, &topic, "retention.ms", ("1234567", true)).await;
+    wait_for_setting(&admin, &topic, "cleanup.policy", ("delete,compact", true)).await;
+    let back =
+        [ConfigChange::subtract("cleanup.policy", "delete"), ConfigChange::set("max.message.bytes", "2000")];
+    admin.alter_topic_configs([(topic.as_str(), back)]).await.expect("it answers").all().expect("it is done");
+    wait_for_setting(&admin, &topic, "cleanup.policy", ("compact", true)).await;
+    let delete = [ConfigChange::delete("cleanup.policy")];
+    admin
+        .alter_topic_configs([(topic.as_str(), delete)])
+        .await
+        .expect("it answers")
+        .all()
+        .expect("it is done");
+    wait_for_setting(&admin, &topic, "cleanup.policy", ("delete", false)).await;
+    wait_for_setting(&admin, &topic, "max.message.bytes", ("2000", true)).await;
+
+    let unknown = admin.alter_topic_configs([(topic.as_str(), [ConfigChange::set("colour", "red")])]).await;
+    let error = unknown.expect("the controller answers").all().expect_err("topics have no colour");
+    assert_eq!(error.broker_code(), Some(ErrorCode::INVALID_CONFIG), "{error}");
 }
