@@ -3,46 +3,77 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ottla::{Client, Properties};
+use ottla::{Client, ClientBuilder, Properties};
 
-use crate::output::{Failure, say};
+use crate::{
+    output::{Failure, say},
+    profile,
+};
 
-/// Where the cluster is, and how to talk to it.
+const DEFAULT_SERVERS: &str = "localhost:9092";
+
+/// Where the cluster is, and how to talk to it. What stands further down in this list wins over what is above:
+/// the profile, the file, single settings, the brokers.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
 pub(crate) struct Connect {
-    /// Brokers to start from, comma separated.
+    /// A named properties file; see `ottla profiles`. The one called `default` is read when there is one.
+    #[arg(long, global = true, value_name = "NAME", env = "OTTLA_PROFILE")]
+    profile: Option<String>,
+
+    /// A client.properties file with Java's or librdkafka's names; unknown keys are warned of.
+    #[arg(long, global = true, value_name = "FILE")]
+    command_config: Option<PathBuf>,
+
+    /// One setting by its Java or librdkafka name, as linger.ms=20; may be repeated.
+    #[arg(long = "property", short = 'X', global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    properties: Vec<(String, String)>,
+
+    /// Brokers to start from, comma separated; localhost:9092 if nothing says where.
     #[arg(
         long,
         short = 'b',
         global = true,
         value_name = "HOST:PORT,…",
         env = "OTTLA_BOOTSTRAP_SERVERS",
-        default_value = "localhost:9092",
         value_delimiter = ','
     )]
     bootstrap_server: Vec<String>,
+}
 
-    /// A client.properties file with Java's names; unknown keys are warned of.
-    #[arg(long, global = true, value_name = "FILE")]
-    command_config: Option<PathBuf>,
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.into())),
+        _ => Err("use KEY=VALUE, as in linger.ms=20".into()),
+    }
 }
 
 impl Connect {
     /// A client that has answered once: a wrong address fails here and not in the middle of the work.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        self.client_of(&self.bootstrap_server).await
+        Ok(self.builder()?.connect().await?)
     }
 
     /// The same, of brokers that are given otherwise.
     pub(crate) async fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
-        let mut builder = Client::builder().client_id("ottla-cli");
-        if let Some(file) = &self.command_config {
-            let properties = Properties::load(file)?;
+        Ok(self.builder()?.bootstrap_servers(servers.iter().cloned()).connect().await?)
+    }
+
+    /// A client as it is configured, which has asked nobody yet.
+    pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
+        let mut builder = Client::builder().client_id("ottla-cli").bootstrap_servers([DEFAULT_SERVERS]);
+        let profile = profile::load(self.profile.as_deref())?;
+        let file = self.command_config.as_ref().map(Properties::load).transpose()?;
+        let single = Properties::from_iter(self.properties.iter().cloned());
+        for properties in profile.into_iter().chain(file).chain([single]) {
             for warning in properties.warnings() {
                 say(format_args!("ottla: {warning}"));
             }
             builder = builder.properties(properties);
         }
-        Ok(builder.bootstrap_servers(servers.iter().cloned()).connect().await?)
+        if !self.bootstrap_server.is_empty() {
+            builder = builder.bootstrap_servers(self.bootstrap_server.iter().cloned());
+        }
+        Ok(builder)
     }
 }

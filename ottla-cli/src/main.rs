@@ -6,13 +6,14 @@
 mod commands;
 mod connect;
 mod output;
+mod profile;
 mod progress;
 mod signals;
 mod text;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::output::Failure;
 
@@ -33,6 +34,8 @@ enum Command {
     Topics(commands::topics::Topics),
     Groups(commands::groups::Groups),
     Bench(commands::bench::Bench),
+    Profiles(commands::profiles::Profiles),
+    Completion(commands::completion::Completion),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,8 @@ fn main() -> ExitCode {
             Command::Topics(command) => command.run().await,
             Command::Groups(command) => command.run().await,
             Command::Bench(command) => command.run().await,
+            Command::Profiles(command) => command.run(),
+            Command::Completion(command) => command.run(Arguments::command()),
         }
     });
     output::exit(result)

@@ -1,4 +1,4 @@
-//! `ottla produce`, `ottla consume` and `ottla topics` against `ottla dev`.
+//! `ottla produce` and `ottla consume` against `ottla dev`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
 
 mod common;
@@ -136,27 +136,6 @@ fn a_follower_that_is_told_to_stop_has_exit_code_0() {
     assert_eq!(lines.next().unwrap().unwrap(), "one");
     common::terminate(&follower);
     assert_eq!(follower.wait().unwrap().code(), Some(0));
-}
-
-#[test]
-fn topics_are_created_described_and_deleted() {
-    let dev = Dev::start(&["--nodes", "3"]);
-    dev.ok(&["topics", "create", "a", "b", "--partitions", "2", "--replication-factor", "3"], "");
-    assert_eq!(dev.ok(&["topics", "list"], ""), "a\nb\n");
-    let described = dev.ok(&["topics", "describe", "a", "--json"], "");
-    let partitions: Vec<serde_json::Value> =
-        described.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(partitions.len(), 2);
-    assert_eq!(partitions[0]["replicas"].as_array().unwrap().len(), 3);
-
-    let again = dev.ottla(&["topics", "create", "a", "c"], "");
-    assert_eq!(again.status.code(), Some(1), "one of several failed");
-    assert!(again.stdout.is_empty());
-    dev.ok(&["topics", "create", "a", "--if-not-exists"], "");
-    dev.ok(&["topics", "delete", "a", "b", "c"], "");
-    assert_eq!(dev.ok(&["topics", "list"], ""), "");
-    assert_eq!(dev.ottla(&["topics", "delete", "a"], "").status.code(), Some(1));
-    dev.ok(&["topics", "delete", "a", "--if-exists"], "");
 }
 
 #[test]

@@ -108,6 +108,50 @@ pub(super) const KEYS: &[Key] = &[
     ignored("log_level"),
     ignored("enable.partition.eof"),
     ignored("broker.address.family"),
+    ignored("config.providers"),
+    ignored("share.acknowledgement.mode"),
+    ignored("share.acquire.mode"),
+    ignored("api.version.fallback.ms"),
+    ignored("api.version.request"),
+    ignored("api.version.request.timeout.ms"),
+    ignored("batch.num.messages"),
+    ignored("broker.address.ttl"),
+    ignored("broker.version.fallback"),
+    ignored("builtin.features"),
+    ignored("compression.level"),
+    ignored("consume.callback.max.messages"),
+    ignored("coordinator.query.interval.ms"),
+    ignored("enable.auto.offset.store"),
+    ignored("enable.gapless.guarantee"),
+    ignored("enable.random.seed"),
+    ignored("enable.sasl.oauthbearer.unsecure.jwt"),
+    ignored("enable.ssl.certificate.verification"),
+    ignored("fetch.error.backoff.ms"),
+    ignored("fetch.queue.backoff.ms"),
+    ignored("group.protocol.type"),
+    ignored("internal.termination.signal"),
+    ignored("log.connection.close"),
+    ignored("log.queue"),
+    ignored("log.thread.name"),
+    ignored("message.copy.max.bytes"),
+    ignored("partitioner"),
+    ignored("plugin.library.paths"),
+    ignored("queue.buffering.backpressure.threshold"),
+    ignored("queue.buffering.max.kbytes"),
+    ignored("queue.buffering.max.messages"),
+    ignored("queued.max.messages.kbytes"),
+    ignored("queued.min.messages"),
+    ignored("queuing.strategy"),
+    ignored("socket.keepalive.enable"),
+    ignored("socket.max.fails"),
+    ignored("socket.nagle.disable"),
+    ignored("socket.receive.buffer.bytes"),
+    ignored("socket.send.buffer.bytes"),
+    ignored("sticky.partitioning.linger.ms"),
+    ignored("topic.blacklist"),
+    ignored("topic.metadata.propagation.max.ms"),
+    ignored("topic.metadata.refresh.fast.interval.ms"),
+    ignored("topic.metadata.refresh.sparse"),
 ];
 
 /// Settings of other programs that share the file.
@@ -135,9 +179,10 @@ pub(super) fn is_secret(name: &str) -> bool {
         && !matches!(find(name), Some(key) if key.read)
 }
 
-/// The known setting whose name differs least, if it is close enough to be what was meant.
+/// The known setting whose name, Java's or librdkafka's, differs least, if it is close enough to be what was meant.
 pub(super) fn similar(name: &str) -> Option<&'static str> {
-    let best = KEYS.iter().map(|key| (distance(name, key.name), key.name)).min()?;
+    let names = KEYS.iter().flat_map(|key| key.aliases.iter().chain([&key.name]));
+    let best = names.map(|known| (distance(name, known), *known)).min()?;
     (best.0 <= 2).then_some(best.1)
 }
 
@@ -172,6 +217,7 @@ mod tests {
     fn typos_find_what_was_meant() {
         assert_eq!(similar("linger.mss"), Some("linger.ms"));
         assert_eq!(similar("bootstrap.server"), Some("bootstrap.servers"));
+        assert_eq!(similar("metadata.brokers.list"), Some("metadata.broker.list"));
         assert_eq!(similar("zookeeper.connect"), None);
     }
 

@@ -1,22 +1,29 @@
-//! `ottla topics`: list, describe, create, delete.
+//! `ottla topics`: list, describe, create, delete, their settings, more partitions.
+
+mod configs;
 
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use ottla::{Admin, NewTopic};
+use ottla::{Admin, NewTopic, admin::PartitionDescription};
 use serde_json::json;
 
+use self::configs::Configs;
 use crate::{
     connect::Connect,
     output::{Failure, Failures, say},
+    text::table::Table,
 };
 
-/// List, describe, create and delete topics.
+/// List, describe, create, change and delete topics.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ottla topics list
   ottla topics create orders --partitions 6 --replication-factor 3 --config retention.ms=86400000
   ottla topics describe orders --json
+  ottla topics describe --under-replicated
+  ottla topics configs orders --set retention.ms=-1 --delete retention.bytes
+  ottla topics add-partitions orders --partitions 12
   ottla topics delete orders refunds")]
 pub(crate) struct Topics {
     #[command(subcommand)]
@@ -38,8 +45,27 @@ enum Verb {
     },
     /// Print the partitions of topics: leader, epoch, replicas, in-sync replicas.
     Describe {
+        /// All topics when none are named.
+        topics: Vec<String>,
+        /// Only partitions with replicas that are not in sync.
+        #[arg(long)]
+        under_replicated: bool,
+        /// Only partitions without a leader.
+        #[arg(long)]
+        unavailable: bool,
+    },
+    /// Print the settings of topics that somebody set, or change them.
+    Configs(Configs),
+    /// Give topics more partitions. The records of a key go to another one from then on.
+    AddPartitions {
         #[arg(required = true)]
         topics: Vec<String>,
+        /// So many in all.
+        #[arg(long)]
+        partitions: i32,
+        /// Only say whether it would be done.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Create topics.
     Create {
@@ -82,7 +108,17 @@ impl Topics {
         let json = self.json;
         let result = match self.verb {
             Verb::List { exclude_internal } => list(&admin, exclude_internal, json).await,
-            Verb::Describe { topics } => describe(&admin, topics, json).await,
+            Verb::Describe { topics, under_replicated, unavailable } => {
+                let shown = |partition: &PartitionDescription| {
+                    (!under_replicated || partition.isr.len() < partition.replicas.len())
+                        && (!unavailable || partition.leader.is_none())
+                };
+                describe(&admin, topics, shown, json).await
+            }
+            Verb::Configs(configs) => configs.run(&admin, json).await,
+            Verb::AddPartitions { topics, partitions, dry_run } => {
+                add_partitions(&admin, topics, partitions, dry_run, json).await
+            }
             Verb::Create { topics, partitions, replication_factor, config, if_not_exists } => {
                 let new = topics.into_iter().map(|name| {
                     let topic =
@@ -117,12 +153,19 @@ async fn list(admin: &Admin, exclude_internal: bool, json: bool) -> Result<(), F
     Ok(())
 }
 
-async fn describe(admin: &Admin, topics: Vec<String>, json: bool) -> Result<(), Failure> {
+async fn describe(
+    admin: &Admin,
+    topics: Vec<String>,
+    shown: impl Fn(&PartitionDescription) -> bool,
+    json: bool,
+) -> Result<(), Failure> {
+    let topics = match topics.is_empty() {
+        true => admin.list_topics().await?.into_iter().map(|topic| topic.name).collect(),
+        false => topics,
+    };
     let mut failed = Failures::default();
     let mut out = io::stdout().lock();
-    if !json {
-        writeln!(out, "TOPIC\tPARTITION\tLEADER\tEPOCH\tREPLICAS\tISR")?;
-    }
+    let mut table = Table::new(&["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR"]);
     for (name, result) in admin.describe_topics(topics).await? {
         let topic = match result {
             Ok(topic) => topic,
@@ -131,7 +174,7 @@ async fn describe(admin: &Admin, topics: Vec<String>, json: bool) -> Result<(), 
                 continue;
             }
         };
-        for partition in &topic.partitions {
+        for partition in topic.partitions.iter().filter(|partition| shown(partition)) {
             if json {
                 let line = json!({
                     "topic": name, "id": topic.id.to_string(), "partition": partition.partition,
@@ -140,11 +183,46 @@ async fn describe(admin: &Admin, topics: Vec<String>, json: bool) -> Result<(), 
                 });
                 writeln!(out, "{line}")?;
             } else {
-                let leader = partition.leader.map_or("none".to_string(), |leader| leader.to_string());
-                let (replicas, isr) = (ids(&partition.replicas), ids(&partition.isr));
-                let (number, epoch) = (partition.partition, partition.leader_epoch);
-                writeln!(out, "{name}\t{number}\t{leader}\t{epoch}\t{replicas}\t{isr}")?;
+                let leader = partition.leader.map_or("none".to_owned(), |leader| leader.to_string());
+                let (number, epoch) = (partition.partition.to_string(), partition.leader_epoch.to_string());
+                table.row([
+                    name.clone(),
+                    number,
+                    leader,
+                    epoch,
+                    ids(&partition.replicas),
+                    ids(&partition.isr),
+                ]);
             }
+        }
+    }
+    if !json {
+        table.write(&mut out)?;
+    }
+    failed.into_result()
+}
+
+async fn add_partitions(
+    admin: &Admin,
+    topics: Vec<String>,
+    partitions: i32,
+    dry_run: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut request = admin.create_partitions(topics.into_iter().map(|topic| (topic, partitions)));
+    if dry_run {
+        request = request.validate_only();
+    }
+    let mut failed = Failures::default();
+    for (name, result) in request.await? {
+        match result {
+            Ok(()) if json => {
+                let line = json!({ "topic": name, "partitions": partitions, "changed": !dry_run });
+                writeln!(io::stdout(), "{line}")?;
+            }
+            Ok(()) if dry_run => say(format_args!("{name} would have {partitions} partitions")),
+            Ok(()) => say(format_args!("{name} has {partitions} partitions")),
+            Err(error) => failed.add(&name, &error),
         }
     }
     failed.into_result()

@@ -1,0 +1,82 @@
+//! `ottla topics` against `ottla dev`.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
+
+mod common;
+
+use common::{Dev, eventually};
+use serde_json::Value;
+
+fn lines(json: &str) -> Vec<Value> {
+    json.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn topics_are_created_described_and_deleted() {
+    let dev = Dev::start(&["--nodes", "3"]);
+    dev.ok(&["topics", "create", "a", "b", "--partitions", "2", "--replication-factor", "3"], "");
+    assert_eq!(dev.ok(&["topics", "list"], ""), "a\nb\n");
+    let partitions = lines(&dev.ok(&["topics", "describe", "a", "--json"], ""));
+    assert_eq!(partitions.len(), 2);
+    assert_eq!(partitions[0]["replicas"].as_array().unwrap().len(), 3);
+    let all = dev.ok(&["topics", "describe"], "");
+    assert_eq!((all.lines().count(), all.split_whitespace().next()), (1 + 4, Some("TOPIC")), "{all}");
+    assert_eq!(dev.ok(&["topics", "describe", "--unavailable", "--json"], ""), "");
+
+    let again = dev.ottla(&["topics", "create", "a", "c"], "");
+    assert_eq!(again.status.code(), Some(1), "one of several failed");
+    assert!(again.stdout.is_empty());
+    dev.ok(&["topics", "create", "a", "--if-not-exists"], "");
+    dev.ok(&["topics", "delete", "a", "b", "c"], "");
+    assert_eq!(dev.ok(&["topics", "list"], ""), "");
+    assert_eq!(dev.ottla(&["topics", "delete", "a"], "").status.code(), Some(1));
+    dev.ok(&["topics", "delete", "a", "--if-exists"], "");
+}
+
+#[test]
+fn settings_are_printed_and_changed() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    // A broker may learn of a change a moment later than the controller.
+    let wait_for = |expected: &[(&str, &str)]| {
+        eventually("the settings", || {
+            let entries = lines(&dev.ok(&["topics", "configs", "t", "--json"], ""));
+            let found: Vec<_> = entries
+                .iter()
+                .map(|one| (one["name"].as_str().unwrap(), one["value"].as_str().unwrap()))
+                .collect();
+            (found == expected).then_some(())
+        });
+    };
+    wait_for(&[]);
+    dev.ok(&["topics", "configs", "t", "--set", "retention.ms=5", "--append", "cleanup.policy=compact"], "");
+    wait_for(&[("cleanup.policy", "delete,compact"), ("retention.ms", "5")]);
+    let table = dev.ok(&["topics", "configs", "t", "--all"], "");
+    assert!(table.contains("t      retention.ms ") && table.contains("default"), "{table}");
+    dev.ok(&["topics", "configs", "t", "--set", "retention.ms=6", "--dry-run"], "");
+    dev.ok(
+        &["topics", "configs", "t", "--delete", "retention.ms", "--subtract", "cleanup.policy=delete"],
+        "",
+    );
+    wait_for(&[("cleanup.policy", "compact")]);
+
+    let wrong = dev.ottla(&["topics", "configs", "t", "u", "--set", "retention.ms=soon"], "");
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("INVALID_CONFIG") && said.contains("failed for t, u"), "{said}");
+}
+
+#[test]
+fn topics_get_more_partitions_and_never_fewer() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["topics", "add-partitions", "t", "--partitions", "4", "--dry-run"], "");
+    let output = dev.ottla(&["topics", "add-partitions", "t", "--partitions", "3"], "");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("t has 3 partitions"));
+    eventually("each has a leader", || {
+        let partitions = lines(&dev.ok(&["topics", "describe", "t", "--json"], ""));
+        (partitions.len() == 3 && partitions.iter().all(|one| one["leader"].is_number())).then_some(())
+    });
+    dev.ok(&["produce", "t", "-p", "2"], "new\n");
+    assert_eq!(dev.ok(&["consume", "t", "-p", "2", "--from-beginning", "-e"], ""), "new\n");
+    let fewer = dev.ottla(&["topics", "add-partitions", "t", "--partitions", "2"], "");
+    assert_eq!(fewer.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&fewer.stderr).contains("would not be an increase"));
+}
