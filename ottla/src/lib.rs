@@ -1,4 +1,31 @@
 //! A Kafka client in which reliable consumption is part of the client.
+//!
+//! ```no_run
+//! use ottla::{Client, Consumer, Producer, Record, Reset};
+//!
+//! # async fn charge(order: Option<&[u8]>) -> ottla::Result<()> { Ok(()) }
+//! # async fn run() -> ottla::Result<()> {
+//! let client = Client::builder().bootstrap_servers(["localhost:9092"]).connect().await?;
+//!
+//! let producer = Producer::builder(&client).build()?; // idempotent, acks=all
+//! producer.send("orders", Record::new("two tickets").key("ada")).await?;
+//!
+//! let consumer = Consumer::builder(&client).group("billing").on_missing_offset(Reset::Earliest).build()?;
+//! consumer.subscribe(["orders"])?;
+//! while let Some(record) = consumer.recv().await? {
+//!     charge(record.view().value()).await?; // an error: the record is handed out again
+//!     record.complete(); // and only what is complete is committed
+//! }
+//! client.close().await
+//! # }
+//! ```
+//!
+//! * [`Producer`] tells of each record whether it is written, not written, or possibly written: no outcome is a guess.
+//! * [`Consumer`] hands out records in the order of their partitions. As a member of a group it hands out none while the
+//!   group may have given its partitions to somebody else, commits only what was completed, and hands out again what
+//!   was dropped.
+//! * [`Admin`] creates, lists, describes and deletes topics, groups and their offsets.
+//! * [`Event`]s tell what the client does by itself, and [`Consumer::explain`] why a partition does not move.
 
 pub mod admin;
 mod client;
@@ -27,8 +54,8 @@ pub use self::{
     consumer::{
         Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
         ConsumerRecord, IsolationLevel, Lease, OffsetAndMetadata, OffsetAndTimestamp, OffsetRange,
-        OffsetSpec, Pause, PauseHandle, Rebalance, RebalanceListener, ReceivedRecord, RecordStream, Records,
-        RecordsIter, Reset, Trouble,
+        OffsetSpec, PartitionConsumer, Pause, PauseHandle, Rebalance, RebalanceListener, ReceivedRecord,
+        RecordStream, Records, RecordsIter, Reset, Trouble,
     },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},
@@ -65,6 +92,7 @@ const _: () = {
     stream::<Events>();
     stream::<Batch>();
     stream::<Receipt>();
+    stream::<PartitionConsumer>();
     stream::<ReceivedRecord>();
     stream::<RecordStream>();
     assert!(

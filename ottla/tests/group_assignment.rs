@@ -104,6 +104,7 @@ async fn offsets_that_were_not_handed_out_cannot_be_completed() -> Result<()> {
         );
     }
     assert_eq!(committed(consumer).await?, 0);
+    assert_eq!((consumer.position(&orders()), consumer.current_lag(&orders())), (Some(1), Some(9)));
     assignment.complete(0)?;
     drop(first);
     assert_eq!(committed(consumer).await?, 1, "completed is completed, whoever drops the record");

@@ -62,6 +62,8 @@ pub(super) struct Cursor {
     pub(super) listed: bool,
     /// Something else has to be handed out first.
     pub(super) held_back: bool,
+    /// It is handed out to a reader of its own, and to nobody else.
+    pub(super) reserved: bool,
     pub(super) account: Account,
     pub(super) log: LogMarks,
     pub(super) pauses: Vec<Paused>,
@@ -208,6 +210,7 @@ impl Cursor {
             lent: false,
             listed: false,
             held_back: false,
+            reserved: false,
             account: Account::default(),
             log: LogMarks::default(),
             pauses: Vec::new(),
@@ -502,6 +505,11 @@ impl Cursor {
 
     /// Whether `poll` has something to do here.
     pub(super) fn is_ready(&self) -> bool {
+        !self.reserved && self.has_something()
+    }
+
+    /// Whether there is something for whoever reads the partition.
+    pub(super) fn has_something(&self) -> bool {
         if self.lent {
             return false;
         }
@@ -522,7 +530,7 @@ impl Cursor {
         }
     }
 
-    /// Whether it is held, and the user was not told.
+    /// Whether it is held, and its reader was not told.
     pub(super) fn has_trouble(&self) -> bool {
         matches!(self.phase, Phase::Held { told: false, .. })
     }

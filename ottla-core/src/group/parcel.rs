@@ -123,6 +123,14 @@ impl Parcel {
         self.complete_all(0..self.len);
     }
 
+    /// Whether this one is complete.
+    #[must_use]
+    #[inline]
+    pub fn is_one_complete(&self, index: u32) -> bool {
+        let word = self.complete.get((index / WORD) as usize);
+        word.is_none_or(|word| word.load(Ordering::SeqCst) & (1 << (index % WORD)) != 0)
+    }
+
     /// Whether these are all complete.
     #[must_use]
     #[inline]
@@ -134,7 +142,7 @@ impl Parcel {
     #[must_use]
     pub fn incomplete_run(&self, range: Range<u32>) -> Option<Range<u32>> {
         let start = self.first_incomplete(range.clone())?;
-        let end = (start..range.end).find(|index| self.is_complete(*index..*index + 1));
+        let end = (start..range.end).find(|index| self.is_one_complete(*index));
         Some(start..end.unwrap_or(range.end))
     }
 

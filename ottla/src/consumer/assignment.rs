@@ -43,6 +43,10 @@ impl Assignment {
     pub(super) fn new(topic_partition: TopicPartition, inner: &Arc<Inner>) -> Self {
         let (topic, partition) = (topic_partition.topic(), topic_partition.partition());
         let owner = inner.with(|state| state.owner(topic, partition));
+        Self::of(topic_partition, inner, owner)
+    }
+
+    pub(super) fn of(topic_partition: TopicPartition, inner: &Arc<Inner>, owner: Option<Arc<Owner>>) -> Self {
         Self { topic_partition, inner: Arc::downgrade(inner), owner, duty: None }
     }
 

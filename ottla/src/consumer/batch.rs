@@ -210,7 +210,9 @@ impl Batch {
     }
 
     /// Whether its records are still this consumer's to process: its lease holds, the partition is neither gone nor being
-    /// read anew after a seek. Without a group only a seek or another assignment changes that.
+    /// read anew after a seek. Without a group always.
+    ///
+    /// A look at it costs a lock: once a batch, or before whatever must not be done twice.
     #[must_use]
     pub fn is_current(&self) -> bool {
         match self.pack.duty() {

@@ -50,7 +50,7 @@ async fn commit_for_ever(inner: &Arc<Inner>, group: &Arc<Group>) {
     loop {
         let (plan, woken) = look(inner, group);
         if woken {
-            inner.ready.notify_one();
+            inner.wake_one();
         }
         let timer = match plan {
             CommitPlan::Send(request) => {
@@ -141,7 +141,7 @@ fn on_answer(inner: &Arc<Inner>, group: &Group, Sent { node, answer }: Sent) {
     tell(inner, group, outcome, failure);
     // Somebody may wait for just this commit, or for the first record of a partition.
     inner.committed.notify_waiters();
-    inner.ready.notify_one();
+    inner.wake_one();
 }
 
 /// Passes on what a commit has come to.

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use ottla_core::fetch::OffsetSpec;
+use ottla_core::fetch::{IsolationLevel, OffsetSpec};
 use ottla_protocol::Str;
 
 use super::{
@@ -17,13 +17,14 @@ use super::{
     group::CloseOptions,
     inner::Inner,
     offsets::{self, OffsetAndTimestamp},
+    partition::Reader,
     pause::PauseHandle,
     received::ReceivedRecord,
     stream::RecordStream,
 };
 use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
 
-/// Reads records.
+/// Reads records: as a member of a group that [subscribes](Consumer::subscribe), or [by hand](Consumer::assign).
 ///
 /// All methods take `&self`: clones and references can be used from many tasks at once. Each broker is fetched from by
 /// a task of its own, so that a slow or idle one holds up nobody; each partition is independent of the others.
@@ -38,27 +39,50 @@ use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
 ///
 /// async fn batches(client: &Client) -> Result<()> {
 ///     let consumer = Consumer::builder(client)
-///         .on_out_of_range(Reset::Error) // the default
+///         .group("billing")
+///         .on_missing_offset(Reset::Earliest) // default: Reset::Error
+///         .on_out_of_range(Reset::Error) // a policy of its own
 ///         .build()?;
-///     consumer.assign([(TopicPartition::new("orders", 0), OffsetSpec::Earliest)])?;
+///     consumer.subscribe(["orders", "refunds"])?; // or assign([(partition, OffsetSpec::Earliest)])
 ///     while let Some(batch) = consumer.poll().await? { // None: closed
 ///         for record in &batch { // views: no copy, no allocation
-///             store(&record).await?;
+///             store(&record).await?; // an error: the rest is handed out again
+///             record.complete();
 ///         }
 ///     }
 ///     Ok(())
 /// }
 ///
 /// async fn one_at_a_time(consumer: &Consumer) -> Result<()> {
-///     while let Some(record) = consumer.recv().await? {
+///     while let Some(record) = consumer.recv().await? { // the lease is checked record by record
 ///         store(&record.view()).await?;
+///         record.complete();
 ///     }
 ///     Ok(())
 /// }
 ///
 /// async fn sixteen_at_a_time(consumer: &Consumer) -> Result<()> {
-///     let handle = async |record: ReceivedRecord| store(&record.view()).await;
+///     let handle = async |record: ReceivedRecord| {
+///         store(&record.view()).await?;
+///         record.complete(); // in any order
+///         Ok(())
+///     };
 ///     futures::TryStreamExt::try_for_each_concurrent(consumer.stream(), 16, handle).await
+/// }
+///
+/// async fn a_task_per_partition(consumer: &Consumer) -> Result<()> {
+///     while let Some(partition) = consumer.next_partition().await? { // each assigned partition, once
+///         tokio::spawn(async move {
+///             while let Some(batch) = partition.poll().await? { // None: revoked
+///                 for record in &batch {
+///                     store(&record).await?;
+///                 }
+///                 batch.complete();
+///             }
+///             Ok::<_, Error>(()) // ended early: the partition is handed out again
+///         });
+///     }
+///     Ok(())
 /// }
 ///
 /// async fn control(consumer: &Consumer) -> Result<()> {
@@ -67,10 +91,45 @@ use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
 ///     println!("{}", consumer.explain(&orders)); // paused by breaker for 12 s: payments answers 503
 ///     pause.resume(); // or drop; the pauses of others still hold
 ///     consumer.seek(&orders, OffsetSpec::Earliest).await?;
-///     consumer.close().await
+///     consumer.rewind_to_committed().await?;
+///     println!("{:?}", consumer.assignment()[0].lease().remaining());
+///     consumer.commit().await?; // what is completed; by itself every second
+///     consumer.close_with(CloseOptions::new().remain()).await // `close()`: leave, unless static
+/// }
+/// # fn futures_can_be_sent<T: Send>(_: T) {}
+/// # fn all(client: &Client, consumer: &Consumer) {
+/// #     futures_can_be_sent(batches(client));
+/// #     futures_can_be_sent(one_at_a_time(consumer));
+/// #     futures_can_be_sent(a_task_per_partition(consumer));
+/// #     futures_can_be_sent(control(consumer));
+/// # }
+/// ```
+///
+/// # In a group
+/// *Only completing moves a commit.* What a program has handled it completes, and what is complete without a gap is
+/// committed by itself. What is dropped incomplete (by `?`, a timeout, `select!`, a panic) is handed out again after a
+/// back-off, before anything later of its partition; the other partitions flow. No record is handed out while the
+/// membership may have ended: see [the lease](crate::ConsumerBuilder::group).
+///
+/// Several tasks that `poll` one consumer may hold successive batches of one partition; where order matters,
+/// [`next_partition`](Consumer::next_partition) gives each task partitions of its own.
+///
+/// Whoever wants to keep bytes and duty apart takes a batch [into its parts](Batch::into_parts) and completes by offset:
+///
+/// ```no_run
+/// # use ottla::*;
+/// # async fn handle(records: &Records) -> Result<std::ops::RangeInclusive<i64>> { Ok(0..=records.len() as i64) }
+/// async fn in_parts(batch: Batch) -> Result<()> {
+///     let (assignment, records) = batch.into_parts(); // the duty goes with the assignment
+///     tokio::select! {
+///         () = assignment.revoking() => {} // the partition is being given back: finish, or drop
+///         done = handle(&records) => assignment.complete(done?)?,
+///     }
+///     Ok(())
 /// }
 /// ```
 ///
+/// # Errors
 /// An error of `poll`, `recv` or the stream names the partition it is about and leaves that one held until a
 /// [`seek`](Consumer::seek); the others go on with the next call. Its source is a [`Trouble`](crate::Trouble), which
 /// has the offsets. What the client can cure by itself (brokers that are away, leaders that move, topics that are not
@@ -175,7 +234,7 @@ impl Consumer {
     /// # Cancel safety
     /// Nothing is taken when the future is dropped before it is ready.
     pub async fn poll(&self) -> Result<Option<Batch>> {
-        self.next(Inner::try_poll).await
+        self.next(|inner| inner.try_poll(Reader::Any)).await
     }
 
     /// The next record; `None` when the consumer is closed.
@@ -309,6 +368,21 @@ impl Consumer {
         times: impl IntoIterator<Item = (impl Into<TopicPartition>, SystemTime)>,
     ) -> Result<Vec<(TopicPartition, Option<OffsetAndTimestamp>)>> {
         offsets::list_for_times(self.open()?, times).await
+    }
+
+    /// How many offsets lie between the position and the end of what may be read, as the partition's leader said last
+    /// (KIP-695); asks nobody. `None` if the partition is not assigned, or nothing was heard of it yet.
+    #[must_use]
+    pub fn current_lag(&self, partition: &TopicPartition) -> Option<i64> {
+        let position = self.position(partition)?;
+        let inner = self.inner();
+        let marks =
+            inner.with(|state| state.partitions.log_marks(partition.topic(), partition.partition()))?;
+        let end = match inner.config.fetch.isolation {
+            IsolationLevel::ReadCommitted => marks.last_stable,
+            _ => marks.high_watermark,
+        };
+        (end >= 0).then(|| (end - position).max(0))
     }
 
     /// Why a partition does not move, or that it does, in one line for people.

@@ -38,6 +38,7 @@ use super::{
     handle::Handle,
     look_up,
     owned::{Next, Owned},
+    partition::Reader,
     pool::Pool,
     recv::Current,
 };
@@ -56,6 +57,10 @@ pub(super) struct Inner {
     state: Mutex<State>,
     /// Something is there for `poll`.
     pub(super) ready: Arc<Notify>,
+    /// Somebody reads partitions one by one, or has done so.
+    pub(super) has_readers: AtomicBool,
+    /// There may be a partition that nobody has taken.
+    pub(super) untaken: Notify,
     /// Positions became known, or partitions were held.
     pub(super) settled: Notify,
     /// Something that was handed out was completed, or has come back, while somebody waits for that.
@@ -84,6 +89,8 @@ pub(super) struct State {
     pub(super) partitions: Partitions,
     /// In a group.
     pub(super) owned: Option<Owned>,
+    /// Whom to wake when there is something of a partition that is read on its own.
+    pub(super) readers: BTreeMap<u64, Arc<Notify>>,
     /// Why brokers could not be asked last.
     pub(super) unreachable: BTreeMap<i32, Error>,
 }
@@ -136,8 +143,15 @@ impl Inner {
             shared,
             id,
             config,
-            state: Mutex::new(State { partitions, owned, unreachable: BTreeMap::new() }),
+            state: Mutex::new(State {
+                partitions,
+                owned,
+                readers: BTreeMap::new(),
+                unreachable: BTreeMap::new(),
+            }),
             ready,
+            has_readers: AtomicBool::new(false),
+            untaken: Notify::new(),
             settled: Notify::new(),
             drained: Notify::new(),
             commits: Notify::new(),
@@ -171,7 +185,7 @@ impl Inner {
     pub(super) fn on_user_change(&self) {
         self.on_change();
         self.wakes.wake_all();
-        self.ready.notify_one();
+        self.wake_one();
     }
 
     /// A broker has answered: what moved by itself is noted before anybody can read from there.
@@ -185,8 +199,8 @@ impl Inner {
 
     /// Passes on what follows from an answer.
     pub(super) fn apply(&self, effects: Effects) {
-        if effects.ready > 0 {
-            self.ready.notify_one();
+        if effects.ready > 0 || self.has_readers.load(Ordering::Acquire) {
+            self.wake_one();
         }
         for reset in effects.resets {
             let topic_partition = TopicPartition::new(&*reset.topic, reset.partition);
@@ -211,9 +225,9 @@ impl Inner {
     ///
     /// # Errors
     /// A partition is held; the others go on with the next call.
-    pub(super) fn next_portion(&self) -> Result<Option<Portion>> {
+    pub(super) fn next_portion(&self, reader: Reader) -> Result<Option<Portion>> {
         loop {
-            let (next, more) = self.with(|state| (state.take(), state.has_more()));
+            let (next, more) = self.with(|state| (state.take(reader), state.has_more()));
             if more {
                 // Whoever else waits gets the next one.
                 self.ready.notify_one();
@@ -257,8 +271,8 @@ impl Inner {
         let outcome = Outcome { next: unpacked.next, rest: unpacked.rest, corrupt: unpacked.corrupt };
         let (finished, more) =
             self.with(|state| (state.finish(ticket, from, parcel, outcome), state.has_more()));
-        if more {
-            self.ready.notify_one();
+        if more || self.has_readers.load(Ordering::Acquire) {
+            self.wake_one();
         }
         if finished == Finished::AskAgain {
             self.wakes.wake_all();
@@ -268,8 +282,12 @@ impl Inner {
     }
 
     /// What the user has to know although nothing may be handed out: that a partition is held.
-    pub(super) fn next_trouble<T>(&self) -> Result<Option<T>> {
-        match self.with(|state| state.partitions.take_trouble()) {
+    pub(super) fn next_trouble<T>(&self, reader: Reader) -> Result<Option<T>> {
+        let take = |state: &mut State| match reader {
+            Reader::Any => state.partitions.take_trouble(),
+            Reader::Of(token) => state.partitions.take_trouble_of(token),
+        };
+        match self.with(take) {
             Some(Handout::Trouble { topic, partition, trouble }) => {
                 Err(self.held(TopicPartition::new(&*topic, partition), trouble))
             }
@@ -291,7 +309,7 @@ impl Inner {
             self.commits.notify_one();
         }
         self.wakes.wake_all();
-        self.ready.notify_one();
+        self.wake_one();
     }
 
     /// Waits until the position of a partition is known, or the partition held, or everything over.
@@ -317,7 +335,7 @@ impl Inner {
     /// Hands out nothing more: every call from now on says that the consumer is closed.
     pub(super) fn shut(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.ready.notify_waiters();
+        self.wake_all_readers();
         self.settled.notify_waiters();
     }
 
@@ -376,7 +394,7 @@ impl Inner {
         });
         self.start_tasks(leaders);
         self.wakes.wake_all();
-        self.ready.notify_one();
+        self.wake_one();
     }
 
     fn start_tasks(self: &Arc<Self>, leaders: BTreeSet<i32>) {

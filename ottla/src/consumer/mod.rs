@@ -26,6 +26,7 @@ mod offset_fetch;
 mod offsets;
 mod owned;
 mod ownership;
+mod partition;
 mod pause;
 mod pool;
 mod received;
@@ -48,6 +49,7 @@ pub use self::{
     group::{BoxError, CloseOptions, OffsetAndMetadata, Rebalance, RebalanceListener},
     handle::Consumer,
     offsets::OffsetAndTimestamp,
+    partition::PartitionConsumer,
     pause::PauseHandle,
     received::ReceivedRecord,
     records::{Records, RecordsIter},

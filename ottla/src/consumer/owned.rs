@@ -33,6 +33,7 @@ use super::{
     duty::Owner,
     group::GroupConfig,
     inner::{Inner, State},
+    partition::Reader,
 };
 use crate::TopicPartition;
 
@@ -133,7 +134,7 @@ impl State {
         self.owner_of(token)
     }
 
-    fn owner_of(&self, token: u64) -> Option<Arc<Owner>> {
+    pub(super) fn owner_of(&self, token: u64) -> Option<Arc<Owner>> {
         Some(Arc::clone(&self.owned.as_ref()?.by_token.get(&token)?.owner))
     }
 
@@ -258,12 +259,15 @@ impl State {
         true
     }
 
-    /// The next thing for the user.
-    pub(super) fn take(&mut self) -> Option<Next> {
-        if let Some(portion) = self.take_again() {
+    /// The next thing for somebody who reads.
+    pub(super) fn take(&mut self, reader: Reader) -> Option<Next> {
+        if let Some(portion) = self.take_again(reader) {
             return Some(Next::Again(portion));
         }
-        let handout = self.partitions.take()?;
+        let handout = match reader {
+            Reader::Any => self.partitions.take(),
+            Reader::Of(token) => self.partitions.take_of(token),
+        }?;
         let owner = match &handout {
             Handout::Range { ticket, .. } => self.owner_of(ticket.token()),
             Handout::Trouble { .. } => None,
@@ -271,8 +275,11 @@ impl State {
         Some(Next::New(handout, owner))
     }
 
-    fn take_again(&mut self) -> Option<Portion> {
-        let token = self.next_again()?;
+    fn take_again(&mut self, reader: Reader) -> Option<Portion> {
+        let token = match reader {
+            Reader::Any => self.next_again()?,
+            Reader::Of(token) => Some(token).filter(|token| self.can_go_again(*token))?,
+        };
         // `None` when everything that waited was completed meanwhile: then it holds back nothing any more.
         let rest = self.held(token)?.ownership.take();
         self.settle(token);
@@ -280,16 +287,27 @@ impl State {
         Some(Portion { at: pack.place(range), pack })
     }
 
-    /// The partition of which something can be handed out again now.
+    /// The partition of which something can be handed out again now, to anybody.
     fn next_again(&self) -> Option<u64> {
-        let owned = self.owned.as_ref()?;
-        let can_go = |token: &&u64| {
-            let is_due = |held: &Held| held.open && held.ownership.due() == Some(Due::Now);
-            let is_paused = |ticket| self.partitions.is_ticket_paused(ticket);
-            owned.by_token.get(token).is_some_and(is_due)
-                && self.partitions.ticket(**token).is_some_and(|ticket| !is_paused(ticket))
-        };
-        owned.waiting.iter().find(can_go).copied()
+        let mut waiting = self.owned.as_ref()?.waiting.iter().copied();
+        waiting.find(|token| !self.partitions.is_reserved(*token) && self.can_go_again(*token))
+    }
+
+    /// Whether something of a partition can be handed out again now.
+    pub(super) fn can_go_again(&self, token: u64) -> bool {
+        let held = self.owned.as_ref().and_then(|owned| owned.by_token.get(&token));
+        let is_due = |held: &Held| held.open && held.ownership.due() == Some(Due::Now);
+        let is_paused = |ticket| self.partitions.is_ticket_paused(ticket);
+        held.is_some_and(is_due) && self.partitions.ticket(token).is_some_and(|ticket| !is_paused(ticket))
+    }
+
+    /// Whether somebody may read a partition: in a group, once the listener has been told.
+    pub(super) fn has_begun(&self, token: u64) -> bool {
+        let Some(owned) = &self.owned else { return true };
+        match owned.by_token.get(&token) {
+            Some(held) => held.open && !held.owner.revoking.is_set(),
+            None => owned.by_token.is_empty(),
+        }
     }
 
     /// Whether somebody else who polls would get something.

@@ -62,7 +62,7 @@ impl Inner {
         });
         self.commits.notify_one();
         // There may be something to tell about one that is held.
-        self.ready.notify_one();
+        self.wake_one();
     }
 
     /// Hands out nothing more of these partitions, and waits until everything that was handed out is complete, or has

@@ -55,7 +55,10 @@ impl ReceivedRecord {
 impl Drop for ReceivedRecord {
     #[inline]
     fn drop(&mut self) {
-        give_back(&self.pack, self.at.index()..self.at.index() + 1);
+        let index = self.at.index();
+        if self.pack.duty().is_some_and(|duty| !duty.parcel.is_one_complete(index)) {
+            give_back(&self.pack, index..index + 1);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     batch::{Batch, Portion},
     inner::Inner,
     owned::Standing,
+    partition::Reader,
     received::ReceivedRecord,
 };
 use crate::{Result, TopicPartition, net::lock};
@@ -42,24 +43,28 @@ impl Inner {
             self.sort_out(&mut current);
             if let Some(Portion { pack, at }) = &mut current.active {
                 if let Some(record) = pack.step(at) {
+                    // Completed by its offset while it waited to be handed out again, or not in the log any more.
+                    if pack.duty().is_some_and(|duty| duty.parcel.is_one_complete(record.index())) {
+                        continue;
+                    }
                     return Ok(Some(ReceivedRecord::new(Arc::clone(pack), record)));
                 }
                 // A parked batch whose pause is over comes before anything new.
                 current.active = None;
                 continue;
             }
-            match self.next_portion()? {
+            match self.next_portion(Reader::Any)? {
                 Some(portion) => current.active = Some(portion),
                 None => return Ok(None),
             }
         }
-        self.next_trouble()
+        self.next_trouble(Reader::Any)
     }
 
     /// The next batch, if one can be had without waiting: what `recv` has left of the last one, or a new one.
-    pub(super) fn try_poll(&self) -> Result<Option<Batch>> {
+    pub(super) fn try_poll(&self, reader: Reader) -> Result<Option<Batch>> {
         while self.may_hand_out()? {
-            let Some(portion) = self.next_whole()? else { return Ok(None) };
+            let Some(portion) = self.next_whole(reader)? else { return Ok(None) };
             if portion.pack.duty().is_none() {
                 return Ok(Some(Batch::new(portion)));
             }
@@ -80,17 +85,32 @@ impl Inner {
                 return Ok(handed_out);
             }
         }
-        self.next_trouble()
+        self.next_trouble(reader)
     }
 
     /// What `recv` has left of the last portion, or a new one.
-    fn next_whole(&self) -> Result<Option<Portion>> {
+    fn next_whole(&self, reader: Reader) -> Result<Option<Portion>> {
         let left = {
             let mut current = lock(&self.current);
             self.sort_out(&mut current);
-            current.active.take().filter(|portion| portion.at.left() > 0)
+            match reader {
+                Reader::Any => current.active.take(),
+                Reader::Of(token) => self.take_parked(&mut current, token),
+            }
         };
-        if left.is_some() { Ok(left) } else { self.next_portion() }
+        match left.filter(|portion| portion.at.left() > 0) {
+            Some(portion) => Ok(Some(portion)),
+            None => self.next_portion(reader),
+        }
+    }
+
+    /// What of a partition was unpacked before it had a reader of its own.
+    fn take_parked(&self, current: &mut Current, token: u64) -> Option<Portion> {
+        let of_it = |portion: &Portion| portion.pack.ticket().token() == token;
+        let at = current.parked.iter().position(of_it)?;
+        let is_paused =
+            |portion: &Portion| self.with(|state| state.partitions.is_ticket_paused(portion.pack.ticket()));
+        if current.parked.get(at).is_some_and(is_paused) { None } else { current.parked.remove(at) }
     }
 
     /// The offset of the next record of the partition that was unpacked and not handed out.
@@ -127,11 +147,13 @@ impl Inner {
         let portions: Vec<_> = current.active.take().into_iter().chain(current.parked.drain(..)).collect();
         self.with(|state| {
             for portion in portions {
-                let is_paused = state.partitions.is_ticket_paused(portion.pack.ticket());
+                let ticket = portion.pack.ticket();
+                let waits =
+                    state.partitions.is_ticket_paused(ticket) || state.partitions.is_reserved(ticket.token());
                 match state.standing(&portion) {
                     Standing::Stale => {}
                     Standing::Later => state.put_back(portion),
-                    Standing::First if current.active.is_none() && !is_paused => {
+                    Standing::First if current.active.is_none() && !waits => {
                         current.active = Some(portion);
                     }
                     Standing::First => current.parked.push_back(portion),

@@ -87,27 +87,48 @@ impl Partitions {
             if !cursor.is_ready() {
                 continue;
             }
-            let (topic, partition) = (cursor.topic.clone(), cursor.partition);
-            if let Phase::Held { trouble, told } = &mut cursor.phase {
-                *told = true;
-                let trouble = trouble.clone();
-                return Some(Handout::Trouble { topic, partition, trouble });
+            if let Some(handout) = cursor.take(id) {
+                return Some(handout);
             }
-            let Some(range) = cursor.queue.pop() else { continue };
-            cursor.lent = true;
-            let ticket = Ticket::of(id, cursor);
-            return Some(Handout::Range { topic, partition, ticket, range });
         }
         None
     }
 
+    /// The next thing for the reader of one partition.
+    pub fn take_of(&mut self, token: u64) -> Option<Handout> {
+        self.cursors.get_mut(&token).filter(|cursor| cursor.has_something())?.take(token)
+    }
+
+    /// Whether [`Self::take_of`] would give something.
+    #[must_use]
+    pub fn has_something(&self, token: u64) -> bool {
+        self.cursors.get(&token).is_some_and(Cursor::has_something)
+    }
+
+    /// Has a partition handed out by [`Self::take_of`] only, or by [`Self::take`] again.
+    pub fn reserve(&mut self, token: u64, reserved: bool) {
+        if let Some(cursor) = self.cursors.get_mut(&token) {
+            cursor.reserved = reserved;
+            enlist(&mut self.ready, token, cursor);
+        }
+    }
+
+    /// Whether a partition has a reader of its own.
+    #[must_use]
+    pub fn is_reserved(&self, token: u64) -> bool {
+        self.cursors.get(&token).is_some_and(|cursor| cursor.reserved)
+    }
+
     /// The next partition that is held and of which the user was not told. It needs neither a lease nor a turn.
     pub fn take_trouble(&mut self) -> Option<Handout> {
-        let cursor = self.cursors.values_mut().find(|cursor| cursor.has_trouble())?;
-        let (topic, partition) = (cursor.topic.clone(), cursor.partition);
-        let Phase::Held { trouble, told } = &mut cursor.phase else { return None };
-        *told = true;
-        Some(Handout::Trouble { topic, partition, trouble: trouble.clone() })
+        let has_trouble = |cursor: &Cursor| !cursor.reserved && cursor.has_trouble();
+        let (id, cursor) = self.cursors.iter_mut().find(|(_, cursor)| has_trouble(cursor))?;
+        cursor.take(*id)
+    }
+
+    /// The same, for the reader of one partition.
+    pub fn take_trouble_of(&mut self, token: u64) -> Option<Handout> {
+        self.cursors.get_mut(&token).filter(|cursor| cursor.has_trouble())?.take(token)
     }
 
     /// Whether somebody else who polls would get something.
@@ -144,5 +165,20 @@ impl Partitions {
     #[must_use]
     pub fn is_ticket_paused(&self, ticket: Ticket) -> bool {
         self.cursors.get(&ticket.id).is_some_and(Cursor::is_paused)
+    }
+}
+
+impl Cursor {
+    fn take(&mut self, id: u64) -> Option<Handout> {
+        let (topic, partition) = (self.topic.clone(), self.partition);
+        if let Phase::Held { trouble, told } = &mut self.phase {
+            *told = true;
+            let trouble = trouble.clone();
+            return Some(Handout::Trouble { topic, partition, trouble });
+        }
+        let range = self.queue.pop()?;
+        self.lent = true;
+        let ticket = Ticket::of(id, self);
+        Some(Handout::Range { topic, partition, ticket, range })
     }
 }

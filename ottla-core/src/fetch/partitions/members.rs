@@ -36,6 +36,17 @@ impl Partitions {
         }
     }
 
+    /// The tokens of all assignments.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> {
+        self.cursors.keys().copied()
+    }
+
+    /// Topic and number of the partition with this token.
+    #[must_use]
+    pub fn name(&self, token: u64) -> Option<(&Str, i32)> {
+        self.cursors.get(&token).map(|cursor| (&cursor.topic, cursor.partition))
+    }
+
     /// The token of the partition's assignment.
     #[must_use]
     pub fn token(&self, topic: &str, partition: i32) -> Option<u64> {

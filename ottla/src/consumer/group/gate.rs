@@ -5,9 +5,15 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 /// The end of the lease, for a look at every record. It is a moment of [`Env::elapsed`](crate::env::Env::elapsed).
 #[derive(Debug)]
-pub(in crate::consumer) struct Gate(AtomicU64);
+pub(in crate::consumer) struct Gate {
+    until: AtomicU64,
+    /// It has opened, or there is something to say to whoever waits at it.
+    pub(in crate::consumer) turned: Notify,
+}
 
 /// No lease is needed.
 const OPEN: u64 = u64::MAX;
@@ -16,7 +22,7 @@ const CLOSED: u64 = 0;
 /// Open: whoever is no member of a group needs no lease.
 impl Default for Gate {
     fn default() -> Self {
-        Self(AtomicU64::new(OPEN))
+        Self { until: AtomicU64::new(OPEN), turned: Notify::new() }
     }
 }
 
@@ -24,7 +30,7 @@ impl Gate {
     /// Whether records may be handed out; `elapsed` is asked for the time only if that matters.
     #[inline]
     pub(in crate::consumer) fn is_open(&self, elapsed: impl FnOnce() -> Duration) -> bool {
-        match self.0.load(Ordering::Acquire) {
+        match self.until.load(Ordering::Acquire) {
             OPEN => true,
             CLOSED => false,
             until => nanos(elapsed()) < until,
@@ -33,7 +39,7 @@ impl Gate {
 
     /// The end of the lease; `None` when none is needed.
     pub(in crate::consumer) fn until(&self) -> Option<Duration> {
-        match self.0.load(Ordering::Acquire) {
+        match self.until.load(Ordering::Acquire) {
             OPEN => None,
             until => Some(Duration::from_nanos(until)),
         }
@@ -41,17 +47,17 @@ impl Gate {
 
     /// No lease is needed.
     pub(super) fn open(&self) {
-        self.0.store(OPEN, Ordering::Release);
+        self.until.store(OPEN, Ordering::Release);
     }
 
     /// Nothing may be handed out.
     pub(super) fn close(&self) {
-        self.0.store(CLOSED, Ordering::Release);
+        self.until.store(CLOSED, Ordering::Release);
     }
 
     /// Takes over the end of the lease; `None`: there is none, and nothing may be handed out.
     pub(super) fn set(&self, until: Option<Duration>) {
-        self.0.store(until.map_or(CLOSED, nanos), Ordering::Release);
+        self.until.store(until.map_or(CLOSED, nanos), Ordering::Release);
     }
 }
 

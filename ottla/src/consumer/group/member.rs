@@ -244,6 +244,7 @@ impl Group {
         }
         if has_failed || (!was_open && self.gate.is_open(|| elapsed)) {
             self.ready.notify_one();
+            self.gate.turned.notify_waiters();
         }
         events
     }

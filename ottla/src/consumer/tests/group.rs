@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use ottla_protocol::{ApiKey, ErrorCode};
+use futures::FutureExt;
+use ottla_protocol::{ApiKey, ErrorCode, compression::Compression};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Brokers, TOPIC};
 use crate::{
-    BoxError, Client, CloseOptions, Consumer, ErrorKind, Event, Events, Rebalance, RebalanceListener, Reset,
-    net::lock,
+    BoxError, Client, CloseOptions, Consumer, ConsumerRecord, ErrorKind, Event, Events, Rebalance,
+    RebalanceListener, Reset, net::lock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -272,4 +273,27 @@ async fn what_only_a_member_can_do_is_misuse_for_others() {
     member.subscribe([TOPIC]).unwrap();
     let error = member.assign([((TOPIC, 0), crate::OffsetSpec::Earliest)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misuse);
+}
+
+/// What a group may cost: a parcel for what is unpacked together, and nothing for a record.
+#[tokio::test(start_paused = true)]
+async fn handing_out_and_completing_a_record_allocates_nothing() {
+    let brokers = Brokers::start(1, 1);
+    lock(&brokers.logs).batches_at_once = 100;
+    brokers.produce(0, 100, Compression::None);
+    let client = brokers.client();
+    let consumer = builder(&client).build().unwrap();
+    consumer.subscribe([TOPIC]).unwrap();
+    let first = timeout(60 * SECOND, consumer.recv()).await.expect("there is one").unwrap().unwrap();
+    first.complete();
+    let step = || consumer.recv().now_or_never().expect("it is unpacked").unwrap().unwrap();
+    let stepping = allocation_counter::measure(|| (1..500).for_each(|_| step().complete()));
+    assert_eq!(stepping.count_total, 0, "{stepping:?}");
+    let batch = consumer.poll().now_or_never().expect("the rest").unwrap().unwrap();
+    assert_eq!(batch.len(), 500);
+    let completing = allocation_counter::measure(|| {
+        batch.iter().for_each(ConsumerRecord::complete);
+        drop(batch);
+    });
+    assert_eq!(completing.count_total, 0, "{completing:?}");
 }
