@@ -235,7 +235,7 @@ impl Inner {
             () = self.ended() => Err(Error::closed()),
             appended = appended => match appended {
                 Ok(appended) => appended,
-                Err(_) => Err(self.gave_up_waiting(topic, most)),
+                Err(_) => Err(self.gave_up_waiting(topic, record.chosen_partition(), most)),
             },
         }
     }
@@ -290,10 +290,15 @@ impl Inner {
         }
     }
 
-    fn gave_up_waiting(&self, topic: &Topic, most: Duration) -> Error {
+    fn gave_up_waiting(&self, topic: &Topic, chosen: Option<i32>, most: Duration) -> Error {
         let waited = format!("within {most:?} (max.block.ms)");
-        let error = match topic.table() {
-            Some(_) => Error::timeout(format!("no room for a record for {} {waited}", topic.name)),
+        let is_beyond = |count: u32| chosen.filter(|number| number.unsigned_abs() >= count);
+        let error = match topic.table().map(|table| (table.len(), is_beyond(table.len()))) {
+            Some((count, Some(number))) => Error::timeout(format!(
+                "topic {} has no partition {number}, only {count} in all, and did not get it {waited}",
+                topic.name
+            )),
+            Some((_, None)) => Error::timeout(format!("no room for a record for {} {waited}", topic.name)),
             None => Error::timeout(format!("topic {} did not become known {waited}", topic.name)),
         };
         match self.client.metadata.last_error() {

@@ -399,6 +399,7 @@ async fn a_partition_that_does_not_exist_is_waited_for_at_most_max_block() {
     let topic = Producer::builder(&test.client).max_block(3 * SECOND).build().unwrap().topic("t");
     let error = topic.enqueue(Record::new("a").partition(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("has no partition 2, only 2 in all"), "{error}");
     assert!(matches!(
         topic.try_enqueue(Record::new("a").partition(2)),
         Err(TryEnqueueError::UnknownPartition(2))

@@ -47,8 +47,6 @@ enum What {
 /// What the benchmarks have in common.
 #[derive(Debug, Args)]
 struct Common {
-    #[command(flatten)]
-    connect: Connect,
     /// Brokers to measure against: `null` (does nothing), `embedded` (one node, in memory), or HOST:PORT,…; those of
     /// --bootstrap-server when left out.
     #[arg(long, value_name = "BROKERS")]
@@ -65,6 +63,8 @@ struct Common {
     /// End with one line of JSON on stdout.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 impl Common {

@@ -30,11 +30,11 @@ use crate::{
 /// -n records, SIGTERM, Ctrl-C (a second one ends it at once), or when nobody reads stdout any more.
 #[derive(Debug, Args)]
 #[command(after_help = format!("Offsets:
-  earliest, latest, 42, -10 (ten before the end), +10 (ten behind the beginning), 10:20, 10:+5, :end,
+  earliest, latest, 42, -10 (ten before the end), +10 (ten behind the beginning), 10:20, 10:+5, :end
   @2026-11-01T10:00:00Z, @1793520000000, @-1h (an hour ago), @-1h:-5m, @2026-11-01:+1h, @:-1d
 
 Filters (all must hold; ! in front: must not):
-  k:EXPRESSION key   v: value   t: topic   hk: any header's key   hv: any header's value   h:NAME=EXPRESSION
+  k:EXPRESSION (key), v: (value), t: (topic), hk: and hv: (any header's key, value), h:NAME=EXPRESSION
 
 {}
 
@@ -44,7 +44,8 @@ Examples:
   ottla consume orders --partition 0 --offset 100:200 --json
   ottla consume orders --from-beginning --exit --grep k:^ada --grep '!h:via=web'
   ottla consume orders refunds --group billing --offset earliest --format '%p %o %v\\n'
-  ottla consume a --from-beginning --exit --format '%K{{big32}}%k%V{{big32}}%v' | ottla produce b --format '%K{{big32}}%k%V{{big32}}%v'", format::help()))]
+  ottla consume a --from-beginning --exit --format \"$F\" | ottla produce b --format \"$F\"
+                                # F='%K{{big32}}%k%V{{big32}}%v%H{{big32}}%h{{%K{{big32}}%k%V{{big32}}%v}}'", format::help()))]
 pub(crate) struct Consume {
     /// The topics.
     #[arg(required = true, value_name = "TOPIC")]
@@ -52,10 +53,6 @@ pub(crate) struct Consume {
     /// TOPIC is a regular expression: all topics that exist now and match one, internal ones aside.
     #[arg(long, short = 'r')]
     regex: bool,
-    #[command(flatten)]
-    connect: Connect,
-    #[command(flatten)]
-    membership: Membership,
     /// Only these partitions, comma separated.
     #[arg(long, short = 'p', value_delimiter = ',', value_name = "N,…")]
     partition: Vec<i32>,
@@ -89,6 +86,10 @@ pub(crate) struct Consume {
     /// Print JSON lines, without loss; `ottla produce --json` reads them.
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    membership: Membership,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

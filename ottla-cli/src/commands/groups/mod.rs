@@ -30,11 +30,11 @@ use crate::{
 pub(crate) struct Groups {
     #[command(subcommand)]
     verb: Verb,
-    #[command(flatten)]
-    connect: Connect,
     /// Print JSON lines, one for each group (of delete-offsets: for each partition).
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 #[derive(Debug, Subcommand)]

@@ -34,8 +34,6 @@ Examples:
 pub(crate) struct Produce {
     /// The topic; when left out, what %t or a JSON line says.
     topic: Option<String>,
-    #[command(flatten)]
-    connect: Connect,
     /// How a record is read: a text ends at what stands behind it, or is as long as %K, %V, %T in front of it say.
     #[arg(long, short = 'f', default_value = "%v\\n", value_parser = Format::parse, allow_hyphen_values = true)]
     format: Format,
@@ -72,6 +70,8 @@ pub(crate) struct Produce {
     /// The longest record that is read from stdin: what a broken input may take of the memory.
     #[arg(long, value_name = "BYTES", default_value = "16777216")]
     max_record_bytes: usize,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -28,11 +28,11 @@ use crate::{
 pub(crate) struct Topics {
     #[command(subcommand)]
     verb: Verb,
-    #[command(flatten)]
-    connect: Connect,
     /// Print JSON lines.
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 #[derive(Debug, Subcommand)]
