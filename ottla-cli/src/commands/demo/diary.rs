@@ -100,7 +100,7 @@ impl<'a> Diary<'a> {
                 say(format_args!("lease over: may be a member no more, hands out nothing"));
             }
             Event::LeaseEnded { .. } => {
-                say(format_args!("lease over: may be a member no more, hands out records all the same"));
+                say(format_args!("lease over, and not heeded: goes on handing out records"));
             }
             Event::LeaseRenewed { after, .. } => {
                 say(format_args!("lease renewed after {} s", Seconds(*after)));

@@ -179,6 +179,7 @@ impl Stage<'_> {
         for order in orders.clone() {
             let value = format!(r#"{{"order":{order},"tickets":{}}}"#, order % 4 + 1);
             receipts.push(topic.enqueue(Record::new(&value).key(&order.to_string())).await?);
+            let_others_go_on().await;
         }
         let mut ends = Ends::new();
         for receipt in receipts {
@@ -188,6 +189,7 @@ impl Stage<'_> {
             let end = ends.entry(partition).or_default();
             *end = (offset + 1).max(*end);
             self.screen.produced_one();
+            let_others_go_on().await;
         }
         let more = if orders.start > 0 { " more" } else { "" };
         self.screen
@@ -212,8 +214,7 @@ impl Stage<'_> {
                 }
             }
             record.complete();
-            // Records that are there already are no reason to wait, and others have something to do as well.
-            consume_budget().await;
+            let_others_go_on().await;
         }
         Ok(())
     }
@@ -245,6 +246,11 @@ impl Stage<'_> {
             next.await;
         }
     }
+}
+
+/// Much of what happens here is ready at once, and everybody on stage has a turn, now and then.
+async fn let_others_go_on() {
+    consume_budget().await;
 }
 
 fn number(key: &[u8]) -> Option<u64> {
