@@ -46,7 +46,6 @@ fn every_benchmark_ends_with_one_line_of_figures() {
 fn what_cannot_be_measured_is_refused() {
     for arguments in [
         &["e2e", "--against", "null"][..],
-        &["consume", "--against", "null", "--group", "g"],
         &["produce", "--record-size", "2000000000"],
         &["produce", "--producer-props", "linger"],
     ] {

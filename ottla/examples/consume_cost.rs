@@ -4,7 +4,11 @@
 //! ```text
 //! cargo run --release -p ottla --example consume_cost            all cases
 //! cargo run --release -p ottla --example consume_cost -- 3 lz4   three rounds, cases that say lz4
+//! cargo run --release -p ottla --example consume_cost -- 9 plain  what a group costs, side by side
 //! ```
+//!
+//! Cases that say *group* are a member of one: the lease is looked at, every record is completed, and what is complete is
+//! committed once a second. What they cost more than their neighbours is what a group costs.
 //!
 //! One broker on loopback, six partitions, checksums on; the application looks at each value's length and first byte.
 //! Rounds are interleaved, and the median is printed with the least and the most, so that a busy neighbour spoils a
@@ -31,6 +35,8 @@ struct Case {
     topic: &'static str,
     records: u64,
     how: How,
+    /// As a member of a group.
+    group: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -43,12 +49,18 @@ enum How {
     Stream,
     /// Views of batches, each detached: copied out.
     Detach,
+    /// Views of batches, each completed.
+    Complete,
 }
 
-const CASES: [Case; 8] = [
-    case("100 B, poll", "small", 8_000_000, How::Poll),
-    case("100 B, recv", "small", 4_000_000, How::Recv),
-    case("100 B, stream", "small", 4_000_000, How::Stream),
+const CASES: [Case; 12] = [
+    case("100 B plain, poll", "small", 8_000_000, How::Poll),
+    in_group("100 B plain, poll, group", "small", 8_000_000, How::Complete),
+    in_group("100 B plain, poll, group, by batch", "small", 8_000_000, How::Poll),
+    case("100 B plain, recv", "small", 4_000_000, How::Recv),
+    in_group("100 B plain, recv, group", "small", 4_000_000, How::Recv),
+    case("100 B plain, stream", "small", 4_000_000, How::Stream),
+    in_group("100 B plain, stream, group", "small", 4_000_000, How::Stream),
     case("100 B, poll and detach", "small", 4_000_000, How::Detach),
     case("100 B, poll, a record a batch", "single", 1_000_000, How::Poll),
     case("1 KB, poll", "large", 2_000_000, How::Poll),
@@ -57,7 +69,11 @@ const CASES: [Case; 8] = [
 ];
 
 const fn case(name: &'static str, topic: &'static str, records: u64, how: How) -> Case {
-    Case { name, topic, records, how }
+    Case { name, topic, records, how, group: false }
+}
+
+const fn in_group(name: &'static str, topic: &'static str, records: u64, how: How) -> Case {
+    Case { name, topic, records, how, group: true }
 }
 
 fn main() -> Result<()> {
@@ -65,8 +81,13 @@ fn main() -> Result<()> {
 }
 
 async fn measure(case: &Case, client: &Client, span: &mut Span) -> Result<()> {
-    let consumer = Consumer::builder(client).build()?;
-    consumer.assign((0..PARTITIONS).map(|partition| ((case.topic, partition), OffsetSpec::At(0))))?;
+    let builder = Consumer::builder(client);
+    let consumer = if case.group { builder.group("measured").build()? } else { builder.build()? };
+    if case.group {
+        consumer.subscribe([case.topic])?;
+    } else {
+        consumer.assign((0..PARTITIONS).map(|partition| ((case.topic, partition), OffsetSpec::At(0))))?;
+    }
     consume(case.how, &consumer, case.records / 5).await?;
     span.begin();
     let count = consume(case.how, &consumer, case.records).await?;
@@ -89,6 +110,15 @@ async fn consume(how: How, consumer: &Consumer, count: u64) -> Result<u64> {
                 let batch = consumer.poll().await?.expect("it is open");
                 seen += batch.len() as u64;
                 batch.iter().for_each(|record| touch(record.value()));
+                batch.complete();
+            }
+            How::Complete => {
+                let batch = consumer.poll().await?.expect("it is open");
+                seen += batch.len() as u64;
+                for record in &batch {
+                    touch(record.value());
+                    record.complete();
+                }
             }
             How::Detach => {
                 let batch = consumer.poll().await?.expect("it is open");
@@ -99,11 +129,13 @@ async fn consume(how: How, consumer: &Consumer, count: u64) -> Result<u64> {
                 let record = consumer.recv().await?.expect("it is open");
                 seen += 1;
                 touch(record.view().value());
+                record.complete();
             }
             How::Stream => {
                 let record = stream.next().await.expect("it is open")?;
                 seen += 1;
                 touch(record.view().value());
+                record.complete();
             }
         }
     }

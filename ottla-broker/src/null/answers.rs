@@ -8,9 +8,11 @@ use ottla_protocol::{
     batch::crc32c,
     frame::encode_response,
     messages::{
-        ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, InitProducerIdRequest,
-        InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
-        ProduceRequest, ProduceResponse,
+        ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+        HeartbeatRequest, HeartbeatResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest,
+        LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+        MetadataResponse, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ProduceResponse,
+        SyncGroupRequest,
         api_versions_response::ApiVersion,
         fetch_response::{FetchableTopicResponse, PartitionData},
         list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
@@ -19,20 +21,27 @@ use ottla_protocol::{
     },
 };
 
-use super::Logs;
+use super::{Logs, coordinator};
 
 /// The only node.
-const NODE: i32 = 1;
+pub(super) const NODE: i32 = 1;
 /// Logs have no end; this is where `latest` is.
 const LATEST: i64 = 1 << 40;
 /// What is offered, and up to which version: those that name topics, not their ids.
-const OFFERED: [(ApiKey, i16); 6] = [
+const OFFERED: [(ApiKey, i16); 13] = [
     (ApiKey::PRODUCE, 12),
     (ApiKey::FETCH, 12),
     (ApiKey::LIST_OFFSETS, 7),
     (ApiKey::METADATA, 12),
     (ApiKey::API_VERSIONS, 3),
     (ApiKey::INIT_PRODUCER_ID, 4),
+    (ApiKey::FIND_COORDINATOR, 2),
+    (ApiKey::JOIN_GROUP, 3),
+    (ApiKey::SYNC_GROUP, 2),
+    (ApiKey::HEARTBEAT, 2),
+    (ApiKey::LEAVE_GROUP, 2),
+    (ApiKey::OFFSET_FETCH, 5),
+    (ApiKey::OFFSET_COMMIT, 6),
 ];
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -71,6 +80,15 @@ impl Answers {
                 producer_id: self.logs.next_producer_id.fetch_add(1, Ordering::Relaxed),
                 ..InitProducerIdResponse::default()
             }),
+            ApiKey::FIND_COORDINATOR => answer::<FindCoordinatorRequest>(frame, |request| {
+                coordinator::found(&request, self.logs.address)
+            }),
+            ApiKey::JOIN_GROUP => answer::<JoinGroupRequest>(frame, coordinator::joined),
+            ApiKey::SYNC_GROUP => answer::<SyncGroupRequest>(frame, coordinator::synced),
+            ApiKey::HEARTBEAT => answer::<HeartbeatRequest>(frame, |_| HeartbeatResponse::default()),
+            ApiKey::LEAVE_GROUP => answer::<LeaveGroupRequest>(frame, |_| LeaveGroupResponse::default()),
+            ApiKey::OFFSET_FETCH => answer::<OffsetFetchRequest>(frame, coordinator::fetched),
+            ApiKey::OFFSET_COMMIT => answer::<OffsetCommitRequest>(frame, coordinator::committed),
             other => Err(format!("{other:?} was not offered").into()),
         }
     }

@@ -1,8 +1,8 @@
 //! A broker that costs next to nothing, so that what is measured is the client.
 //!
 //! It acknowledges every record at once and keeps none; every log is endless and made of a few batches that were
-//! prepared when it started. It has topics of every name. No groups, no fetch sessions, no transactions; nothing is
-//! checked. One thread per connection, blocking, which is what costs least.
+//! prepared when it started. It has topics of every name, and groups of one member, whose commits it forgets. No
+//! fetch sessions, no transactions; nothing is checked. One thread per connection, blocking, which is what costs least.
 //!
 //! ```no_run
 //! use ottla_broker::null::{NullBroker, Shape};
@@ -17,6 +17,7 @@
 mod answers;
 mod batches;
 mod conversation;
+mod coordinator;
 
 use std::{
     collections::BTreeMap,
