@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use ottla::TopicPartition;
 use ottla_protocol::{
     batch::{BatchError, batches},
     compression::Decompressor,
@@ -66,21 +67,25 @@ pub(crate) fn read_log(bytes: Bytes) -> Result<Vec<Logged>, BatchError> {
 pub(crate) fn read_commits(log: &[Logged], group: &str, topic: &str) -> Commits {
     let mut commits = Commits::new();
     for logged in log {
-        let Some(key) = logged.key.clone().and_then(OffsetKey::read) else { continue };
-        if (&key.group[..], &key.topic[..]) != (group.as_bytes(), topic.as_bytes()) {
-            continue;
-        }
-        let mut value = logged.value.clone();
-        // An empty value deletes the commit; else there is a version, and behind it the offset.
-        if value.try_get_i16().is_err() {
-            continue;
-        }
-        if let Ok(offset) = value.try_get_i64() {
+        let Some(key) = &logged.key else { continue };
+        let Some((of, partition, offset)) = read_commit(key, &logged.value) else { continue };
+        if (&*of, partition.topic()) == (group, topic) {
             let at = Duration::from_millis(logged.timestamp as u64).saturating_sub(BEGINNING);
-            commits.entry(key.partition).or_default().push(Stored { at, offset });
+            commits.entry(partition.partition()).or_default().push(Stored { at, offset });
         }
     }
     commits
+}
+
+/// What a record of `__consumer_offsets` commits: the group, the partition, the offset. None for records of other kinds,
+/// and for those that delete a commit.
+#[must_use]
+pub fn read_commit(key: &[u8], value: &[u8]) -> Option<(Box<str>, TopicPartition, i64)> {
+    let OffsetKey { group, topic, partition } = OffsetKey::read(Bytes::copy_from_slice(key))?;
+    // An empty value deletes the commit; else there is a version, and behind it the offset.
+    let offset = value.get(2..10)?.try_into().map(i64::from_be_bytes).ok()?;
+    let text = |bytes: &Bytes| std::str::from_utf8(bytes).map(Box::from).ok();
+    Some((text(&group)?, TopicPartition::new(std::str::from_utf8(&topic).ok()?, partition), offset))
 }
 
 /// `OffsetCommitKey` of Kafka, versions 0 and 1.

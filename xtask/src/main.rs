@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask help` lists them.
 
+mod chaos;
 mod foreign;
 mod golden;
 mod jars;
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the client on a cluster over TCP while everything goes wrong, and check the history
+    Chaos(chaos::Arguments),
     /// Run clients in other languages against `ottla dev`, in groups of two members
     ///
     /// Each has a topic of 4 partitions with the numbers below 500, which `ottla produce` wrote. It writes those below 1000,
@@ -47,6 +50,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Foreign(arguments) => foreign::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Kafka(arguments) => kafka::run(&arguments),

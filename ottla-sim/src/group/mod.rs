@@ -144,7 +144,7 @@ impl Group {
     }
 
     /// Waits until everything is handled and committed, gives what is late time to show, and checks all that
-    /// [`check_group`](crate::history::check_group) checks.
+    /// [`check`](crate::history::check) checks.
     pub async fn check(&self) -> Verdict {
         let logs = self.all_committed().await;
         sleep(LATE).await;

@@ -44,6 +44,7 @@ pub use self::{
     report::{Counts, Report, Violation},
     sent::{Fate, History, Read},
 };
+pub use crate::logged::read_commit;
 use crate::{Logged, World};
 
 /// The logs of a topic, by partition.
