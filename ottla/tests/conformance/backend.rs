@@ -50,6 +50,17 @@ impl Backend {
         }
     }
 
+    /// [`Self::restart`] on another port. `false`: an embedded broker keeps the one that it has.
+    pub(crate) async fn restart_at(&self, node: i32, port: u16) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Real(kafka) => {
+                kafka.run("restart", node, &["--port", &port.to_string()]).await;
+                true
+            }
+        }
+    }
+
     /// Freezes a broker as SIGSTOP does: its connections stay up and nothing answers.
     pub(crate) async fn freeze(&self, node: i32) {
         match self {
@@ -91,9 +102,14 @@ impl RealKafka {
     }
 
     async fn control(&self, verb: &str, node: i32) {
+        self.run(verb, node, &[]).await;
+    }
+
+    async fn run(&self, verb: &str, node: i32, more: &[&str]) {
         let program = self.control.as_deref().expect("OTTLA_KAFKA_CTL is set beside OTTLA_KAFKA_BOOTSTRAP");
         let status = Command::new(program)
             .args(["kafka", verb, "--node", &node.to_string()])
+            .args(more)
             .stdin(Stdio::null())
             .status()
             .await

@@ -43,14 +43,13 @@ impl Java {
 
     /// Has Java's consumer join a group.
     pub(crate) fn join(&self, servers: &str, topic: &str, settings: &[&str]) -> JavaMember {
-        let mut java = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, PROGRAM])
+        let mut java = self
+            .java(PROGRAM)
             .args(["member", servers, topic])
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .expect("java is installed");
         let stdin = java.stdin.take().expect("it is piped");
@@ -58,15 +57,26 @@ impl Java {
         JavaMember { java, stdin, lines }
     }
 
+    /// What a program of Kafka's own tools prints, each line an object.
+    pub(crate) async fn tool(&self, class: &str, arguments: &[&str]) -> Vec<Value> {
+        let output = self.java(class).args(arguments).stdin(Stdio::null()).output();
+        lines(class, arguments, output.await.expect("java is installed"))
+    }
+
+    fn java(&self, program: &str) -> Command {
+        let mut java = Command::new("java");
+        java.args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, program]).kill_on_drop(true);
+        java
+    }
+
     async fn run(&self, arguments: &[&str], settings: &[&str], input: String) -> Vec<Value> {
-        let mut java = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-cp", &self.class_path, PROGRAM])
+        let mut java = self
+            .java(PROGRAM)
             .args(arguments)
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .expect("java is installed");
         let mut stdin = java.stdin.take().expect("it is piped");
@@ -75,11 +85,16 @@ impl Java {
             let _ = stdin.write_all(input.as_bytes()).await;
         };
         let (output, ()) = tokio::join!(java.wait_with_output(), feed);
-        let Output { status, stdout, stderr } = output.expect("java runs to its end");
-        assert!(status.success(), "Interop.java {arguments:?}:\n{}", String::from_utf8_lossy(&stderr));
-        let lines = stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).expect("each line is JSON")).collect()
+        lines(PROGRAM, arguments, output.expect("java runs to its end"))
     }
+}
+
+/// What a program printed, if it ended well.
+fn lines(program: &str, arguments: &[&str], output: Output) -> Vec<Value> {
+    let Output { status, stdout, stderr } = output;
+    assert!(status.success(), "{program} {arguments:?}:\n{}", String::from_utf8_lossy(&stderr));
+    let lines = stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).expect("each line is JSON")).collect()
 }
 
 /// A member of a group that runs Java's consumer.

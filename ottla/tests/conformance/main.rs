@@ -55,12 +55,15 @@ conformance! {
     topics::a_topic_is_created_described_and_deleted on 1;
     topics::what_fails_is_told_topic_by_topic on 1;
     topics::topics_grow_and_their_settings_change on 1;
+    many::thousands_of_partitions_are_known_written_and_read on 1;
     administration::a_group_without_members_is_made_listed_and_deleted on 1;
     administration::a_group_that_does_not_exist_is_told_so on 1;
     administration::places_in_logs_are_told_partition_by_partition on 1;
     interop::java_reads_what_we_write on 1;
     interop::we_read_what_java_writes on 1;
     interop::java_and_we_choose_the_same_partitions on 1;
+    interop::what_the_verifiable_producer_was_promised_is_there on 1;
+    interop::our_member_goes_on_where_the_verifiable_consumer_left_off on 1;
     mixed::java_joins_our_group_of_cooperative_sticky on 1;
     mixed::java_joins_our_group_of_range on 1;
     mixed::we_join_a_group_of_java_of_cooperative_sticky on 1;
@@ -70,6 +73,7 @@ conformance! {
     restart::a_coordinator_is_killed_while_its_group_consumes on 1 alone;
     restart::a_coordinator_is_shut_down_while_its_group_consumes on 3 alone;
     restart::a_static_member_comes_back_to_its_partitions_without_a_rebalance on 1;
+    moving::a_broker_comes_back_at_another_address on 3 alone;
     failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
     failover::a_leader_is_frozen_under_load_and_wakes_up_deposed on 3 alone;
 }

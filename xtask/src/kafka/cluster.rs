@@ -45,8 +45,9 @@ impl Cluster {
         let (_, file, logging) = versions::logging(&wanted.version);
         fs::write(dir.join(file), logging)?;
         let description = Description { version: wanted.version.clone(), nodes };
-        fs::write(dir.join("cluster.json"), serde_json::to_string_pretty(&description)?)?;
-        Ok(Self { dir: dir.to_path_buf(), libs, description })
+        let cluster = Self { dir: dir.to_path_buf(), libs, description };
+        cluster.describe()?;
+        Ok(cluster)
     }
 
     /// A cluster that was created before.
@@ -85,6 +86,22 @@ impl Cluster {
             self.spawn(id)?;
         }
         (1..=self.nodes()).try_for_each(|id| self.wait_until_ready(id))
+    }
+
+    fn describe(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.description)?;
+        Ok(fs::write(self.dir.join("cluster.json"), text)?)
+    }
+
+    /// Gives a node that does not run another port for its clients.
+    pub(super) fn move_to(&mut self, id: u16, port: u16) -> Result<()> {
+        let ports = &mut self.description.nodes[usize::from(id) - 1];
+        let before = std::mem::replace(&mut ports.broker, port);
+        let file = properties_file(&self.dir, usize::from(id));
+        let address = |port: u16| format!("PLAINTEXT://127.0.0.1:{port}");
+        let properties = fs::read_to_string(&file)?.replace(&address(before), &address(port));
+        fs::write(file, properties)?;
+        self.describe()
     }
 
     /// Starts a node again that has ended.

@@ -63,7 +63,13 @@ enum Verb {
     /// Let a frozen broker go on
     Cont(Target),
     /// Start a broker that was ended, on its ports and its data, and return when it serves again
-    Restart(Target),
+    Restart {
+        #[command(flatten)]
+        target: Target,
+        /// Where it serves clients from now on, if not where it did
+        #[arg(long)]
+        port: Option<u16>,
+    },
     /// Stop a cluster when standard input ends, and thus when the parent does
     #[command(hide = true)]
     Guard {
@@ -117,7 +123,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Verb::Term(target) => with_node(target, |cluster, node| cluster.end(node, "TERM")),
         Verb::Stop(target) => with_node(target, |cluster, node| cluster.signal(node, "STOP")),
         Verb::Cont(target) => with_node(target, |cluster, node| cluster.signal(node, "CONT")),
-        Verb::Restart(target) => with_node(target, Cluster::restart),
+        Verb::Restart { target, port } => with_node(target, |cluster, node| {
+            port.map_or(Ok(()), |port| cluster.move_to(node, port))?;
+            cluster.restart(node)
+        }),
         Verb::Guard { dir } => run::guard(dir),
     }
 }
@@ -142,10 +151,10 @@ fn up_dir() -> PathBuf {
     workspace::target().join("kafka").join("up")
 }
 
-fn with_node(target: &Target, action: impl FnOnce(&Cluster, u16) -> Result<()>) -> Result<()> {
-    let cluster = Cluster::open(&target.which.dir())?;
+fn with_node(target: &Target, action: impl FnOnce(&mut Cluster, u16) -> Result<()>) -> Result<()> {
+    let mut cluster = Cluster::open(&target.which.dir())?;
     if target.node == 0 || target.node > cluster.nodes() {
         return Err(format!("nodes are 1 to {}", cluster.nodes()).into());
     }
-    action(&cluster, target.node)
+    action(&mut cluster, target.node)
 }

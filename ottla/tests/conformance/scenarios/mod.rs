@@ -1,7 +1,9 @@
 pub(crate) mod administration;
 pub(crate) mod failover;
 pub(crate) mod interop;
+pub(crate) mod many;
 pub(crate) mod mixed;
+pub(crate) mod moving;
 pub(crate) mod pause;
 pub(crate) mod positions;
 pub(crate) mod records;
