@@ -11,6 +11,7 @@ use bytes::Bytes;
 use ottla_protocol::TopicId;
 
 pub use crate::peer::PeerMessage;
+use crate::strict::Violation;
 
 /// A broker's id in the cluster, as clients see it.
 pub type NodeId = i32;
@@ -61,6 +62,10 @@ pub enum Output {
     Disk(DiskToken, DiskRequest),
     /// Send a message to another node, or to the controller.
     Peer(Recipient, PeerMessage),
+    /// Something that happened and that a driver may tell: a scripted fault has struck, a client broke a rule.
+    Note(String),
+    /// A client broke a rule, which a [strict](crate::strict) node noticed.
+    Violation(Violation),
     /// The node cannot go on (its disk failed, or its data belongs to another cluster). It handles nothing any more:
     /// the driver treats it as crashed and shows the text.
     Halt(String),
@@ -85,6 +90,8 @@ pub enum CloseReason {
     QueueFull,
     /// A produce request with `acks=0` failed, and closing is the only way to say so.
     UnacknowledgedFailure(String),
+    /// A scripted [fault](crate::faults) wanted it.
+    Scripted(&'static str),
     /// The answer could not be encoded in the version of the request: a defect of the broker.
     Unencodable(String),
 }
@@ -99,6 +106,7 @@ impl fmt::Display for CloseReason {
             Self::FrameTooLarge(size) => write!(f, "request of {size} bytes is too large"),
             Self::QueueFull => f.write_str("too many bytes of requests are waiting"),
             Self::UnacknowledgedFailure(what) => write!(f, "produce with acks=0 failed: {what}"),
+            Self::Scripted(what) => write!(f, "a scripted fault: {what}"),
             Self::Unencodable(what) => write!(f, "the response cannot be encoded: {what}"),
         }
     }

@@ -14,6 +14,8 @@
 //!                       Controller ── Image ──► every Node     log       batches, epochs, producers, recovery
 //!                                                              coordinator   groups and committed offsets
 //!                                                              api       one file per family of requests
+//!                                                              faults    requests that go wrong on purpose
+//!                                                              strict    what clients must not do
 //!                                                              tcp       the driver for TCP and files
 //!                                                              null      a broker that does nothing, to measure clients with
 //! ```
@@ -50,6 +52,7 @@ pub mod cluster;
 pub mod controller;
 mod coordinator;
 pub mod disk;
+pub mod faults;
 pub mod image;
 pub mod io;
 pub mod log;
@@ -60,6 +63,7 @@ mod replica;
 mod rng;
 #[cfg(test)]
 mod scenarios;
+pub mod strict;
 pub mod tcp;
 
 pub use cluster::{ClusterConfig, FlushPolicy, GroupConfig, NodeConfig};

@@ -14,7 +14,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::poll_fn,
     io,
-    net::Ipv4Addr,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -36,7 +35,7 @@ use tokio::{
 
 use crate::{
     env::wall_clock,
-    interference::{Head, Interference, Interferences, correlation_of},
+    failure::Failure,
     net::{Listener, Parcel},
     trace::{Event, hash_bytes},
     world::{Host, HostId, Shared},
@@ -91,7 +90,6 @@ impl Machine {
 #[derive(Clone, Default)]
 pub(crate) struct Lasting {
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
-    pub(crate) interferences: Rc<Interferences>,
 }
 
 /// Which host is which machine.
@@ -121,19 +119,9 @@ impl Directory {
 #[derive(Default)]
 struct Outbox {
     replies: RefCell<VecDeque<Bytes>>,
-    /// What happens in place of the answer to one request.
-    instead: Cell<Option<([u8; 4], Instead)>>,
-    end: Cell<Option<Instead>>,
+    /// Nothing more comes: the connection ends after them.
+    ended: Cell<bool>,
     changed: Notify,
-}
-
-/// What a connection does when it answers no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Instead {
-    /// It ends.
-    Close,
-    /// It stays up.
-    Silence,
 }
 
 struct State {
@@ -213,7 +201,7 @@ impl Driver {
                 let reason = format!("{}: closes connection {}: {reason}", self.host.name(), id.0);
                 self.shared.record(Event::Note(reason.into()));
                 if let Some(outbox) = self.state.borrow_mut().outboxes.remove(&id) {
-                    outbox.end(Instead::Close);
+                    outbox.end();
                 }
             }
             Output::Disk(token, request) => {
@@ -221,6 +209,13 @@ impl Driver {
                 self.disk_work.notify_one();
             }
             Output::Peer(to, message) => self.post(to, message),
+            Output::Note(text) => {
+                let text = format!("{}: {text}", self.host.name());
+                self.shared.record(Event::Note(text.into()));
+            }
+            Output::Violation(violation) => {
+                self.shared.fail(Failure::broken_rule(self.shared.elapsed(), &violation))
+            }
             Output::Halt(reason) => panic!("{} halted: {reason}", self.host.name()),
         }
     }
@@ -241,19 +236,6 @@ impl Driver {
     /// The clock of the machine moved.
     pub(crate) fn look_at_clock(&self) {
         self.handled.notify_one();
-    }
-
-    /// What is to go wrong with a request; returns whether the broker reads it.
-    fn meet(&self, head: Head, outbox: &Outbox) -> bool {
-        let Some(how) = self.lasting.interferences.next(head.api) else { return true };
-        let note = format!("{}: {how:?} of API {}", self.host.name(), head.api);
-        self.shared.record(Event::Note(note.into()));
-        match how {
-            Interference::LoseRequest => return false,
-            Interference::LoseAnswer => outbox.instead.set(Some((head.correlation, Instead::Close))),
-            Interference::Silence => outbox.instead.set(Some((head.correlation, Instead::Silence))),
-        }
-        true
     }
 
     async fn receive(self: Rc<Self>) {
@@ -305,8 +287,7 @@ impl Driver {
             let id = ConnectionId(accepted.number);
             let outbox = Rc::new(Outbox::default());
             self.state.borrow_mut().outboxes.insert(id, Rc::clone(&outbox));
-            // The simulated network has no addresses.
-            self.handle(Input::Connected(id, Ipv4Addr::LOCALHOST.into()));
+            self.handle(Input::Connected(id, accepted.from));
             drop(self.host.spawn("connection", Rc::clone(&self).serve(id, accepted.stream, outbox)));
         }
     }
@@ -316,12 +297,6 @@ impl Driver {
         let frames = async {
             // The client's end of the connection, however it came, is the end.
             while let Ok(frame) = read_frame(&mut reader).await {
-                if let Some(head) = Head::of(&frame) {
-                    self.lasting.interferences.passed(head.api).await;
-                    if !self.meet(head, &outbox) {
-                        return;
-                    }
-                }
                 self.handle(Input::Frame(id, frame));
             }
         };
@@ -346,18 +321,13 @@ impl Driver {
 
 impl Outbox {
     fn answer(&self, segments: Vec<Bytes>) {
-        let instead = self.instead.get().filter(|(request, _)| *request == correlation_of(&segments));
-        if let Some((_, instead)) = instead {
-            self.end(instead);
-        } else if self.end.get().is_none() {
-            self.replies.borrow_mut().extend(segments);
-            self.changed.notify_one();
-        }
+        self.replies.borrow_mut().extend(segments);
+        self.changed.notify_one();
     }
 
     /// After what is to be written already.
-    fn end(&self, how: Instead) {
-        self.end.set(Some(how));
+    fn end(&self) {
+        self.ended.set(true);
         self.changed.notify_one();
     }
 
@@ -367,7 +337,7 @@ impl Outbox {
             if let Some(bytes) = self.replies.borrow_mut().pop_front() {
                 return Some(bytes);
             }
-            if self.end.get() == Some(Instead::Close) {
+            if self.ended.get() {
                 return None;
             }
             self.changed.notified().await;

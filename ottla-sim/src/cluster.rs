@@ -7,8 +7,10 @@ use ottla::{Client, ClientBuilder, Producer, Record};
 use ottla_broker::{
     ClusterConfig, Controller, Node, Recovered, Rng,
     disk::Tail,
+    faults::{Effect, Faults},
     image::Image,
     io::{FileId, NodeId},
+    strict::Strict,
 };
 use ottla_protocol::{ApiKey, Request};
 use tokio::time::sleep;
@@ -17,7 +19,7 @@ use crate::{
     World,
     broker::{self, Directory, Driver, Lasting, Machine},
     history::{Commits, Logs},
-    interference::Interference,
+    interference::Harm,
     logged::{Logged, read_commits, read_log},
     operator::create_topic,
     world::{Host, Network},
@@ -46,14 +48,23 @@ pub struct Cluster(Rc<Inner>);
 struct Inner {
     world: World,
     config: Arc<ClusterConfig>,
+    watched: Watched,
     directory: Rc<Directory>,
     controller: Rc<Driver>,
     nodes: Vec<NodeSlot>,
 }
 
+/// What all nodes of a cluster share.
+#[derive(Default)]
+struct Watched {
+    faults: Faults,
+    strict: Strict,
+}
+
 struct NodeSlot {
     id: NodeId,
     host: Host,
+    harm: Harm,
     lasting: Lasting,
     driver: RefCell<Rc<Driver>>,
 }
@@ -99,13 +110,20 @@ impl Cluster {
         let lasting = Lasting::default();
         let controller = broker::start(&controller_host, &world.shared, to, machine, lasting, None)?;
 
+        let watched = Watched::default();
         let nodes = hosts.into_iter().map(|(id, host)| {
             let lasting = Lasting::default();
-            let driver = start_node(world, &config, &directory, &host, id, &lasting)?;
-            Ok(NodeSlot { id, host, lasting, driver: RefCell::new(driver) })
+            let driver = start_node(world, (&config, &watched), &directory, &host, id, &lasting)?;
+            Ok(NodeSlot { id, host, harm: Harm::default(), lasting, driver: RefCell::new(driver) })
         });
         let nodes = nodes.collect::<io::Result<_>>()?;
-        Ok(Self(Rc::new(Inner { world: world.clone(), config, directory, controller, nodes })))
+        Ok(Self(Rc::new(Inner { world: world.clone(), config, watched, directory, controller, nodes })))
+    }
+
+    /// What is to go wrong with requests: by API, broker, client and partition, so often or by chance.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.0.watched.faults
     }
 
     /// The broker of that index, counted from 0. Its id is one more.
@@ -359,16 +377,16 @@ impl Broker {
     }
 
     /// The next `times` requests of that kind go wrong.
-    pub fn interfere<R: Request>(&self, how: Interference, times: u32) {
+    pub fn interfere<R: Request>(&self, how: impl Into<Effect>, times: u32) {
         self.interfere_with(R::API_KEY, how, times);
     }
 
-    pub(crate) fn interfere_with(&self, api: ApiKey, how: Interference, times: u32) {
-        self.slot().lasting.interferences.add(api, how, times);
+    pub(crate) fn interfere_with(&self, api: ApiKey, how: impl Into<Effect>, times: u32) {
+        self.slot().harm.interfere(self.cluster.faults(), self.id(), api, how.into(), times);
     }
 
     pub(crate) fn interfere_no_more(&self, api: ApiKey) {
-        self.slot().lasting.interferences.clear(api);
+        self.slot().harm.interfere_no_more(api);
     }
 
     /// From now on requests of that kind, and whatever follows them on their connections, wait until
@@ -378,7 +396,7 @@ impl Broker {
     }
 
     pub(crate) fn hold_requests(&self, api: ApiKey) {
-        self.slot().lasting.interferences.hold(api);
+        self.slot().harm.hold(self.cluster.faults(), self.id(), api);
     }
 
     /// What was held goes on, in the order in which it came.
@@ -387,7 +405,7 @@ impl Broker {
     }
 
     pub(crate) fn release_requests(&self, api: ApiKey) {
-        self.slot().lasting.interferences.release(api);
+        self.slot().harm.release(api);
     }
 
     /// Cuts the broker off from its peers and from the controller. Clients reach it as before.
@@ -419,10 +437,10 @@ impl Broker {
     /// When it runs, or its disk cannot be read.
     pub fn start(&self) {
         assert!(!self.host().is_running(), "broker {} runs", self.id());
-        let Inner { world, config, directory, .. } = &*self.cluster.0;
+        let Inner { world, config, watched, directory, .. } = &*self.cluster.0;
         let slot = self.slot();
         slot.host.start();
-        match start_node(world, config, directory, &slot.host, slot.id, &slot.lasting) {
+        match start_node(world, (config, watched), directory, &slot.host, slot.id, &slot.lasting) {
             Ok(driver) => *slot.driver.borrow_mut() = driver,
             Err(error) => panic!("broker {} does not start: {error}", self.id()),
         }
@@ -449,7 +467,7 @@ impl Broker {
 
 fn start_node(
     world: &World,
-    config: &Arc<ClusterConfig>,
+    (config, watched): (&Arc<ClusterConfig>, &Watched),
     directory: &Rc<Directory>,
     host: &Host,
     id: NodeId,
@@ -458,6 +476,7 @@ fn start_node(
     let recovered = Recovered::read(&mut *lasting.disk.borrow_mut())?;
     let random = Rng::seeded(world.shared.random(host.id));
     let node = Node::new(id, Arc::clone(config), recovered, random);
+    let node = node.with_faults(watched.faults.clone()).with_strict(watched.strict.clone());
     let machine = Machine::Node(Box::new(node));
     broker::start(host, &world.shared, Rc::clone(directory), machine, lasting.clone(), Some(PORT))
 }

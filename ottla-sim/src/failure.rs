@@ -2,6 +2,8 @@
 
 use std::{any::Any, fmt, time::Duration};
 
+use ottla_broker::strict::Violation;
+
 /// Why a run failed: what was expected, and what happened instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -9,6 +11,15 @@ pub(crate) struct Failure {
     pub(crate) at: Duration,
     pub(crate) expected: String,
     pub(crate) happened: Happened,
+}
+
+impl Failure {
+    /// A client did what no good client does.
+    pub(crate) fn broken_rule(at: Duration, violation: &Violation) -> Self {
+        let Violation { rule, node, connection, expected, happened, .. } = violation;
+        let happened = format!("{happened} ({rule:?}, seen by node {node} on connection {})", connection.0);
+        Self { at, expected: expected.clone(), happened: Happened::Unmet(happened) }
+    }
 }
 
 /// What happened instead.

@@ -1,12 +1,15 @@
 //! Requests that go wrong at one broker, picked by their kind.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 
-use bytes::Bytes;
+use ottla_broker::{
+    faults::{Effect, Fault, Faults, ScriptedFault},
+    io::NodeId,
+};
 use ottla_protocol::ApiKey;
-use tokio::sync::Notify;
 
-/// What becomes of a request that [`Broker::interfere`](crate::Broker::interfere) picks.
+/// What becomes of a request that [`Broker::interfere`](crate::Broker::interfere) picks: the most common of the
+/// [`Effect`]s that [`Cluster::faults`](crate::Cluster::faults) can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interference {
     /// The broker never reads it: the connection breaks.
@@ -18,79 +21,49 @@ pub enum Interference {
     Silence,
 }
 
-/// A request, as far as the driver looks into it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) api: ApiKey,
-    pub(crate) correlation: [u8; 4],
-}
-
-impl Head {
-    /// Of a frame without its length.
-    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
-        let api = frame.get(..2)?.try_into().ok()?;
-        let correlation = frame.get(4..8)?.try_into().ok()?;
-        Some(Self { api: ApiKey(i16::from_be_bytes(api)), correlation })
+impl From<Interference> for Effect {
+    fn from(interference: Interference) -> Self {
+        match interference {
+            Interference::LoseRequest => Self::LoseRequest,
+            Interference::LoseAnswer => Self::LoseAnswer,
+            Interference::Silence => Self::Silence,
+        }
     }
 }
 
-/// Which request an answer belongs to: the four bytes behind the length.
-pub(crate) fn correlation_of(answer: &[Bytes]) -> [u8; 4] {
-    let mut bytes = answer.iter().flatten().skip(4);
-    std::array::from_fn(|_| bytes.next().copied().unwrap_or_default())
-}
-
-#[derive(Debug)]
-struct Rule {
-    api: ApiKey,
-    how: Interference,
-    times: u32,
-}
-
-/// What is to go wrong at one broker. It outlives the broker's process.
+/// What is to go wrong at one broker.
 #[derive(Debug, Default)]
-pub(crate) struct Interferences {
-    rules: RefCell<Vec<Rule>>,
-    held: RefCell<Vec<ApiKey>>,
-    released: Notify,
+pub(crate) struct Harm {
+    /// The kinds of requests that wait.
+    held: RefCell<BTreeMap<ApiKey, ScriptedFault>>,
+    interferences: RefCell<Vec<(ApiKey, ScriptedFault)>>,
 }
 
-impl Interferences {
-    pub(crate) fn add(&self, api: ApiKey, how: Interference, times: u32) {
-        self.rules.borrow_mut().push(Rule { api, how, times });
+impl Harm {
+    pub(crate) fn interfere(&self, faults: &Faults, node: NodeId, api: ApiKey, how: Effect, times: u32) {
+        let fault = faults.add(Fault::on_api(api, how).at(node).times(times));
+        self.interferences.borrow_mut().push((api, fault));
     }
 
     /// Nothing more goes wrong with requests of that kind.
-    pub(crate) fn clear(&self, api: ApiKey) {
-        self.rules.borrow_mut().retain(|rule| rule.api != api);
+    pub(crate) fn interfere_no_more(&self, api: ApiKey) {
+        self.interferences.borrow_mut().retain(|(of, fault)| {
+            let goes = *of == api;
+            if goes {
+                fault.end();
+            }
+            !goes
+        });
     }
 
-    /// What goes wrong with the next request of that kind.
-    pub(crate) fn next(&self, api: ApiKey) -> Option<Interference> {
-        let mut rules = self.rules.borrow_mut();
-        let rule = rules.iter_mut().find(|rule| rule.api == api && rule.times > 0)?;
-        rule.times -= 1;
-        Some(rule.how)
-    }
-
-    pub(crate) fn hold(&self, api: ApiKey) {
-        self.held.borrow_mut().push(api);
+    pub(crate) fn hold(&self, faults: &Faults, node: NodeId, api: ApiKey) {
+        let hold = || faults.add(Fault::on_api(api, Effect::Hold).at(node));
+        self.held.borrow_mut().entry(api).or_insert_with(hold);
     }
 
     pub(crate) fn release(&self, api: ApiKey) {
-        self.held.borrow_mut().retain(|held| *held != api);
-        self.released.notify_waiters();
-    }
-
-    /// Waits until requests of that kind are not held.
-    pub(crate) async fn passed(&self, api: ApiKey) {
-        loop {
-            // Created before the look, so that no release in between is missed.
-            let released = self.released.notified();
-            if !self.held.borrow().contains(&api) {
-                return;
-            }
-            released.await;
+        if let Some(held) = self.held.borrow_mut().remove(&api) {
+            held.end();
         }
     }
 }

@@ -46,13 +46,15 @@
 //! | killed (`kill -9`) | [`Host::crash`], [`Host::start`] | end of stream or reset; then connections are refused |
 //! | without power | [`Host::lose_power`] | silence; after the restart, a reset on the next write |
 //! | cut off | [`Network::block`] | silence, in one direction or both; after healing, TCP's retransmissions |
-//!
 //! | asleep (a closed lid, a suspended VM) | [`Cluster::while_clients_sleep`] | silence; its monotonic clock stands still |
 //!
-//! and links can be slow, lossy, narrow, or break at random bytes ([`Conditions`]). The brokers of a [`Cluster`] are
+//! Links can be slow, lossy, narrow, or break at random bytes ([`Conditions`]). The brokers of a [`Cluster`] are
 //! hosts; the test itself runs on host `test`, which never fails. A broker can also be harmed by kind of request: the
-//! next ones, or their answers, get lost ([`Broker::interfere`]), or they wait while everything else is served
-//! ([`Broker::hold`]).
+//! next ones, or their answers, get lost ([`Broker::interfere`]), they wait while everything else is served
+//! ([`Broker::hold`]), or anything else that [`Cluster::faults`] can do to them happens.
+//!
+//! Brokers are [strict](ottla_broker::strict): a client that does what no broker refuses and no good client does, such
+//! as other records under a sequence that was written, fails the run.
 //!
 //! # Groups
 //!

@@ -49,6 +49,7 @@ enum State {
 pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: FetchRequest) -> Outcome {
     let (min_bytes, max_wait) = (request.min_bytes, request.max_wait_ms);
     let limit = request.max_bytes.min(node.config.fetch_max_bytes);
+    node.watch_fetch(exchange, (request.session_id, request.session_epoch));
     let bounds = Bounds { max_bytes: u32::try_from(limit).unwrap_or(0), isolation: request.isolation_level };
     match node.fetch_sessions.begin(now.monotonic, session_request(exchange, request)) {
         Ok((context, wanted)) => {
@@ -66,7 +67,7 @@ pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: Fet
                 state: State::Gathering,
             }))
         }
-        Err(error) => session_error(exchange, error),
+        Err(error) => session_error(node, exchange, error),
     }
 }
 
@@ -86,7 +87,8 @@ fn session_request(exchange: &Exchange, request: FetchRequest) -> SessionRequest
     SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id, wanted, forgotten }
 }
 
-fn session_error(exchange: &Exchange, error_code: ErrorCode) -> Outcome {
+fn session_error(node: &Node, exchange: &Exchange, error_code: ErrorCode) -> Outcome {
+    node.watch_fetched(exchange, None);
     let throttle_time_ms = exchange.throttle_time_ms;
     exchange.reply::<FetchRequest>(&FetchResponse {
         throttle_time_ms,
@@ -141,10 +143,11 @@ impl FetchWait {
         let finished = node.fetch_sessions.finish(now.monotonic, &mut node.rng, self.context, by_id, answers);
         match finished {
             Ok((session_id, answers)) => {
+                node.watch_fetched(exchange, Some(session_id));
                 let response = response(node, exchange, session_id, answers);
                 exchange.reply::<FetchRequest>(&response)
             }
-            Err(error) => session_error(exchange, error),
+            Err(error) => session_error(node, exchange, error),
         }
     }
 }

@@ -19,6 +19,7 @@ use ottla_protocol::messages::fetch_request::FetchPartition;
 use ottla_protocol::messages::fetch_response::PartitionData;
 
 use super::TopicRef;
+use crate::faults::Chosen;
 use crate::rng::Rng;
 
 /// Kafka's `min.incremental.fetch.session.eviction.ms`.
@@ -87,6 +88,15 @@ pub(super) struct SessionRequest {
 impl FetchSessions {
     pub(crate) fn new(slots: usize) -> Self {
         Self { slots, sessions: BTreeMap::new() }
+    }
+
+    /// Whether a session holds a partition.
+    pub(crate) fn has(&self, session: i32, part: &Chosen) -> bool {
+        let is = |cached: &Cached| {
+            let Wanted { topic, request } = &cached.wanted;
+            part.has(&topic.name(), topic.id(), request.partition)
+        };
+        self.sessions.get(&session).is_some_and(|session| session.partitions.iter().any(is))
     }
 
     /// What a request wants to fetch, after its session was told of it.

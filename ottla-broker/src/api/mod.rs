@@ -35,9 +35,10 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{Decoder, ErrorCode, Request, Str, TopicId};
 
+use crate::faults::Answers;
 use crate::image::{Broker, Image, Topic};
 use crate::io::{CloseReason, NodeId, Now};
-use crate::node::{Exchange, Node, Outcome};
+use crate::node::{Exchange, Meeting, Node, Outcome};
 use crate::replica::{Replica, ReplicaKey};
 
 pub(crate) use fetch::FetchWait;
@@ -59,11 +60,11 @@ macro_rules! served {
         ),)*];
 
         /// Answers a request, or closes the connection over it.
-        pub(crate) fn serve(node: &mut Node, now: Now, exchange: &Exchange, body: Decoder) -> Outcome {
+        pub(crate) fn serve(node: &mut Node, now: Now, exchange: &mut Exchange, body: Decoder) -> Outcome {
             $(if exchange.api_key == <$request as Request>::API_KEY {
                 return decoded::<$request>(node, now, exchange, body, $handler);
             })*
-            unsupported(exchange)
+            unsupported(node, exchange)
         }
     };
 }
@@ -98,10 +99,10 @@ served! {
 
 type Handler<R> = fn(&mut Node, Now, &Exchange, R) -> Outcome;
 
-fn decoded<R: Request>(
+fn decoded<R: Answers>(
     node: &mut Node,
     now: Now,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     mut body: Decoder,
     handler: Handler<R>,
 ) -> Outcome {
@@ -109,17 +110,22 @@ fn decoded<R: Request>(
         return if R::API_KEY == ottla_protocol::ApiKey::API_VERSIONS {
             api_versions::too_new(exchange)
         } else {
-            unsupported(exchange)
+            unsupported(node, exchange)
         };
     }
+    let undecoded = body.clone();
     let request = R::decode(exchange.version, &mut body).and_then(|request| body.finish().map(|()| request));
     match request {
-        Ok(request) => handler(node, now, exchange, request),
+        Ok(request) => match node.meet(now, exchange, &undecoded, request) {
+            Meeting::CarryOut(request) => handler(node, now, exchange, request),
+            Meeting::Instead(outcome) => outcome,
+        },
         Err(error) => Outcome::Close(CloseReason::Malformed(format!("{}: {error}", exchange.api_key))),
     }
 }
 
-fn unsupported(exchange: &Exchange) -> Outcome {
+fn unsupported(node: &mut Node, exchange: &Exchange) -> Outcome {
+    node.watch_version(exchange);
     let (api_key, api_version) = (exchange.api_key.0, exchange.version);
     Outcome::Close(CloseReason::Unsupported { api_key, api_version })
 }

@@ -58,6 +58,7 @@ pub(super) fn offset_commit(
         },
         partitions,
     };
+    node.watch_commit(exchange, &request.group_id, &commit);
     let asks = vec![(request.group_id, Ask::Commit(commit))];
     Outcome::Wait(Waiting::Group(GroupWait::new(asks, Pending::Commit(committing))))
 }

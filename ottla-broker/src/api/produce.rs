@@ -32,6 +32,8 @@ pub(crate) struct ProduceWait {
     /// What the request names more than once.
     twice: BTreeSet<ReplicaKey>,
     pending: Vec<Pending>,
+    /// What is acknowledged.
+    written: Vec<ReplicaKey>,
 }
 
 /// An append that is to be acknowledged.
@@ -64,6 +66,7 @@ pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: P
         leaders: BTreeSet::new(),
         twice: named_twice(node, exchange.version, &request),
         pending: Vec::new(),
+        written: Vec::new(),
     };
     for topic in request.topic_data {
         let named = TopicRef::new(exchange.version >= 13, &topic.name, topic.topic_id);
@@ -94,7 +97,7 @@ impl ProduceWait {
         let late = now.monotonic >= self.deadline;
         for pending in std::mem::take(&mut self.pending) {
             match settled(node, self.acks, &pending) {
-                Some(ErrorCode::NONE) => {}
+                Some(ErrorCode::NONE) => self.written.push(pending.key),
                 Some(error) => self.fail(node, &pending, error),
                 None if late => self.fail(node, &pending, ErrorCode::REQUEST_TIMED_OUT),
                 None => self.pending.push(pending),
@@ -102,6 +105,7 @@ impl ProduceWait {
         }
         self.pending.is_empty().then(|| {
             self.response.node_endpoints = endpoints(node, &self.leaders);
+            node.watch_acknowledged(exchange, &self.written);
             exchange.reply::<ProduceRequest>(&self.response)
         })
     }
@@ -128,7 +132,7 @@ impl ProduceWait {
                     "The request names the partition more than once",
                 ));
             }
-            append(node, now, exchange.version, (&topic, index), records, self.acks == ALL)
+            append(node, now, exchange, (&topic, index), records, self.acks == ALL)
         });
         match (appended, key) {
             (Ok(appended), Ok(key)) => {
@@ -211,7 +215,7 @@ fn named_twice(node: &Node, version: i16, request: &ProduceRequest) -> BTreeSet<
 fn append(
     node: &mut Node,
     now: Now,
-    version: i16,
+    exchange: &Exchange,
     (topic, index): (&Topic, i32),
     records: Option<&Bytes>,
     all: bool,
@@ -232,10 +236,13 @@ fn append(
         );
         return Err(refused(ErrorCode::NOT_ENOUGH_REPLICAS, &message));
     }
-    let rules = Rules::of(&node.config, topic, version, now.wall_ms);
+    let rules = Rules::of(&node.config, topic, exchange.version, now.wall_ms);
     let meta = records::check(records, &rules)?;
-    let verdict = replica.log.verify_producer(&meta);
-    match verdict.map_err(|error| refused(error, ""))? {
+    let verdict = replica.log.verify_producer(&meta).map_err(|error| refused(error, ""))?;
+    if let Some(records) = records {
+        node.watch_append(exchange, key, records, verdict == Verdict::Append);
+    }
+    match verdict {
         Verdict::Duplicate { base_offset, last_offset } => {
             Ok(Appended { base_offset, end: last_offset + 1, log_append_time: rules.log_append_time })
         }

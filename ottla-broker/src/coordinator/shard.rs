@@ -150,6 +150,14 @@ impl Shard {
         said.unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID)
     }
 
+    /// What each member was assigned in a generation, if it is the present one and everything is assigned.
+    pub(crate) fn assignments(&self, id: &str, generation: i32) -> Vec<(Str, Bytes)> {
+        let group = self.groups.get(id).filter(|group| group.generation == generation);
+        let group = group.filter(|group| group.state == State::Stable && group.speaks_consumer());
+        let members = group.into_iter().flat_map(|group| &group.members);
+        members.map(|(id, member)| (id.clone(), member.assignment.clone())).collect()
+    }
+
     /// A group as administrators see it.
     pub(crate) fn describe(&self, id: &str) -> Result<DescribedGroup, ErrorCode> {
         if self.loading.is_some() {

@@ -17,6 +17,7 @@ use ottla_protocol::{ApiKey, Request, Str, frame};
 
 use super::{Node, RequestId, Timer, Waiting, Work};
 use crate::api;
+use crate::faults::Effect;
 use crate::io::{CloseReason, ConnectionId, Now, Output};
 
 /// A request and where its answer goes.
@@ -31,6 +32,9 @@ pub(crate) struct Exchange {
     pub(crate) client_host: IpAddr,
     /// What the response says of throttling.
     pub(crate) throttle_time_ms: i32,
+    /// Whether scripted faults have looked at it, and what one does to the answer.
+    pub(crate) has_met: bool,
+    pub(crate) effect: Option<Effect>,
 }
 
 /// What becomes of a request.
@@ -52,7 +56,10 @@ struct Connection {
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     answering: Option<RequestId>,
-    muted_until: Option<Instant>,
+    /// Since when it is not listened to, and until when.
+    muted: Option<(Instant, Instant)>,
+    /// Nothing is answered any more.
+    silent: bool,
 }
 
 impl Exchange {
@@ -71,15 +78,15 @@ impl Exchange {
 }
 
 impl Connections {
-    pub(super) fn open(&mut self, connection: ConnectionId, host: IpAddr) {
-        let connected =
-            Connection { host, queue: VecDeque::new(), queued_bytes: 0, answering: None, muted_until: None };
+    fn open(&mut self, connection: ConnectionId, host: IpAddr) {
+        let (queue, queued_bytes, answering, muted, silent) = (VecDeque::new(), 0, None, None, false);
+        let connected = Connection { host, queue, queued_bytes, answering, muted, silent };
         self.0.insert(connection, connected);
     }
 
     pub(super) fn unmute(&mut self, now: Now, connection: ConnectionId) {
         if let Some(connection) = self.0.get_mut(&connection) {
-            connection.muted_until.take_if(|until| *until <= now.monotonic);
+            connection.muted.take_if(|(_, until)| *until <= now.monotonic);
         }
     }
 
@@ -89,7 +96,14 @@ impl Connections {
 }
 
 impl Node {
-    pub(super) fn frame(&mut self, id: ConnectionId, frame: Bytes) {
+    pub(super) fn connected(&mut self, now: Now, id: ConnectionId, host: IpAddr) {
+        self.connections.open(id, host);
+        self.watch_connection(now, id, host);
+    }
+
+    pub(super) fn frame(&mut self, now: Now, id: ConnectionId, frame: Bytes) {
+        let Some(muted) = self.connections.0.get(&id).map(|connection| connection.muted) else { return };
+        self.watch_arrival(now, id, muted, &frame);
         let Some(connection) = self.connections.0.get_mut(&id) else { return };
         connection.queued_bytes += frame.len();
         if frame.len() > self.config.max_request_bytes {
@@ -103,6 +117,7 @@ impl Node {
     }
 
     pub(super) fn disconnected(&mut self, id: ConnectionId) {
+        self.watch_end(id);
         if let Some(request) = self.connections.0.remove(&id).and_then(|connection| connection.answering) {
             self.forget(request);
         }
@@ -112,15 +127,15 @@ impl Node {
     pub(super) fn next_request(&mut self, now: Now, id: ConnectionId) {
         while self.image.version > 0 {
             let Some(connection) = self.connections.0.get_mut(&id) else { return };
-            if connection.answering.is_some() || connection.muted_until.is_some() {
+            if connection.answering.is_some() || connection.muted.is_some() {
                 return;
             }
             let Some(frame) = connection.queue.pop_front() else { return };
             connection.queued_bytes -= frame.len();
             let host = connection.host;
-            match self.exchange((id, host), frame) {
-                Ok((exchange, body)) => {
-                    let outcome = api::serve(self, now, &exchange, body);
+            match exchange((id, host), frame) {
+                Ok((mut exchange, body)) => {
+                    let outcome = api::serve(self, now, &mut exchange, body);
                     self.conclude(now, &exchange, outcome);
                 }
                 Err(reason) => self.close(id, reason),
@@ -131,11 +146,14 @@ impl Node {
     /// Carries out what became of a request.
     pub(super) fn conclude(&mut self, now: Now, exchange: &Exchange, outcome: Outcome) {
         let id = exchange.connection;
+        if !matches!(outcome, Outcome::Wait(_)) {
+            self.watch_conclusion(exchange);
+        }
         match outcome {
-            Outcome::Reply(segments) => {
-                self.out.push(Output::Reply(id, segments));
-                self.mute(now, exchange);
-            }
+            Outcome::Reply(answer) => match exchange.effect.clone() {
+                Some(effect) => self.answer_goes_wrong(now, exchange, effect, answer),
+                None => self.send(now, exchange, answer),
+            },
             Outcome::Silence => self.out.push(Output::Reply(id, Vec::new())),
             Outcome::Close(reason) => self.close(id, reason),
             Outcome::Wait(waiting) => {
@@ -147,6 +165,21 @@ impl Node {
         }
     }
 
+    pub(super) fn send(&mut self, now: Now, exchange: &Exchange, answer: Vec<Bytes>) {
+        let id = exchange.connection;
+        if self.connections.0.get(&id).is_some_and(|connection| !connection.silent) {
+            self.out.push(Output::Reply(id, answer));
+            self.mute(now, exchange);
+        }
+    }
+
+    /// From now on nothing is answered on a connection.
+    pub(super) fn silence(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.0.get_mut(&id) {
+            connection.silent = true;
+        }
+    }
+
     /// The request that was being answered is.
     pub(super) fn answered(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.0.get_mut(&id) {
@@ -155,39 +188,39 @@ impl Node {
         }
     }
 
-    fn exchange(
-        &self,
-        (connection, client_host): (ConnectionId, IpAddr),
-        frame: Bytes,
-    ) -> Result<(Exchange, ottla_protocol::Decoder), CloseReason> {
-        let request =
-            frame::decode_request_header(frame).map_err(|error| CloseReason::Malformed(error.to_string()))?;
-        let throttle = self.throttles.get(&request.api_key).copied().unwrap_or_default();
-        let exchange = Exchange {
-            connection,
-            api_key: request.api_key,
-            version: request.api_version,
-            correlation_id: request.correlation_id,
-            client_id: request.client_id.unwrap_or_default(),
-            client_host,
-            throttle_time_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
-        };
-        Ok((exchange, request.body))
-    }
-
     /// A client that was told to slow down is not listened to for that long (KIP-219).
     fn mute(&mut self, now: Now, exchange: &Exchange) {
         let time = Duration::from_millis(u64::try_from(exchange.throttle_time_ms).unwrap_or(0));
         let Some(connection) = self.connections.0.get_mut(&exchange.connection) else { return };
         if !time.is_zero() {
             let until = now.monotonic + time;
-            connection.muted_until = Some(until);
+            connection.muted = Some((now.monotonic, until));
             self.timers.insert((until, Timer::Unmute(exchange.connection)));
         }
     }
 
-    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+    pub(super) fn close(&mut self, id: ConnectionId, reason: CloseReason) {
         self.disconnected(id);
         self.out.push(Output::Close(id, reason));
     }
+}
+
+fn exchange(
+    (connection, client_host): (ConnectionId, IpAddr),
+    frame: Bytes,
+) -> Result<(Exchange, ottla_protocol::Decoder), CloseReason> {
+    let request =
+        frame::decode_request_header(frame).map_err(|error| CloseReason::Malformed(error.to_string()))?;
+    let exchange = Exchange {
+        connection,
+        api_key: request.api_key,
+        version: request.api_version,
+        correlation_id: request.correlation_id,
+        client_id: request.client_id.unwrap_or_default(),
+        client_host,
+        throttle_time_ms: 0,
+        has_met: false,
+        effect: None,
+    };
+    Ok((exchange, request.body))
 }

@@ -77,6 +77,12 @@ impl Node {
         shard.ok_or(ErrorCode::NOT_COORDINATOR)?.describe(group)
     }
 
+    /// What each member was assigned in a generation, if it is the present one.
+    pub(super) fn group_assignments(&self, group: &str, generation: i32) -> Vec<(Str, Bytes)> {
+        let shard = partition_of(&self.image, group).and_then(|key| self.groups.shards.get(&key));
+        shard.map(|shard| shard.assignments(group, generation)).unwrap_or_default()
+    }
+
     /// The groups that this node looks after.
     pub(crate) fn list_groups(&self) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();

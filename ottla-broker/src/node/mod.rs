@@ -13,26 +13,28 @@
 //! kept, and looked at again when what it watches has moved or its time is up. Until the first image
 //! has come, requests wait unread.
 
+mod conduct;
 mod connections;
 mod controller_link;
 mod groups;
 mod replicas;
 mod requests;
+mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use ottla_protocol::ApiKey;
+use std::time::Instant;
 
 use crate::api::{FetchSessions, ProducerIds};
 use crate::cluster::ClusterConfig;
+use crate::faults::Faults;
 use crate::image::Image;
 use crate::io::{ConnectionId, DiskRequest, DiskResult, DiskToken, Input, NodeId, Now, Output, Sender};
 use crate::log::recovery::{Recovered, RecoveredLog};
 use crate::peer::{PeerMessage, ReplicaState};
 use crate::replica::{Replica, ReplicaKey};
 use crate::rng::Rng;
+use crate::strict::Strict;
 
 use connections::Connections;
 use controller_link::ControllerLink;
@@ -44,6 +46,7 @@ pub(crate) use connections::{Exchange, Outcome};
 pub(crate) use controller_link::CallId;
 pub(crate) use groups::coordinator_of;
 pub(crate) use requests::{RequestId, Waiting};
+pub(crate) use scripted::Meeting;
 
 /// The name of the file [`FileId::Meta`](crate::io::FileId::Meta) that says to which cluster the node's data belongs.
 pub const META: &str = "node";
@@ -75,7 +78,8 @@ pub struct Node {
     timers: BTreeSet<(Instant, Timer)>,
     /// The timer of each replica that has one.
     armed: BTreeMap<ReplicaKey, Instant>,
-    throttles: BTreeMap<ApiKey, Duration>,
+    faults: Faults,
+    strict: Option<Strict>,
     work: VecDeque<Work>,
     out: Vec<Output>,
     halted: bool,
@@ -124,7 +128,8 @@ impl Node {
             disk: BTreeMap::new(),
             timers: BTreeSet::new(),
             armed: BTreeMap::new(),
-            throttles: BTreeMap::new(),
+            faults: Faults::default(),
+            strict: None,
             work: VecDeque::new(),
             out: Vec::new(),
             halted: false,
@@ -137,8 +142,8 @@ impl Node {
             return;
         }
         match input {
-            Input::Connected(connection, host) => self.connections.open(connection, host),
-            Input::Frame(connection, frame) => self.frame(connection, frame),
+            Input::Connected(connection, host) => self.connected(now, connection, host),
+            Input::Frame(connection, frame) => self.frame(now, connection, frame),
             Input::Disconnected(connection) => self.disconnected(connection),
             Input::Disk(token, result) => self.disk_done(now, token, result),
             Input::Peer(sender, message) => self.peer(now, sender, message),
@@ -160,15 +165,6 @@ impl Node {
     #[must_use]
     pub fn image(&self) -> &Arc<Image> {
         &self.image
-    }
-
-    /// Answers every request of that API with this throttle time from now on, and mutes the connection for as long
-    /// (KIP-219); `None` ends it.
-    pub fn throttle(&mut self, api: ApiKey, time: Option<Duration>) {
-        match time {
-            Some(time) => self.throttles.insert(api, time),
-            None => self.throttles.remove(&api),
-        };
     }
 
     fn peer(&mut self, now: Now, sender: Sender, message: PeerMessage) {

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::scripted::ScriptWait;
 use super::{CallId, Exchange, Node, Outcome, Timer, Work};
 use crate::api::{FetchWait, GroupWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait};
 use crate::io::Now;
@@ -39,6 +40,7 @@ pub(crate) enum Waiting {
     Topics(TopicsWait),
     ProducerId(ProducerIdWait),
     Group(GroupWait),
+    Script(ScriptWait),
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +65,11 @@ impl Waiting {
         match self {
             Self::Produce(wait) => wait.watched(),
             Self::Fetch(wait) => wait.watched(),
-            Self::ListOffsets(_) | Self::Topics(_) | Self::ProducerId(_) | Self::Group(_) => Vec::new(),
+            Self::ListOffsets(_)
+            | Self::Topics(_)
+            | Self::ProducerId(_)
+            | Self::Group(_)
+            | Self::Script(_) => Vec::new(),
         }
     }
 
@@ -73,13 +79,14 @@ impl Waiting {
             Self::Fetch(wait) => Some(wait.deadline),
             Self::Topics(wait) => Some(wait.deadline),
             Self::ProducerId(wait) => Some(wait.deadline),
+            Self::Script(wait) => Some(wait.deadline),
             // The coordinator has the deadlines of what it lets wait.
             Self::ListOffsets(_) | Self::Group(_) => None,
         }
     }
 
     /// What has become of the request; `None` while it has to wait on.
-    fn look(&mut self, node: &mut Node, now: Now, id: RequestId, exchange: &Exchange) -> Option<Outcome> {
+    fn look(&mut self, node: &mut Node, now: Now, id: RequestId, exchange: &mut Exchange) -> Option<Outcome> {
         match self {
             Self::Produce(wait) => wait.look(node, now, exchange),
             Self::Fetch(wait) => wait.look(node, now, id, exchange),
@@ -87,6 +94,7 @@ impl Waiting {
             Self::Topics(wait) => wait.look(now, exchange),
             Self::ProducerId(wait) => wait.look(node, now, exchange),
             Self::Group(wait) => wait.look(node, now, id, exchange),
+            Self::Script(wait) => wait.look(node, now, exchange),
         }
     }
 }
@@ -124,12 +132,13 @@ impl Node {
             self.take_answers(id);
             return;
         };
-        let exchange = entry.exchange.clone();
-        match entry.waiting.look(self, now, id, &exchange) {
+        let mut exchange = entry.exchange.clone();
+        match entry.waiting.look(self, now, id, &mut exchange) {
             Some(outcome) => {
                 self.unwatch(id, &entry);
-                self.conclude(now, &exchange, outcome);
+                // What was delayed may wait for something else now.
                 self.answered(exchange.connection);
+                self.conclude(now, &exchange, outcome);
             }
             None => {
                 self.requests.waiting.insert(id, entry);

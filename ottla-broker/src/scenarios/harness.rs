@@ -16,11 +16,13 @@ use ottla_protocol::{Request, TopicId, frame};
 
 use crate::controller::{self, ControllerInput, ControllerOutput};
 use crate::disk::{Disk, MemoryDisk, Tail};
+use crate::faults::Faults;
 use crate::image::{Image, Partition};
 use crate::io::{
     CloseReason, ConnectionId, DiskRequest, DiskResult, DiskToken, FileId, Input, NodeId, Now, Output, Sender,
 };
 use crate::peer::PeerMessage;
+use crate::strict::Strict;
 use crate::{ClusterConfig, Controller, Node, Recovered, Rng};
 
 /// Milliseconds since 1970 when a test begins.
@@ -28,6 +30,8 @@ pub(crate) const WALL_MS: i64 = 1_800_000_000_000;
 
 pub(crate) struct Cluster {
     pub(crate) config: Arc<ClusterConfig>,
+    pub(crate) faults: Faults,
+    pub(crate) strict: Strict,
     pub(crate) nodes: BTreeMap<NodeId, Host>,
     controller: Controller,
     controller_disk: MemoryDisk,
@@ -77,6 +81,8 @@ impl Cluster {
         let now = tokio::time::Instant::now().into_std();
         let controller = Controller::new(Arc::clone(&config), None, Rng::seeded(99)).unwrap();
         let mut cluster = Self {
+            faults: Faults::default(),
+            strict: Strict::default(),
             nodes: BTreeMap::new(),
             controller,
             controller_disk: MemoryDisk::new(),
@@ -106,7 +112,8 @@ impl Cluster {
         self.seed += 1;
         let host = self.nodes.get_mut(&id).unwrap();
         let recovered = Recovered::read(&mut host.disk).unwrap();
-        host.node = Some(Node::new(id, Arc::clone(&self.config), recovered, Rng::seeded(self.seed)));
+        let node = Node::new(id, Arc::clone(&self.config), recovered, Rng::seeded(self.seed));
+        host.node = Some(node.with_faults(self.faults.clone()).with_strict(self.strict.clone()));
         self.queue.push_back(Event::Node(id, Input::Tick));
         self.run();
     }
@@ -251,6 +258,11 @@ impl Cluster {
         Some(response)
     }
 
+    /// The next answer as it would be on the wire.
+    pub(crate) fn bytes(&mut self, client: Client) -> Option<Bytes> {
+        self.nodes.get_mut(&client.node).unwrap().replies.get_mut(&client.connection)?.pop_front()
+    }
+
     /// Sends a request and returns the answer, for which at most half a minute may pass.
     pub(crate) fn call<R: Request>(&mut self, client: Client, version: i16, request: &R) -> R::Response {
         self.send(client, version, request);
@@ -368,6 +380,7 @@ impl Cluster {
                 self.queue.push_back(Event::Controller(ControllerInput::Peer(id, message)));
             }
             Output::Peer(..) => {}
+            Output::Note(_) | Output::Violation(_) => {}
             Output::Halt(why) => host.halted = Some(why),
         }
     }

@@ -14,6 +14,7 @@ use ottla_protocol::{ApiKey, ErrorCode, TopicId};
 use super::harness::Cluster;
 use crate::cluster::ClusterConfig;
 use crate::disk::Tail;
+use crate::faults::{Effect, Fault};
 use crate::io::CloseReason;
 
 fn named(names: &[&str], create: bool) -> MetadataRequest {
@@ -273,8 +274,8 @@ fn descriptions_are_given_in_every_version() {
 fn throttled_clients_are_told_and_not_listened_to() {
     let mut cluster = Cluster::new(1);
     let client = cluster.any_client();
-    let node = cluster.nodes.get_mut(&1).unwrap().node.as_mut().unwrap();
-    node.throttle(ApiKey::METADATA, Some(Duration::from_secs(2)));
+    let throttle = Fault::on::<MetadataRequest>(Effect::Throttle(Duration::from_secs(2)));
+    cluster.faults.add(throttle);
     assert_eq!(cluster.metadata(client, &named(&[], false)).throttle_time_ms, 2000);
     cluster.send(client, 13, &named(&[], false));
     cluster.advance(Duration::from_millis(1999));

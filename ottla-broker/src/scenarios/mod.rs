@@ -5,6 +5,7 @@ mod requests;
 
 mod chaos;
 mod consuming;
+mod faults;
 mod group_chaos;
 mod group_failures;
 mod group_requests;
@@ -13,5 +14,6 @@ mod hostile;
 mod metadata;
 mod producing;
 mod replication;
+mod strict;
 mod topic_changes;
 mod topics;

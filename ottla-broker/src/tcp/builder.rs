@@ -1,7 +1,7 @@
 use std::{io, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::Cluster;
-use crate::ClusterConfig;
+use crate::{ClusterConfig, strict::Strict};
 
 /// What a [`Cluster`] is built from: the cluster's configuration, and what only a cluster on TCP has.
 #[derive(Debug, Clone)]
@@ -11,11 +11,12 @@ pub struct ClusterBuilder {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) listen: Option<IpAddr>,
     pub(super) max_idle: Duration,
+    pub(super) strict: Option<Strict>,
 }
 
 impl ClusterBuilder {
     pub(super) fn new(config: ClusterConfig) -> Self {
-        Self { config, data_dir: None, listen: None, max_idle: Duration::from_secs(600) }
+        Self { config, data_dir: None, listen: None, max_idle: Duration::from_secs(600), strict: None }
     }
 
     /// Keeps everything in files below this directory, which is created if need be, and continues what is there.
@@ -35,6 +36,13 @@ impl ClusterBuilder {
     /// set. A client that waits for an answer is not idle; one that does not take its answers is.
     pub fn max_idle(mut self, time: Duration) -> Self {
         self.max_idle = time;
+        self
+    }
+
+    /// Checks what clients do, and keeps what they do wrong for [`Cluster::violations`]: see
+    /// [`strict`](crate::strict). Meant for tests.
+    pub fn strict(mut self) -> Self {
+        self.strict = Some(Strict::default());
         self
     }
 

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     Controller, Node, Recovered, Rng, controller,
     disk::{DataDir, FileDisk, MemoryDisk},
+    faults::Faults,
     io::{FileId, NodeId, Recipient, Sender},
     log::recovery,
 };
@@ -42,7 +43,7 @@ pub(super) struct Running {
 
 impl Cluster {
     pub(super) async fn launch(builder: ClusterBuilder) -> io::Result<Self> {
-        let ClusterBuilder { mut config, data_dir, listen, max_idle } = builder;
+        let ClusterBuilder { mut config, data_dir, listen, max_idle, strict } = builder;
         let data = match data_dir {
             // A handful of small files, once.
             Some(path) => Some(DataDir::open(path)?),
@@ -64,7 +65,8 @@ impl Cluster {
         let (config, router) = (Arc::new(config), Arc::<Router>::default());
         let (halts, halted) = mpsc::unbounded_channel();
         let next_connection = Arc::new(AtomicU64::new(0));
-        let world = World { config, listen, data, limits, router, next_connection, halts };
+        let faults = Faults::default();
+        let world = World { config, listen, data, limits, router, next_connection, halts, faults, strict };
 
         let controller = world.start_controller().await?;
         let mut nodes = std::collections::BTreeMap::new();
@@ -101,6 +103,10 @@ impl World {
             }
         }
         let node = Node::new(id, Arc::clone(&self.config), recovered, random());
+        let mut node = node.with_faults(self.faults.clone());
+        if let Some(strict) = &self.strict {
+            node = node.with_strict(strict.clone());
+        }
         let accepting = acceptor::accept(listener, Arc::clone(&self.next_connection), queue.clone());
         let mut running = self.run(Recipient::Node(id), node, disk, queue, events);
         running.acceptor = Some(spawn(accepting));

@@ -49,7 +49,9 @@ use self::{connection::Limits, launch::Running, router::Router, runner::Control}
 use crate::{
     ClusterConfig,
     disk::{DataDir, MemoryDisk, Tail},
+    faults::Faults,
     io::NodeId,
+    strict::{Strict, Violation},
 };
 
 /// A running cluster. Dropping it is a crash of all of it; [`stop`](Self::stop) is the orderly way.
@@ -82,6 +84,8 @@ struct World {
     router: Arc<Router>,
     next_connection: Arc<AtomicU64>,
     halts: mpsc::UnboundedSender<Halted>,
+    faults: Faults,
+    strict: Option<Strict>,
 }
 
 #[derive(Debug)]
@@ -117,6 +121,18 @@ impl Cluster {
     #[must_use]
     pub fn config(&self) -> &ClusterConfig {
         &self.world.config
+    }
+
+    /// What is to go wrong with requests: see [`faults`](crate::faults).
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// What clients did wrong so far, if the cluster is [strict](ClusterBuilder::strict).
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.world.strict.as_ref().map(Strict::violations).unwrap_or_default()
     }
 
     /// The node handles nothing any more until it is [thawed](Self::thaw), as a process that was sent SIGSTOP: its

@@ -326,12 +326,19 @@ impl Net {
         }
     }
 
-    pub(crate) fn poll_accept(&mut self, host: HostId, port: u16, waker: &Waker) -> Poll<io::Result<u64>> {
+    pub(crate) fn poll_accept(
+        &mut self,
+        host: HostId,
+        port: u16,
+        waker: &Waker,
+    ) -> Poll<io::Result<(u64, HostId)>> {
         let Some(listening) = self.listeners.get_mut(&(host, port)) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         };
-        if let Some(number) = listening.backlog.pop_front() {
-            return Poll::Ready(Ok(number));
+        while let Some(number) = listening.backlog.pop_front() {
+            if let Some(connection) = self.connections.get(&number) {
+                return Poll::Ready(Ok((number, connection.end(Side::Caller).host)));
+            }
         }
         listening.waker = Some(waker.clone());
         Poll::Pending

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -128,6 +128,8 @@ pub struct Listener {
 pub struct Accepted {
     /// Its number in the world, unique for the run.
     pub number: u64,
+    /// Where it comes from.
+    pub from: IpAddr,
     /// Its bytes.
     pub stream: Duplex,
 }
@@ -155,8 +157,8 @@ impl Listener {
         let accept = |cx: &mut Context<'_>| {
             self.shared.with_net(|net, _, _| net.poll_accept(self.host, self.port, cx.waker()))
         };
-        let number = poll_fn(accept).await?;
-        Ok(Accepted { number, stream: duplex(&self.shared, number, Side::Listener) })
+        let (number, from) = poll_fn(accept).await?;
+        Ok(Accepted { number, from: address(from), stream: duplex(&self.shared, number, Side::Listener) })
     }
 }
 

@@ -1,0 +1,145 @@
+//! What a strict node looks at in its clients.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ottla_protocol::messages::ConsumerProtocolAssignment;
+use ottla_protocol::{ApiKey, Str, frame};
+
+use super::{Exchange, Node};
+use crate::coordinator::Commit;
+use crate::io::{ConnectionId, Now, Output};
+use crate::replica::ReplicaKey;
+use crate::strict::{self, Batch, Place, Rule, Strict, Violation};
+
+impl Node {
+    /// Checks what clients do.
+    #[must_use]
+    pub fn with_strict(mut self, strict: Strict) -> Self {
+        self.strict = Some(strict);
+        self
+    }
+
+    pub(super) fn watch_connection(&mut self, now: Now, connection: ConnectionId, host: std::net::IpAddr) {
+        let place = self.place(connection);
+        self.blame(|strict| strict.connected(now.monotonic, place, host));
+    }
+
+    pub(super) fn watch_arrival(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        muted: Option<(Instant, Instant)>,
+        frame: &Bytes,
+    ) {
+        let place = self.place(connection);
+        let Some(Ok(request)) = self.strict.as_ref().map(|_| frame::decode_request_header(frame.clone()))
+        else {
+            return;
+        };
+        let (api, version) = (request.api_key, request.api_version);
+        let produces = api == ApiKey::PRODUCE;
+        let batches =
+            produces.then(|| strict::batches_of(&self.image, version, request.body).unwrap_or_default());
+        self.blame(|strict| strict.arrived(now.monotonic, place, api, batches, muted));
+    }
+
+    pub(super) fn watch_end(&self, connection: ConnectionId) {
+        if let Some(strict) = &self.strict {
+            strict.disconnected(self.place(connection));
+        }
+    }
+
+    /// A request was dealt with.
+    pub(super) fn watch_conclusion(&self, exchange: &Exchange) {
+        if let Some(strict) = self.strict.as_ref().filter(|_| exchange.api_key == ApiKey::PRODUCE) {
+            strict.produced(self.place(exchange.connection));
+        }
+    }
+
+    /// The answer says of these partitions that they are written.
+    pub(crate) fn watch_acknowledged(&self, exchange: &Exchange, partitions: &[ReplicaKey]) {
+        if let Some(strict) = &self.strict {
+            strict.acknowledges(self.place(exchange.connection), partitions);
+        }
+    }
+
+    pub(crate) fn watch_append(
+        &mut self,
+        exchange: &Exchange,
+        key: ReplicaKey,
+        records: &Bytes,
+        is_new: bool,
+    ) {
+        let place = self.place(exchange.connection);
+        let batch = self.strict.as_ref().and_then(|_| Batch::of(key, records));
+        if let Some(batch) = batch {
+            self.blame(|strict| strict.appends(place, &batch, is_new));
+        }
+    }
+
+    pub(crate) fn watch_fetch(&mut self, exchange: &Exchange, (id, epoch): (i32, i32)) {
+        let place = self.place(exchange.connection);
+        self.blame(|strict| strict.fetches(place, id, epoch));
+    }
+
+    /// The session of an answer; none after an error.
+    pub(crate) fn watch_fetched(&self, exchange: &Exchange, session: Option<i32>) {
+        if let Some(strict) = &self.strict {
+            strict.fetched(self.place(exchange.connection), session, exchange.effect.is_some());
+        }
+    }
+
+    pub(crate) fn watch_version(&mut self, exchange: &Exchange) {
+        let place = self.place(exchange.connection);
+        let happened = format!("it spoke version {} of API {}", exchange.version, exchange.api_key);
+        let expected = "a version that ApiVersions offers";
+        self.blame(|strict| strict.broke(place, Rule::OfferedVersions, expected, happened));
+    }
+
+    /// A member commits: what the present generation of its group gives to others is not its own. What it gives to nobody
+    /// may be committed by the member that gives it up.
+    pub(crate) fn watch_commit(&mut self, exchange: &Exchange, group: &Str, commit: &Commit) {
+        if self.strict.is_none() || commit.generation < 0 {
+            return;
+        }
+        let place = self.place(exchange.connection);
+        let owners = self.owners(group, commit.generation);
+        for one in &commit.partitions {
+            let Some(owner) = owners.get(&(one.topic.clone(), one.partition)) else { continue };
+            if *owner != commit.member_id {
+                let (topic, partition, member) = (&one.topic, one.partition, &commit.member_id);
+                let happened = format!(
+                    "{member} committed for {topic}-{partition} in generation {}, which gives it to {owner}",
+                    commit.generation
+                );
+                let expected = "commits for partitions of one's own";
+                self.blame(|strict| strict.broke(place, Rule::OwnedCommits, expected, happened));
+            }
+        }
+    }
+
+    /// Who owns what in a generation, if it is the present one.
+    fn owners(&self, group: &Str, generation: i32) -> BTreeMap<(Str, i32), Str> {
+        let mut owners = BTreeMap::new();
+        for (member, assignment) in self.group_assignments(group, generation) {
+            let assigned = frame::decode_versioned::<ConsumerProtocolAssignment>(assignment);
+            let Ok((_, assigned)) = assigned else { continue };
+            for topic in assigned.assigned_partitions {
+                let name = topic.topic.detached();
+                owners.extend(topic.partitions.iter().map(|p| ((name.clone(), *p), member.clone())));
+            }
+        }
+        owners
+    }
+
+    fn place(&self, connection: ConnectionId) -> Place {
+        (self.id, connection)
+    }
+
+    fn blame(&mut self, look: impl FnOnce(&Strict) -> Option<Violation>) {
+        let violation = self.strict.as_ref().and_then(look);
+        self.out.extend(violation.map(Output::Violation));
+    }
+}

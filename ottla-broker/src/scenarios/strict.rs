@@ -1,0 +1,198 @@
+//! Clients that misbehave, one for each rule, and what a strict node says of them.
+
+use std::time::Duration;
+
+use ottla_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
+use ottla_protocol::{ErrorCode, Str, TopicId};
+
+use super::group_requests::{commit_request, sync_request};
+use super::harness::{Client, Cluster, sequenced};
+use super::requests::{FETCH, PRODUCE, fetch_request, produce_request};
+use crate::faults::{Effect, Fault};
+use crate::strict::Rule;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn single() -> (Cluster, Client, TopicId) {
+    let mut cluster = Cluster::new(1);
+    let topic = cluster.create("t", &[&[1]], &[]);
+    let client = cluster.connect(1);
+    (cluster, client, topic)
+}
+
+fn broken(cluster: &Cluster) -> Vec<Rule> {
+    cluster.strict.violations().iter().map(|violation| violation.rule).collect()
+}
+
+fn send(cluster: &mut Cluster, client: Client, topic: TopicId, batch: bytes::Bytes) {
+    cluster.send(client, PRODUCE, &produce_request(topic, -1, batch));
+}
+
+/// Produce requests wait until this is over, and the next ones come meanwhile.
+fn slow(cluster: &Cluster) {
+    cluster.faults.add(Fault::on::<ProduceRequest>(Effect::Delay(SECOND)));
+}
+
+#[test]
+fn who_does_nothing_wrong_breaks_no_rule() {
+    let (mut cluster, client, topic) = single();
+    for sequence in 0..20 {
+        cluster.produce(client, topic, sequenced(&["x"], 7, 0, sequence));
+    }
+    let again = cluster.connect(1);
+    cluster.produce(again, topic, sequenced(&["x"], 7, 0, 19));
+    cluster.produce(again, topic, sequenced(&["x"], 7, 1, 0));
+    // It was sent before the epoch was raised, and arrives late on an older connection.
+    cluster.produce_error(client, topic, sequenced(&["x"], 7, 0, 20));
+    let full = FetchRequest { session_epoch: 0, max_wait_ms: 0, ..fetch_request(topic, 0) };
+    let id = cluster.call(client, FETCH, &full).session_id;
+    for session_epoch in 1..4 {
+        let next = FetchRequest { session_id: id, session_epoch, topics: Vec::new(), ..full.clone() };
+        cluster.call(client, FETCH, &next);
+    }
+    assert_eq!(cluster.strict.violations(), []);
+}
+
+#[test]
+fn a_version_that_nobody_offered() {
+    let (mut cluster, client, _) = single();
+    let frame = bytes::Bytes::from_static(b"\0\x03\0\x63\0\0\0\x01\0\x01x\0");
+    cluster.input(1, crate::io::Input::Frame(client.connection, frame));
+    assert_eq!(broken(&cluster), [Rule::OfferedVersions]);
+}
+
+#[test]
+fn a_request_in_the_middle_of_a_throttle_window() {
+    let (mut cluster, client, _) = single();
+    let throttle = Effect::Throttle(30 * SECOND);
+    cluster.faults.add(Fault::on::<MetadataRequest>(throttle).times(1));
+    cluster.call(client, 12, &MetadataRequest::default());
+    // It may have been under way when the answer was.
+    cluster.send(client, 12, &MetadataRequest::default());
+    assert_eq!(broken(&cluster), []);
+    cluster.advance(20 * SECOND);
+    cluster.send(client, 12, &MetadataRequest::default());
+    assert_eq!(broken(&cluster), [Rule::ThrottleWindow]);
+    cluster.advance(11 * SECOND);
+    cluster.send(client, 12, &MetadataRequest::default());
+    assert_eq!(broken(&cluster).len(), 1);
+}
+
+#[test]
+fn more_than_five_produce_requests_under_way() {
+    let (mut cluster, client, topic) = single();
+    cluster.produce(client, topic, sequenced(&["x"], 7, 0, 0));
+    slow(&cluster);
+    for sequence in 1..=5 {
+        send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, sequence));
+    }
+    assert_eq!(broken(&cluster), []);
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 6));
+    assert_eq!(broken(&cluster), [Rule::InFlight]);
+}
+
+#[test]
+fn a_second_batch_before_the_first_one_of_its_epoch_is_acknowledged() {
+    let (mut cluster, client, topic) = single();
+    slow(&cluster);
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 0));
+    send(&mut cluster, client, topic, sequenced(&["x"], 8, 0, 0));
+    assert_eq!(broken(&cluster), []);
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 1));
+    assert_eq!(broken(&cluster), [Rule::FirstBatchAlone]);
+}
+
+#[test]
+fn a_refused_first_batch_is_no_acknowledgement() {
+    let (mut cluster, client, topic) = single();
+    let refuse = Effect::Refuse(ErrorCode::NOT_ENOUGH_REPLICAS);
+    cluster.faults.add(Fault::on::<ProduceRequest>(refuse).times(1));
+    cluster.produce_error(client, topic, sequenced(&["x"], 7, 0, 0));
+    slow(&cluster);
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 0));
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 1));
+    assert_eq!(broken(&cluster), [Rule::FirstBatchAlone]);
+}
+
+#[test]
+fn other_records_under_sequences_that_were_written() {
+    for (values, first) in [(&["y", "z"][..], 1), (&["x"][..], 1), (&["x", "x", "x"][..], 1)] {
+        let (mut cluster, client, topic) = single();
+        cluster.produce(client, topic, sequenced(&["x"], 7, 0, 0));
+        cluster.produce(client, topic, sequenced(&["x", "x"], 7, 0, 1));
+        cluster.send(client, PRODUCE, &produce_request(topic, -1, sequenced(values, 7, 0, first)));
+        let seen = broken(&cluster);
+        // What the broker refuses by itself is seen by its answer.
+        assert!(matches!(&seen[..], [Rule::SameSequenceSameRecords] | []), "{seen:?}");
+        assert_eq!(values == ["y", "z"], !seen.is_empty());
+    }
+}
+
+#[test]
+fn a_producer_that_begins_in_the_middle_or_goes_back_to_an_older_epoch() {
+    let (mut cluster, client, topic) = single();
+    cluster.produce(client, topic, sequenced(&["x"], 7, 0, 3));
+    assert_eq!(broken(&cluster), [Rule::Epochs]);
+    cluster.produce(client, topic, sequenced(&["x"], 8, 1, 0));
+    cluster.produce_error(client, topic, sequenced(&["x"], 8, 0, 0));
+    assert_eq!(broken(&cluster), [Rule::Epochs, Rule::Epochs]);
+}
+
+#[test]
+fn a_fetch_session_out_of_step_or_behind_an_error() {
+    for (id_off, epoch) in [(0, 3), (1, 1)] {
+        let (mut cluster, client, topic) = single();
+        let full = FetchRequest { session_epoch: 0, max_wait_ms: 0, ..fetch_request(topic, 0) };
+        let id = cluster.call(client, FETCH, &full).session_id;
+        let wrong = FetchRequest { session_id: id + id_off, session_epoch: epoch, ..full };
+        cluster.call(client, FETCH, &wrong);
+        assert_eq!(broken(&cluster), [Rule::FetchSession]);
+        // There was an error: only a full fetch goes on from there.
+        cluster.call(client, FETCH, &wrong);
+        assert_eq!(broken(&cluster), [Rule::FetchSession, Rule::FetchSession]);
+    }
+}
+
+#[test]
+fn a_commit_for_what_another_member_owns() {
+    /// Version 0, topic "t" with partition 0, no user data.
+    const OWNS: &str = "\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0";
+    const OWNS_NOTHING: &str = "\0\0\0\0\0\0\0\0\0\0";
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1]], &[]);
+    let mut one = cluster.member();
+    let mut other = cluster.member();
+    cluster.join(&mut one);
+    cluster.send_join(&other);
+    cluster.send_join(&one);
+    cluster.joined(&mut one);
+    cluster.joined(&mut other);
+    let assignments: [(&Str, &'static str); 2] = [(&one.id, OWNS), (&other.id, OWNS_NOTHING)];
+    for member in [&one, &other] {
+        cluster.send(member.client, super::group_requests::SYNC, &sync_request(member, &assignments));
+    }
+    cluster.advance(SECOND);
+    for member in [&one, &other] {
+        let synced =
+            cluster.reply::<ottla_protocol::SyncGroupRequest>(member.client, super::group_requests::SYNC);
+        assert_eq!(synced.unwrap().error_code, ErrorCode::NONE);
+    }
+    cluster.call(one.client, 9, &commit_request(&one, 1));
+    assert_eq!(broken(&cluster), []);
+    cluster.call(other.client, 9, &commit_request(&other, 1));
+    assert_eq!(broken(&cluster), [Rule::OwnedCommits]);
+}
+
+#[test]
+fn hot_loops() {
+    let (mut cluster, client, _) = single();
+    for _ in 0..6 {
+        cluster.send(client, 0, &ApiVersionsRequest::default());
+    }
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+    for _ in 0..101 {
+        let client = cluster.connect(1);
+        cluster.disconnect(client);
+    }
+    assert_eq!(broken(&cluster), [Rule::Pace, Rule::Pace]);
+}

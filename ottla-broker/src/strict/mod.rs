@@ -1,0 +1,231 @@
+//! A broker that checks its clients: what no broker refuses, and no good client does.
+//!
+//! ```no_run
+//! use ottla_broker::{ClusterConfig, tcp::Cluster};
+//!
+//! # async fn example() -> std::io::Result<()> {
+//! let config = ClusterConfig::with_nodes(1, "127.0.0.1", 0);
+//! let cluster = Cluster::builder(config).strict().start().await?;
+//! // … clients do their work …
+//! assert!(cluster.violations().is_empty(), "{:#?}", cluster.violations());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each [`Rule`] holds for every correct client whatever the network does: late, lost and repeated requests break none of
+//! them. In the simulation the rules are always on, and breaking one fails the run. They cost memory in proportion to
+//! what clients write, and are meant for tests.
+
+mod pace;
+mod producing;
+mod sessions;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ottla_protocol::ApiKey;
+
+use crate::io::{ConnectionId, NodeId};
+use crate::replica::ReplicaKey;
+use pace::Pace;
+pub(crate) use producing::{Batch, batches_of};
+use producing::{Outstanding, Producing};
+use sessions::Session;
+
+/// How long after it was told to be silent a client may not know yet: what the slowest network needs.
+const NEWS_TRAVELS: Duration = Duration::from_secs(5);
+
+/// What a client has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Only versions that `ApiVersions` offers are spoken.
+    OfferedVersions,
+    /// While a connection is throttled, nothing is sent on it (KIP-219).
+    ThrottleWindow,
+    /// An idempotent producer has no more than five batches of a partition unanswered: no broker remembers more of it.
+    InFlight,
+    /// Until a leader has acknowledged one batch of a producer's epoch, no second one is sent: a broker that knows nothing
+    /// of a producer accepts any sequence, and a failed first batch behind an accepted second one would be reordering.
+    FirstBatchAlone,
+    /// What was written under a sequence stays what it is: it is resent unchanged or not at all (KIP-98).
+    SameSequenceSameRecords,
+    /// An epoch begins with sequence 0, and on one connection never goes back (KIP-360).
+    Epochs,
+    /// A fetch session goes on with the next epoch, and not behind an error (KIP-227).
+    FetchSession,
+    /// Nobody commits for a partition that the present generation of its group gives to somebody else.
+    OwnedCommits,
+    /// No connection is a hot loop of the same request, and no client one of connections.
+    Pace,
+}
+
+/// A rule that a client broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// Which one.
+    pub rule: Rule,
+    /// The node that saw it.
+    pub node: NodeId,
+    /// The connection on which it happened, and where it comes from.
+    pub connection: ConnectionId,
+    /// What was expected of the client, for a person to read.
+    pub expected: String,
+    /// What it did.
+    pub happened: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, node, connection, expected, happened } = self;
+        write!(f, "{rule:?} on connection {} of node {node}: expected {expected}; {happened}", connection.0)
+    }
+}
+
+/// What the nodes of a cluster have seen of their clients. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Strict(Arc<Mutex<Watch>>);
+
+#[derive(Debug, Default)]
+struct Watch {
+    connections: BTreeMap<Place, Seen>,
+    producing: Producing,
+    dials: BTreeMap<(NodeId, IpAddr), Pace>,
+    violations: Vec<Violation>,
+}
+
+/// A connection of a node.
+pub(crate) type Place = (NodeId, ConnectionId);
+
+/// What was seen on one connection.
+#[derive(Debug, Default)]
+struct Seen {
+    outstanding: Outstanding,
+    session: Session,
+    paces: BTreeMap<ApiKey, Pace>,
+}
+
+/// What was expected, and what happened.
+type Broken = (Rule, String, String);
+
+impl Strict {
+    /// What clients did wrong so far, in order.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.lock().violations.clone()
+    }
+
+    /// Somebody connected.
+    pub(crate) fn connected(&self, now: Instant, place: Place, host: IpAddr) -> Option<Violation> {
+        self.judge(place, |watch| {
+            watch.connections.insert(place, Seen::default());
+            let pace = watch.dials.entry((place.0, host)).or_default();
+            pace.step(now, pace::DIALS_PER_SECOND, "connections of one host").err()
+        })
+    }
+
+    pub(crate) fn disconnected(&self, place: Place) {
+        self.lock().connections.remove(&place);
+    }
+
+    /// A request came, which may still wait for others on its connection.
+    pub(crate) fn arrived(
+        &self,
+        now: Instant,
+        place: Place,
+        api: ApiKey,
+        batches: Option<Vec<Batch>>,
+        muted: Option<(Instant, Instant)>,
+    ) -> Option<Violation> {
+        self.judge(place, |watch| {
+            let seen = watch.connections.get_mut(&place)?;
+            let mut broken = muted.and_then(|(since, until)| {
+                let known = now >= since + NEWS_TRAVELS && now < until;
+                known.then(|| {
+                    let left = until - now;
+                    (
+                        Rule::ThrottleWindow,
+                        format!("silence for {left:?} more"),
+                        format!("it sent a request of API {api}"),
+                    )
+                })
+            });
+            if let Some(most) = pace::requests_per_second(api) {
+                let pace = seen.paces.entry(api).or_default();
+                let what = format!("requests of API {api} on one connection");
+                broken = broken.or(pace.step(now, most, &what).err());
+            }
+            let Some(batches) = batches else { return broken };
+            broken.or(watch.producing.arrives(place.0, &mut seen.outstanding, batches).err())
+        })
+    }
+
+    /// The answer to the oldest unanswered produce request says of these partitions that they are written.
+    pub(crate) fn acknowledges(&self, place: Place, partitions: &[ReplicaKey]) {
+        let mut watch = self.lock();
+        let Watch { connections, producing, .. } = &mut *watch;
+        if let Some(seen) = connections.get(&place) {
+            producing.acknowledges(place.0, &seen.outstanding, partitions);
+        }
+    }
+
+    /// The oldest unanswered produce request has been dealt with.
+    pub(crate) fn produced(&self, place: Place) {
+        if let Some(seen) = self.lock().connections.get_mut(&place) {
+            seen.outstanding.answered();
+        }
+    }
+
+    /// A batch is about to be appended, or is a duplicate of one that was.
+    pub(crate) fn appends(&self, place: Place, batch: &Batch, is_new: bool) -> Option<Violation> {
+        self.judge(place, |watch| watch.producing.appends(batch, is_new).err())
+    }
+
+    /// A fetch request names a session.
+    pub(crate) fn fetches(&self, place: Place, id: i32, epoch: i32) -> Option<Violation> {
+        self.judge(place, |watch| watch.connections.get_mut(&place)?.session.asked(id, epoch).err())
+    }
+
+    /// What a fetch was answered: the session, or `None` after an error. `changed` answers say something else than the
+    /// node meant.
+    pub(crate) fn fetched(&self, place: Place, session: Option<i32>, changed: bool) {
+        if let Some(seen) = self.lock().connections.get_mut(&place) {
+            seen.session.answered(session, changed);
+        }
+    }
+
+    /// A client did what the node can see for itself.
+    pub(crate) fn broke(
+        &self,
+        place: Place,
+        rule: Rule,
+        expected: &str,
+        happened: String,
+    ) -> Option<Violation> {
+        self.judge(place, |_| Some((rule, expected.to_owned(), happened)))
+    }
+
+    fn judge(
+        &self,
+        (node, connection): Place,
+        look: impl FnOnce(&mut Watch) -> Option<Broken>,
+    ) -> Option<Violation> {
+        let mut watch = self.lock();
+        let broken = look(&mut watch);
+        let violation =
+            broken.map(|(rule, expected, happened)| Violation { rule, node, connection, expected, happened });
+        watch.violations.extend(violation.clone());
+        violation
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watch> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
