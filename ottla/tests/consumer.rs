@@ -117,7 +117,7 @@ async fn a_record_is_forwarded_as_it_was_read() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leaders_that_crash_and_come_back_cost_no_record_and_repeat_none() -> Result<()> {
+async fn c03_leaders_that_crash_and_come_back_cost_no_record_and_repeat_none() -> Result<()> {
     const RECORDS: usize = 3_000;
     let mut config = ClusterConfig::with_nodes(3, "127.0.0.1", 0);
     (config.broker_heartbeat_interval, config.broker_session_timeout) = (MOMENT / 5, MOMENT);
@@ -183,7 +183,7 @@ async fn a_frozen_broker_holds_up_only_its_own_partitions() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_is_created_anew_is_read_from_where_the_policy_says() -> Result<()> {
+async fn c08_a_topic_that_is_created_anew_is_read_from_where_the_policy_says() -> Result<()> {
     let cluster = cluster(1).await;
     let builder = Client::builder().bootstrap_servers(cluster.bootstrap_servers());
     let client = builder.metadata_max_age(Duration::from_millis(100)).connect().await?;

@@ -1,6 +1,7 @@
 //! Groups of real clients against embedded coordinators, while things go wrong: every record is handled, none twice
 //! unless a crash came between handling and committing, no partition has two owners, no commit is ahead of the work.
 
+mod answers;
 mod coordinator;
 mod frozen_member;
 mod lost_answers;

@@ -1,14 +1,19 @@
 //! The whole real client against embedded brokers, while things go wrong: nothing acknowledged is lost, nothing is
 //! there twice, order is kept, and readers see every record exactly once. Every seed is run twice, and both runs must
-//! be the same.
+//! be the same. The names begin with the ids of the scenarios in `docs/scenarios.md`.
 
 mod all_at_once;
 mod at_least_once;
 mod connecting;
 mod connection_resets;
+mod consumer;
 mod crashed_broker;
 mod deadlines;
 mod frozen_broker;
+mod life;
 mod moving_leaders;
+mod network;
 mod outage;
+mod producer_answers;
+mod producer_life;
 mod support;

@@ -399,7 +399,7 @@ fn a_refused_commit_is_as_good_as_a_refused_heartbeat() {
 }
 
 #[test]
-fn what_is_not_given_up_in_time_is_lost_and_the_member_joins_without_it() {
+fn g05_what_is_not_given_up_in_time_is_lost_and_the_member_joins_without_it() {
     let mut desk = Desk::settled(Desk::eager(), &[0]);
     desk.beat(ErrorCode::REBALANCE_IN_PROGRESS);
     let [Revoke { until, .. }] = desk.news()[..] else { panic!("no revocation") };

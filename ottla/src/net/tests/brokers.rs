@@ -103,7 +103,7 @@ async fn n07_names_that_do_not_resolve_are_named_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_address_is_told_at_once_with_its_cause() {
+async fn n08_a_wrong_address_is_told_at_once_with_its_cause() {
     let world = World::new();
     let started = Instant::now();
     let error = world.builder(&["10.0.0.1:9"]).connect().await.unwrap_err();
