@@ -54,6 +54,8 @@ pub enum Fault {
     Reset { broker: usize, client: usize },
     /// SIGSTOP of a client.
     ClientFrozen { client: usize },
+    /// The machines of all clients sleep: their timers stand still, and the brokers' do not.
+    ClientsSleep,
     /// A client's wall clock stands wrong.
     ClockWrong { client: usize, seconds: i64 },
     /// A broker's name takes so long to be resolved.
@@ -128,11 +130,12 @@ impl Api {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "AnswersVanish",
     "BrokerFrozen",
     "BrokerKilled",
     "ClientFrozen",
+    "ClientsSleep",
     "ClockWrong",
     "CutOffFromClient",
     "CutOffFromController",
@@ -213,7 +216,7 @@ impl Fault {
         let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
         let api = Api::ALL[random.usize(..Api::ALL.len())];
         let member = random.usize(..MEMBERS.len());
-        match random.u32(..if careless { 20 } else { 18 }) {
+        match random.u32(..if careless { 21 } else { 19 }) {
             0 => Self::BrokerFrozen { broker },
             1 => Self::BrokerKilled { broker },
             2 => Self::PowerLost { broker },
@@ -242,7 +245,8 @@ impl Fault {
             15 => Self::RequestsWait { broker, api },
             16 => Self::MemberKilled { member },
             17 => Self::MemberLeaves { member },
-            18 => Self::TailLost { broker },
+            18 => Self::ClientsSleep,
+            19 => Self::TailLost { broker },
             _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
         }
     }

@@ -98,6 +98,7 @@ impl Nemesis {
         match fault {
             Fault::BrokerFrozen { broker } => self.freeze(self.broker(broker).host(), lasts).await,
             Fault::ClientFrozen { client } => self.freeze(&self.client(client), lasts).await,
+            Fault::ClientsSleep => self.sleep_all_clients(lasts).await,
             Fault::BrokerKilled { broker } => self.down(broker, lasts, Broker::kill).await,
             Fault::PowerLost { broker } => self.power(broker, lasts, Tail::Kept).await,
             Fault::TailLost { broker } => self.power(broker, lasts, Tail::Lost).await,
@@ -186,14 +187,28 @@ impl Nemesis {
     }
 
     async fn freeze(&self, host: &Host, lasts: Duration) {
-        let what = Held::Frozen(host.name().to_string());
-        self.begin(&what);
+        self.begin_freezing(host);
+        sleep(lasts).await;
+        self.end_freezing(host);
+    }
+
+    async fn sleep_all_clients(&self, lasts: Duration) {
+        let clients = CLIENTS.map(|name| self.0.world.host(name));
+        clients.iter().for_each(|client| self.begin_freezing(client));
+        self.0.cluster.while_clients_sleep(lasts).await;
+        clients.iter().for_each(|client| self.end_freezing(client));
+    }
+
+    fn begin_freezing(&self, host: &Host) {
+        self.begin(&Held::Frozen(host.name().to_string()));
         // A process that is not there cannot be stopped, and one that was started since is another one.
         if host.is_running() {
             host.freeze();
         }
-        sleep(lasts).await;
-        if self.end(&what) {
+    }
+
+    fn end_freezing(&self, host: &Host) {
+        if self.end(&Held::Frozen(host.name().to_string())) {
             host.thaw();
         }
     }
