@@ -1,8 +1,14 @@
 //! The cluster, and what can be done to its processes.
 
-use std::{io, path::PathBuf, process::Command};
+use std::{
+    io,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
 
 use ottla_broker::{ClusterConfig, disk::Tail, io::NodeId, tcp::Cluster};
+use tokio::time::sleep;
 
 use super::Result;
 
@@ -63,7 +69,7 @@ impl Brokers {
                 let node = (broker + 1).to_string();
                 let mut command = Command::new(control);
                 command.args(["kafka", verb, "--node", &node]);
-                let status = tokio::task::block_in_place(|| command.status())?;
+                let status = ended(command.spawn()?).await?;
                 if status.success() { Ok(()) } else { Err(format!("{verb} of node {node}: {status}").into()) }
             }
         }
@@ -73,6 +79,16 @@ impl Brokers {
         if let Self::Embedded(cluster) = self {
             cluster.stop().await;
         }
+    }
+}
+
+/// Waits for a process' end while everything else goes on.
+async fn ended(mut child: Child) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
