@@ -331,9 +331,12 @@ impl Commits {
             return Err(Some(at.now + (due - at.elapsed)));
         }
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.claimed && slot.refused.is_none());
-        // No more than was sent before: what is complete waits for its interval, or for its user.
-        let proof = slots.find_map(|(token, slot)| Some((*token, slot.sent?)));
-        proof.filter(|(token, (run, _))| committable(*token).is_some_and(|(now, _)| now == *run)).ok_or(None)
+        // No more than was sent before: what is complete waits for its interval, or for its user. A seek changes nothing
+        // about that; a log that is gone has nothing to commit.
+        let proof = |(token, slot): (&u64, &Slot)| {
+            Some((*token, slot.sent.filter(|_| committable(*token).is_some())?))
+        };
+        slots.find_map(proof).ok_or(None)
     }
 
     fn send(

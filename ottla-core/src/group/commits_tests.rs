@@ -211,6 +211,31 @@ fn a_member_with_nothing_to_commit_proves_now_and_then_that_the_coordinator_can_
     assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
 }
 
+/// Else the lease of whoever went back to what is committed, and waits there, would end for good.
+#[test]
+fn a_seek_does_not_end_the_proofs() {
+    for place in [0, 7] {
+        let mut bench = Bench::new(None);
+        bench.own_and_claim(0);
+        bench.complete.insert(0, (1, place));
+        bench.pass(SESSION);
+        let proof = bench.send().unwrap();
+        assert_eq!(offsets(&proof), [(0, 0)], "what the coordinator has");
+        bench.answer(&proof, ErrorCode::NONE);
+        assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
+    }
+}
+
+#[test]
+fn a_partition_whose_log_is_gone_leaves_the_proof_to_another_one() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.own_and_claim(1);
+    bench.complete.remove(&0);
+    bench.pass(SESSION);
+    assert_eq!(offsets(&bench.send().unwrap()), [(1, 0)]);
+}
+
 #[test]
 fn the_proof_is_due_at_once_after_the_machine_slept() {
     let mut bench = Bench::new(None);
