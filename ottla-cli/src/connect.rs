@@ -59,9 +59,19 @@ impl Connect {
         Ok(self.builder()?.bootstrap_servers(servers.iter().cloned()).connect().await?)
     }
 
+    /// The same, with settings of the command's own where nothing else is said.
+    pub(crate) async fn client_unless_said(&self, defaults: Properties) -> Result<Client, Failure> {
+        Ok(self.builder_over(defaults)?.connect().await?)
+    }
+
     /// A client as it is configured, which has asked nobody yet.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
+        self.builder_over(Properties::default())
+    }
+
+    fn builder_over(&self, defaults: Properties) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder().client_id("ottla-cli").bootstrap_servers([DEFAULT_SERVERS]);
+        builder = builder.properties(defaults);
         let profile = profile::load(self.profile.as_deref())?;
         let file = self.command_config.as_ref().map(Properties::load).transpose()?;
         let single = Properties::from_iter(self.properties.iter().cloned());

@@ -55,15 +55,19 @@ impl ConsumerBuilder {
     /// `recv` and the stream wait, with what is buffered and what arrives, until the group has answered again. If it still
     /// knows the member, all goes on; if not, what was buffered is forgotten, and the consumer joins again. Every
     /// membership begins with a commit of the places where reading starts, and one that has nothing to commit repeats a
-    /// commit once a session: only a coordinator that is in touch with the other brokers can acknowledge it.
+    /// commit within every third of a session: only a coordinator that is in touch with the other brokers can acknowledge it.
     ///
-    /// Two things have to be true, and the lease cannot see to them. Each has a scenario in `ottla-sim/tests/groups`:
+    /// Three things have to be true, and the lease cannot see to them; the first two have a scenario in
+    /// `ottla-sim/tests/groups`:
     /// * of the brokers that believe that they coordinate the group, only one can write. One that is cut off from the
     ///   others goes on answering heartbeats; that it cannot acknowledge commits is what ends the lease
     ///   (`a_coordinator_cut_off_from_its_peers_keeps_no_lease_alive`);
     /// * no two processes that live use the same [`group_instance_id`](Self::group_instance_id): the second takes the place
     ///   of the first at once, and no clock tells the first, which hands out records until its next heartbeat is answered
-    ///   (`g07_of_two_processes_with_one_instance_id_the_second_goes_on_and_the_first_ends_within_a_heartbeat`).
+    ///   (`g07_of_two_processes_with_one_instance_id_the_second_goes_on_and_the_first_ends_within_a_heartbeat`);
+    /// * the clocks of client and broker run at the same speed within a tenth. The client's counts while the machine
+    ///   sleeps. It does not where a hypervisor stops a virtual machine together with its clock: such a client may hand out
+    ///   records until its next heartbeat is answered.
     ///
     /// A batch from `poll` is checked when it is handed out, `recv` and the stream check every record.
     pub fn group(self, id: impl Into<String>) -> Self {
@@ -93,6 +97,10 @@ impl ConsumerBuilder {
 
     /// How long the group waits for its members when partitions are moved: in this time a member hands back what it has
     /// to give, and joins again. 60 s.
+    ///
+    /// The group waits as long as its most patient member. While it waits for longer than this member's own time less a
+    /// tenth, this member hands out nothing: the group may have gone on without it. Beside a Java member with its default of
+    /// five minutes, 300 s here keep a rebalance from being felt.
     ///
     /// In a file it is `rebalance.timeout.ms`, or `max.poll.interval.ms`, which has this meaning in Java besides another
     /// that it does not have here: how long records are processed does not end a membership.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Reset};
+use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Properties, Reset};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
@@ -27,18 +27,12 @@ pub(super) struct Membership {
     /// where it has not begun yet: `earliest` or `latest`.
     #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "exit"])]
     pub(super) group: Option<String>,
-    /// How partitions are spread over the members, the best first.
-    #[arg(
-        long,
-        requires = "group",
-        value_delimiter = ',',
-        value_name = "NAME,…",
-        default_value = "cooperative-sticky"
-    )]
+    /// How partitions are spread over the members, the best first; cooperative-sticky if nothing is said.
+    #[arg(long, requires = "group", value_delimiter = ',', value_name = "NAME,…")]
     assignor: Vec<Strategy>,
-    /// After how long without a sign of life the others take over, as 10s.
-    #[arg(long, requires = "group", value_name = "DURATION", value_parser = time::duration, default_value = "45s")]
-    session_timeout: Duration,
+    /// After how long without a sign of life the others take over, as 10s; 45s if nothing is said.
+    #[arg(long, requires = "group", value_name = "DURATION", value_parser = time::duration)]
+    session_timeout: Option<Duration>,
     /// A name that outlives the process: coming back within the session moves no partitions.
     #[arg(long, requires = "group", value_name = "NAME")]
     group_instance_id: Option<String>,
@@ -68,18 +62,22 @@ impl Consume {
         client: &Client,
         expressions: &[Regex],
         group: &str,
-        begin: Reset,
+        begin: Option<Reset>,
         signals: Signals,
     ) -> Result<(), Failure> {
         let mut stop = signals.stop("what was not committed yet will come again");
         let membership = &self.membership;
-        let mut builder = self
-            .builder(client)
-            .group(group)
-            .on_missing_offset(begin)
-            .assignors(membership.assignor.iter().copied().map(Assignor::from))
-            .session_timeout(membership.session_timeout)
-            .heartbeat_interval(HEARTBEAT.min(membership.session_timeout / 3));
+        // Only what was said on the command line: it wins over properties, and nothing else may.
+        let mut builder = self.builder(client).group(group);
+        if let Some(begin) = begin {
+            builder = builder.on_missing_offset(begin);
+        }
+        if !membership.assignor.is_empty() {
+            builder = builder.assignors(membership.assignor.iter().copied().map(Assignor::from));
+        }
+        if let Some(session) = membership.session_timeout {
+            builder = builder.session_timeout(session).heartbeat_interval(HEARTBEAT.min(session / 3));
+        }
         if let Some(name) = &membership.group_instance_id {
             builder = builder.group_instance_id(name);
         }
@@ -126,6 +124,12 @@ async fn say_what_is_missing(client: &Client, topics: &[String]) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// What holds if neither the command line nor a properties file says it. A start that is not there any more is said, not
+/// skipped.
+pub(super) fn defaults() -> Properties {
+    Properties::from_iter([("auto.offset.reset", "latest"), ("on.out.of.range", "none")])
 }
 
 /// Where to begin in a partition that the group has committed nothing of.

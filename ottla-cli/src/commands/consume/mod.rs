@@ -56,9 +56,9 @@ pub(crate) struct Consume {
     /// Only these partitions, comma separated.
     #[arg(long, short = 'p', value_delimiter = ',', value_name = "N,…")]
     partition: Vec<i32>,
-    /// From where, and until where.
-    #[arg(long, short = 'o', default_value = "latest", allow_hyphen_values = true, value_name = "RANGE")]
-    offset: String,
+    /// From where, and until where; from `latest` on when left out.
+    #[arg(long, short = 'o', allow_hyphen_values = true, value_name = "RANGE")]
+    offset: Option<String>,
     /// The same as `--offset earliest`.
     #[arg(long, conflicts_with = "offset")]
     from_beginning: bool,
@@ -101,15 +101,15 @@ enum Isolation {
 
 impl Consume {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let text = if self.from_beginning { "earliest" } else { &self.offset };
-        let range = OffsetRange::parse(text, time::now_ms())
+        let said = if self.from_beginning { Some("earliest") } else { self.offset.as_deref() };
+        let range = OffsetRange::parse(said.unwrap_or("latest"), time::now_ms())
             .map_err(|error| Failure::usage(format!("--offset: {error}")))?;
         let expressions = self.expressions()?;
         let mut signals = Signals::new()?;
         let (result, client) = match &self.membership.group {
             Some(group) => {
-                let begin = group::begin(range)?;
-                let client = self.connect.client().await?;
+                let begin = said.map(|_| group::begin(range)).transpose()?;
+                let client = self.connect.client_unless_said(group::defaults()).await?;
                 (self.as_member(&client, &expressions, group, begin, signals).await, client)
             }
             None => {
