@@ -12,6 +12,10 @@
 
 use std::time::{Duration, Instant};
 
+/// The longest window that is believed. With its default quotas a broker asks for 11 s at most; what is far above that is
+/// damage, and would silence a connection for up to 24 days.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// The throttle window of one connection.
 #[derive(Debug, Default)]
 pub struct Throttle {
@@ -22,7 +26,7 @@ impl Throttle {
     /// Notes the throttle time of an answer; true when it opens or extends the window.
     pub fn on_answer(&mut self, now: Instant, throttle_time_ms: i32) -> bool {
         let Ok(ms @ 1..) = u64::try_from(throttle_time_ms) else { return false };
-        let until = now + Duration::from_millis(ms);
+        let until = now + Duration::from_millis(ms).min(LONGEST);
         let longer = self.until.is_none_or(|current| until > current);
         if longer {
             self.until = Some(until);
@@ -69,5 +73,12 @@ mod tests {
         assert!(throttle.on_answer(now, 500));
         assert!(!throttle.on_answer(now, 100));
         assert_eq!(throttle.muted_until(now), Some(now + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_window_of_weeks_is_not_believed() {
+        let (mut throttle, now) = (Throttle::default(), now());
+        assert!(throttle.on_answer(now, i32::MAX));
+        assert_eq!(throttle.muted_until(now), Some(now + LONGEST));
     }
 }
