@@ -83,7 +83,7 @@ impl MetadataDriver {
         self.watch(name);
         self.wait_for(|state| match state.cache.lookup(name) {
             Lookup::Known(topic) => Some(Ok(topic)),
-            Lookup::Refused(code) => Some(Err(Error::broker(code, format!("topic {name} cannot be used")))),
+            Lookup::Refused(code) => Some(Err(cannot_use(name, code))),
             Lookup::Pending => None,
         })
         .await?
@@ -281,6 +281,14 @@ impl Inner {
             }
         }
     }
+}
+
+fn cannot_use(topic: &str, code: ErrorCode) -> Error {
+    let advice = match code {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => " (no broker knows it: is the name right? else create it)",
+        _ => "",
+    };
+    Error::broker(code, format!("topic {topic} cannot be used{advice}"))
 }
 
 /// Tells whoever waits that nothing will come any more, whatever ended the driver.

@@ -29,7 +29,7 @@ use ottla_core::{
     versions::Versions,
 };
 use ottla_protocol::{
-    DecodeError, Request, Response,
+    Request, Response,
     frame::{decode_response, encode_request},
 };
 use tokio::{
@@ -407,11 +407,7 @@ impl Inner {
         let pending = lock(&self.state).in_flight.on_answer(id).map_err(|unexpected| {
             Error::peer(self.describe("mixed-up answers from")).with_source(unexpected)
         })?;
-        let name = pending.name;
-        let mut throttled = |throttle_time_ms| self.on_answered(throttle_time_ms);
-        pending.settle.answered(frame, &mut throttled).map_err(|error| {
-            Error::peer(self.describe(&format!("an undecodable answer to {name} from"))).with_source(error)
-        })
+        pending.settle.answered(frame, self)
     }
 
     fn on_answered(&self, throttle_time_ms: i32) {
@@ -590,9 +586,9 @@ impl Inner {
 
 /// How a request ends.
 trait Settle: Send {
-    /// With an answer. Its throttle time goes to `throttled` before anybody sees the answer: whoever waited for it may
-    /// send the next request at once.
-    fn answered(self: Box<Self>, frame: Bytes, throttled: &mut dyn FnMut(i32)) -> Result<(), DecodeError>;
+    /// With an answer on `connection`, which learns of its throttle time before anybody sees the answer: whoever waited
+    /// for it may send the next request at once.
+    fn answered(self: Box<Self>, frame: Bytes, connection: &Inner) -> Result<()>;
     /// Without one.
     fn failed(self: Box<Self>, error: RequestError);
 }
@@ -608,19 +604,19 @@ where
     R: Request,
     F: FnOnce(Result<R::Response, RequestError>) + Send,
 {
-    fn answered(self: Box<Self>, frame: Bytes, throttled: &mut dyn FnMut(i32)) -> Result<(), DecodeError> {
+    fn answered(self: Box<Self>, frame: Bytes, connection: &Inner) -> Result<()> {
         // Decoded even if nobody waits any more: the throttle time counts.
         match decode_response::<R>(self.version, frame) {
             Ok((_, response)) => {
-                throttled(response.throttle_time_ms());
+                connection.on_answered(response.throttle_time_ms());
                 (self.on_answer)(Ok(response));
                 Ok(())
             }
             Err(error) => {
-                let what = format!("the answer to {} cannot be decoded", R::NAME);
+                let what = connection.describe(&format!("an undecodable answer to {} from", R::NAME));
                 let undecodable = Error::peer(what).with_source(error);
-                (self.on_answer)(Err(RequestError { error: undecodable, sent: true }));
-                Err(error)
+                (self.on_answer)(Err(RequestError { error: undecodable.clone(), sent: true }));
+                Err(undecodable)
             }
         }
     }
@@ -639,7 +635,7 @@ fn refuse(settle: Box<dyn Settle>, error: Error) -> Result<()> {
 struct Discard;
 
 impl Settle for Discard {
-    fn answered(self: Box<Self>, _: Bytes, _: &mut dyn FnMut(i32)) -> Result<(), DecodeError> {
+    fn answered(self: Box<Self>, _: Bytes, _: &Inner) -> Result<()> {
         Ok(())
     }
 

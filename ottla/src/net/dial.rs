@@ -144,13 +144,21 @@ impl Dial<'_> {
             Ok(Ok(duplex)) => duplex,
             Ok(Err(error)) => return Err(Error::io(format!("cannot connect to {address}"), error).into()),
             Err(_) => {
-                return Err(Error::timeout(format!("cannot connect to {address} within {share:?}")).into());
+                let what = format!(
+                    "cannot connect to {address} within {} ms (socket.connection.setup.timeout.ms)",
+                    in_ms(share)
+                );
+                return Err(Error::timeout(what).into());
             }
         };
         match timeout_at(deadline, self.handshake(duplex, Handshake::new(memory))).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let what = format!("{address} accepts connections, but did not answer within {share:?}");
+                let what = format!(
+                    "{address} accepts connections, but did not answer within {} ms \
+                     (socket.connection.setup.timeout.ms); is it a Kafka broker, and does it expect TLS?",
+                    in_ms(share)
+                );
                 Err(Error::timeout(what).into())
             }
         }
@@ -184,8 +192,12 @@ impl Dial<'_> {
             let frame = match frames.next().await {
                 Ok(frame) => frame,
                 Err(FrameError::Io(error)) => return Err(unanswered(error)),
-                Err(closed @ (FrameError::Closed | FrameError::Truncated)) => {
+                Err(closed @ FrameError::Closed) => {
                     return Err(unanswered(io::Error::new(io::ErrorKind::UnexpectedEof, closed)));
+                }
+                Err(cut @ FrameError::Truncated) => {
+                    let eof = io::Error::new(io::ErrorKind::UnexpectedEof, cut);
+                    return Err(Error::io(format!("lost {} during the handshake", self.address), eof).into());
                 }
                 Err(wrong @ FrameError::BadLength(_)) => return Err(self.no_broker(wrong).into()),
             };
@@ -220,6 +232,11 @@ impl From<Error> for ConnectFailed {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
+}
+
+/// Without what was lost while the deadlines were reckoned.
+fn in_ms(time: Duration) -> u128 {
+    (time + Duration::from_micros(500)).as_millis()
 }
 
 /// Whether the peer could not even be reached, so that it may be something else when it comes back.

@@ -117,8 +117,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn describe(&self, prefix: [u8; 4], length: i32) -> String {
         match &prefix {
             // A TLS alert or handshake record.
-            [0x15 | 0x16, 0x03, ..] => "the peer speaks TLS, and this connection is plaintext".to_owned(),
+            [0x15 | 0x16, 0x03, ..] => {
+                "the peer speaks TLS, and this connection is plaintext; is it the right port?".to_owned()
+            }
             b"HTTP" => "the peer speaks HTTP, not Kafka".to_owned(),
+            b"SSH-" => "the peer speaks SSH, not Kafka".to_owned(),
+            // As a length it would be above half a gigabyte.
+            text if text.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
+                let text = String::from_utf8_lossy(text);
+                format!("the peer answers with text that begins with {text:?}: it is no Kafka broker")
+            }
             _ => format!(
                 "the peer announces an answer of {length} bytes, where 4 to {} can be",
                 self.max_length
@@ -199,8 +207,13 @@ mod tests {
 
     #[tokio::test]
     async fn other_protocols_are_named() {
-        for (bytes, name) in [(&b"HTTP/1.1 400 Bad Request"[..], "HTTP"), (&[0x15, 3, 3, 0, 2, 2, 70], "TLS")]
-        {
+        let others = [
+            (&b"HTTP/1.1 400 Bad Request"[..], "HTTP"),
+            (b"SSH-2.0-OpenSSH_9.6", "SSH"),
+            (b"220 mail.example.org ESMTP", "\"220 \""),
+            (&[0x15, 3, 3, 0, 2, 2, 70], "TLS"),
+        ];
+        for (bytes, name) in others {
             let mut reader = reader(&[], 4);
             reader.reader.bytes = bytes.to_vec();
             assert!(reader.next().await.unwrap_err().to_string().contains(name));

@@ -157,7 +157,7 @@ impl Inner {
             Refusal::Grow { to } => to,
             _ => BatchBuilder::OVERHEAD + upper_bound(record, added),
         };
-        self.check_size(needed)?;
+        self.check_size(&partition.destination.topic, needed)?;
         let has = slot.queue.open_completion().map_or(0, |completion| completion.reserved.bytes());
         let grain = has.clamp(FIRST_GRAIN, LARGEST_GRAIN);
         let wanted = needed.saturating_sub(has).max(grain).min(self.budget.total());
@@ -184,7 +184,7 @@ impl Inner {
         Ok(())
     }
 
-    fn check_size(&self, batch: usize) -> Result<(), Blocked> {
+    fn check_size(&self, topic: &str, batch: usize) -> Result<(), Blocked> {
         let (most, setting) = if batch > self.config.max_batch() {
             (self.config.max_batch(), "max.request.size")
         } else if batch > self.budget.total() {
@@ -192,7 +192,10 @@ impl Inner {
         } else {
             return Ok(());
         };
-        let what = format!("a record makes a batch of {batch} bytes; {setting} leaves room for {most}");
+        let what = format!(
+            "a record for {topic} makes a batch of {batch} bytes; {setting} leaves room for {most}: \
+             raise it, or send less in a record"
+        );
         Err(Blocked::Refused(Error::misuse(what)))
     }
 

@@ -13,7 +13,7 @@ use super::{
     topic::Completion,
 };
 use crate::{
-    Error,
+    Error, ErrorCode,
     net::{RequestError, now},
 };
 
@@ -152,7 +152,13 @@ impl End {
             (Some(error), _) => error.clone(),
             (None, Some(answer)) => {
                 let message = answer.error_message.as_ref().map(|message| format!(": {}", &**message));
-                let what = format!("a batch for {topic} was refused{}", message.unwrap_or_default());
+                let advice = match answer.error_code {
+                    ErrorCode::MESSAGE_TOO_LARGE => {
+                        " (the topic's max.message.bytes is less than the record)"
+                    }
+                    _ => "",
+                };
+                let what = format!("a batch for {topic} was refused{advice}{}", message.unwrap_or_default());
                 Error::broker(answer.error_code, what)
             }
             (None, None) => Error::peer("no answer"),
