@@ -20,6 +20,7 @@ use super::{
     partition::Reader,
     pause::PauseHandle,
     received::ReceivedRecord,
+    recv::Waiting,
     stream::RecordStream,
 };
 use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
@@ -262,6 +263,7 @@ impl Consumer {
             {
                 return Ok(Some(found));
             }
+            let _waiting = Waiting::new(inner);
             let ready = inner.ready.notified();
             tokio::pin!(ready);
             // From here on nothing is missed.

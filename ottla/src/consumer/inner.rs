@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,8 @@ pub(super) struct Inner {
     state: Mutex<State>,
     /// Something is there for `poll`.
     pub(super) ready: Arc<Notify>,
+    /// How many wait for `ready`.
+    pub(super) waiting: AtomicUsize,
     /// Somebody reads partitions one by one, or has done so.
     pub(super) has_readers: AtomicBool,
     /// There may be a partition that nobody has taken.
@@ -150,6 +152,7 @@ impl Inner {
                 unreachable: BTreeMap::new(),
             }),
             ready,
+            waiting: AtomicUsize::new(0),
             has_readers: AtomicBool::new(false),
             untaken: Notify::new(),
             settled: Notify::new(),

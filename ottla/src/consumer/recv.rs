@@ -11,6 +11,9 @@
 //! so that the others flow; after a seek, what is left of a batch is dropped; when something earlier of its partition has
 //! come back from somebody who did not complete it, it waits behind that. All of it is found out with one look at a counter
 //! for each record.
+//!
+//! News of records wake one of those who wait for them. Whoever takes some and leaves others wakes the next: a handler may
+//! take long, and what is left must not wait for it.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +28,22 @@ use super::{
     received::ReceivedRecord,
 };
 use crate::{Result, TopicPartition, net::lock};
+
+/// Somebody who waits for records. To be made before the look that finds none.
+pub(super) struct Waiting(Arc<Inner>);
+
+impl Waiting {
+    pub(super) fn new(inner: &Arc<Inner>) -> Self {
+        inner.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Current {
@@ -47,7 +66,10 @@ impl Inner {
                     if pack.duty().is_some_and(|duty| duty.parcel.is_one_complete(record.index())) {
                         continue;
                     }
-                    return Ok(Some(ReceivedRecord::new(Arc::clone(pack), record)));
+                    let is_last = at.left() == 0;
+                    let record = ReceivedRecord::new(Arc::clone(pack), record);
+                    self.pass_on(&current, !is_last);
+                    return Ok(Some(record));
                 }
                 // A parked batch whose pause is over comes before anything new.
                 current.active = None;
@@ -94,13 +116,35 @@ impl Inner {
             let mut current = lock(&self.current);
             self.sort_out(&mut current);
             match reader {
-                Reader::Any => current.active.take(),
+                Reader::Any => {
+                    let active = current.active.take();
+                    if active.is_some() {
+                        self.pass_on(&current, false);
+                    }
+                    active
+                }
                 Reader::Of(token) => self.take_parked(&mut current, token),
             }
         };
         match left.filter(|portion| portion.at.left() > 0) {
             Some(portion) => Ok(Some(portion)),
             None => self.next_portion(reader),
+        }
+    }
+
+    /// Somebody has taken records: wakes the next of those who wait if there are others; `is_more`: there are.
+    #[inline]
+    fn pass_on(&self, current: &Current, is_more: bool) {
+        // Whoever looks in vain counts among those who wait before it locks what was locked here.
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.wake_next(is_more || !current.parked.is_empty());
+        }
+    }
+
+    #[cold]
+    fn wake_next(&self, is_more: bool) {
+        if is_more || self.with(|state| state.has_more()) {
+            self.ready.notify_one();
         }
     }
 

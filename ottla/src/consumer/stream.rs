@@ -9,7 +9,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio::sync::futures::OwnedNotified;
 
-use super::{Consumer, received::ReceivedRecord};
+use super::{Consumer, received::ReceivedRecord, recv::Waiting};
 use crate::Result;
 
 /// The records of a consumer, one at a time, as [`Consumer::stream`] gives them. It ends when the consumer is closed;
@@ -20,7 +20,7 @@ use crate::Result;
 pub struct RecordStream {
     consumer: Consumer,
     /// Allocated when there is nothing to give, and not for each record.
-    waiting: Option<Pin<Box<OwnedNotified>>>,
+    waiting: Option<(Pin<Box<OwnedNotified>>, Waiting)>,
     ended: bool,
 }
 
@@ -38,8 +38,8 @@ impl Stream for RecordStream {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(waiting) = &mut self.waiting {
-                std::task::ready!(waiting.as_mut().poll(cx));
+            if let Some((notified, _)) = &mut self.waiting {
+                std::task::ready!(notified.as_mut().poll(cx));
                 self.waiting = None;
             }
             // Enabled before the look, so that whatever comes after it wakes.
@@ -55,9 +55,10 @@ impl Stream for RecordStream {
                     Err(error) => return Poll::Ready(Some(Err(error))),
                     Ok(None) if waiting.is_some() => break,
                     Ok(None) => {
+                        let counted = Waiting::new(inner);
                         let mut notified = Box::pin(inner.ready.clone().notified_owned());
                         notified.as_mut().enable();
-                        waiting = Some(notified);
+                        waiting = Some((notified, counted));
                     }
                 }
             }

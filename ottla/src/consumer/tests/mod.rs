@@ -3,6 +3,7 @@
 mod cluster;
 mod desk;
 mod group;
+mod turns;
 
 use std::{
     collections::BTreeMap,
