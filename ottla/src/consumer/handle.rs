@@ -9,6 +9,7 @@ use std::{
 
 use ottla_core::fetch::{IsolationLevel, OffsetSpec};
 use ottla_protocol::Str;
+use tokio::task::coop::consume_budget;
 
 use super::{
     assignment::Assignment,
@@ -20,7 +21,7 @@ use super::{
     partition::Reader,
     pause::PauseHandle,
     received::ReceivedRecord,
-    recv::Waiting,
+    recv::{Waiting, give_way},
     stream::RecordStream,
 };
 use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
@@ -229,16 +230,20 @@ impl Consumer {
     ///
     /// Several tasks may poll one consumer. They may then hold successive batches of one partition.
     ///
+    /// It gives way to other tasks now and then although records are there, as everything of tokio does: a handler that never
+    /// waits for anything holds up no heartbeat and no commit.
+    ///
     /// # Errors
     /// A partition is held; see [`Consumer`].
     ///
     /// # Cancel safety
     /// Nothing is taken when the future is dropped before it is ready.
     pub async fn poll(&self) -> Result<Option<Batch>> {
+        give_way().await;
         self.next(|inner| inner.try_poll(Reader::Any)).await
     }
 
-    /// The next record; `None` when the consumer is closed.
+    /// The next record; `None` when the consumer is closed. It gives way to other tasks as [`Consumer::poll`] does.
     ///
     /// # Errors
     /// A partition is held; see [`Consumer`].
@@ -246,6 +251,7 @@ impl Consumer {
     /// # Cancel safety
     /// Nothing is taken when the future is dropped before it is ready.
     pub async fn recv(&self) -> Result<Option<ReceivedRecord>> {
+        consume_budget().await;
         self.next(Inner::try_recv).await
     }
 

@@ -22,6 +22,7 @@ use super::{
     batch::Batch,
     duty::Owner,
     inner::{Inner, State},
+    recv::give_way,
 };
 use crate::{Result, TopicPartition};
 
@@ -113,6 +114,7 @@ impl PartitionConsumer {
     /// # Cancel safety
     /// Nothing is taken when the future is dropped before it is ready.
     pub async fn poll(&self) -> Result<Option<Batch>> {
+        give_way().await;
         loop {
             let news = self.news.notified();
             tokio::pin!(news);

@@ -20,6 +20,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use tokio::task::coop::consume_budget;
+
 use super::{
     batch::{Batch, Portion},
     inner::Inner,
@@ -28,6 +30,17 @@ use super::{
     received::ReceivedRecord,
 };
 use crate::{Result, TopicPartition, net::lock};
+
+/// How many records' worth of its task's budget a batch is: its records are handled without another look at that.
+const BATCH_TURNS: u32 = 16;
+
+/// Before a batch is taken: as long as there are batches at once, nobody else of the thread would ever have a turn.
+/// Cancel safe.
+pub(super) async fn give_way() {
+    for _ in 0..BATCH_TURNS {
+        consume_budget().await;
+    }
+}
 
 /// Somebody who waits for records. To be made before the look that finds none.
 pub(super) struct Waiting(Arc<Inner>);

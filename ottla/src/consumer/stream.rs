@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_core::{FusedStream, Stream};
-use tokio::sync::futures::OwnedNotified;
+use tokio::{sync::futures::OwnedNotified, task::coop::poll_proceed};
 
 use super::{Consumer, received::ReceivedRecord, recv::Waiting};
 use crate::Result;
@@ -37,6 +37,8 @@ impl Stream for RecordStream {
         if self.ended {
             return Poll::Ready(None);
         }
+        // Other tasks have a turn now and then, also while records are there.
+        let turn = std::task::ready!(poll_proceed(cx));
         loop {
             if let Some((notified, _)) = &mut self.waiting {
                 std::task::ready!(notified.as_mut().poll(cx));
@@ -48,11 +50,18 @@ impl Stream for RecordStream {
                 let inner = self.consumer.inner();
                 if inner.is_closed() {
                     self.ended = true;
+                    turn.made_progress();
                     return Poll::Ready(None);
                 }
                 match inner.try_recv() {
-                    Ok(Some(record)) => return Poll::Ready(Some(Ok(record))),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Ok(Some(record)) => {
+                        turn.made_progress();
+                        return Poll::Ready(Some(Ok(record)));
+                    }
+                    Err(error) => {
+                        turn.made_progress();
+                        return Poll::Ready(Some(Err(error)));
+                    }
                     Ok(None) if waiting.is_some() => break,
                     Ok(None) => {
                         let counted = Waiting::new(inner);

@@ -214,7 +214,6 @@ impl Stage<'_> {
                 }
             }
             record.complete();
-            let_others_go_on().await;
         }
         Ok(())
     }

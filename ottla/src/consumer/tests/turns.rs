@@ -1,16 +1,16 @@
-//! Whose turn it is: several readers of one consumer.
+//! Whose turn it is: several readers of one consumer, and whatever else goes on beside a busy one.
 
 use std::time::Duration;
 
-use futures::{StreamExt, future::join_all};
-use ottla_protocol::compression::Compression;
+use futures::{FutureExt, Stream, StreamExt, future::join_all, stream::unfold};
+use ottla_protocol::{ApiKey, compression::Compression};
 use tokio::{
     sync::Barrier,
-    time::{sleep, timeout},
+    time::{Instant, advance, sleep, timeout},
 };
 
 use super::cluster::{Brokers, TOPIC};
-use crate::Pause;
+use crate::{Client, Consumer, Pause, ReceivedRecord, Reset, net::lock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,4 +82,80 @@ async fn all_who_wait_get_something_of_what_is_resumed_together() {
     };
     let all = async { tokio::join!(readers, resume).0 };
     assert_eq!(timeout(60 * SECOND, all).await.expect("three batches for three readers"), [9, 9, 9]);
+}
+
+/// A member of a group that reads everything.
+fn member(client: &Client) -> Consumer {
+    let consumer = Consumer::builder(client).group("billing").on_missing_offset(Reset::Earliest);
+    let consumer = consumer.build().unwrap();
+    consumer.subscribe([TOPIC]).unwrap();
+    consumer
+}
+
+/// The processor is busy for so long: nobody else has a turn meanwhile.
+fn busy(time: Duration) {
+    assert!(
+        advance(time).now_or_never().is_none(),
+        "the time has moved; the turn that it ends with is not taken"
+    );
+}
+
+/// Heartbeats and commits that came.
+fn signs_of_life(brokers: &Brokers) -> [usize; 2] {
+    [ApiKey::HEARTBEAT, ApiKey::OFFSET_COMMIT].map(|api| lock(&brokers.desk).count(api))
+}
+
+/// Handles 999 records that are unpacked, for 20 ms each.
+async fn heartbeats_and_commits_go_on<S>(records: impl FnOnce(Consumer) -> S)
+where
+    S: Stream<Item = ReceivedRecord>,
+{
+    let brokers = Brokers::start(1, 1);
+    lock(&brokers.logs).batches_at_once = 100;
+    brokers.produce(0, 100, Compression::None);
+    let client = brokers.client();
+    let mut records = std::pin::pin!(records(member(&client)));
+    records.next().await.unwrap().complete();
+    let (before, began) = (signs_of_life(&brokers), Instant::now());
+    for _ in 1..1_000 {
+        let record = records.next().await.unwrap();
+        busy(Duration::from_millis(20));
+        record.complete();
+    }
+    assert!(began.elapsed() < 21 * SECOND, "nobody waits for anything");
+    // Others have seven turns, one in 128 records: there and back are two.
+    for (before, after) in before.into_iter().zip(signs_of_life(&brokers)) {
+        assert!(after - before >= 3, "{before} before, {after} after");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_and_commits_go_on_while_recv_has_records_for_a_busy_handler() {
+    let next = async |consumer: Consumer| Some((consumer.recv().await.unwrap()?, consumer));
+    heartbeats_and_commits_go_on(|consumer| unfold(consumer, next)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_and_commits_go_on_while_a_stream_has_records_for_a_busy_handler() {
+    heartbeats_and_commits_go_on(|consumer| consumer.stream().map(Result::unwrap)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_and_commits_go_on_while_poll_has_batches_for_a_busy_handler() {
+    let brokers = Brokers::start(1, 100);
+    for number in 0..100 {
+        brokers.produce(number, 1, Compression::None);
+    }
+    let client = brokers.client();
+    let consumer = member(&client);
+    consumer.poll().await.unwrap().unwrap().complete();
+    let before = signs_of_life(&brokers);
+    for _ in 1..100 {
+        let batch = consumer.poll().await.unwrap().unwrap();
+        busy(Duration::from_millis(200));
+        batch.complete();
+    }
+    for (before, after) in before.into_iter().zip(signs_of_life(&brokers)) {
+        assert!(after - before >= 4, "{before} before, {after} after");
+    }
 }
