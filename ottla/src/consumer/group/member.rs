@@ -32,6 +32,9 @@ use crate::{
     net::{Latch, lock, now},
 };
 
+/// Nobody waits longer for a group to hear that a member leaves: its session has ended long before.
+const LONGEST_DEPARTURE: Duration = Duration::from_secs(24 * 3_600);
+
 /// The consumer's place in its group.
 pub(in crate::consumer) struct Group {
     pub(in crate::consumer) config: GroupConfig,
@@ -164,6 +167,8 @@ impl Group {
 
     /// Begins to leave; the first call counts. `false`: there is nothing to leave.
     pub(super) fn depart(&self, options: CloseOptions) -> bool {
+        // The clock may not reach further.
+        let until = now() + options.timeout.min(LONGEST_DEPARTURE);
         {
             let stage = &mut lock(&self.state).stage;
             match stage {
@@ -172,7 +177,6 @@ impl Group {
                 Stage::Member => *stage = Stage::Departing,
             }
         }
-        let until = now() + options.timeout;
         let remain = match options.remain {
             Remain::IfStatic => None,
             Remain::Yes => Some(true),

@@ -301,3 +301,12 @@ async fn handing_out_and_completing_a_record_allocates_nothing() {
     });
     assert_eq!(completing.count_total, 0, "{completing:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn closing_may_take_as_long_as_it_likes() {
+    let brokers = Brokers::start(1, PARTITIONS);
+    let client = brokers.client();
+    let consumer = member(&brokers, &client).await;
+    consumer.close_with(CloseOptions::new().timeout(Duration::MAX)).await.unwrap();
+    assert_eq!(lock(&brokers.desk).count(ApiKey::LEAVE_GROUP), 1);
+}
