@@ -45,19 +45,30 @@ impl Gate {
         }
     }
 
-    /// No lease is needed.
-    pub(super) fn open(&self) {
-        self.until.store(OPEN, Ordering::Release);
+    /// No lease is needed. `true`: it has opened for whoever has found it closed.
+    #[must_use]
+    pub(super) fn open(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        self.turn(OPEN, elapsed)
     }
 
-    /// Nothing may be handed out.
-    pub(super) fn close(&self) {
-        self.until.store(CLOSED, Ordering::Release);
+    /// Nothing may be handed out. `false`: it has not opened for anybody.
+    pub(super) fn close(&self) -> bool {
+        self.until.swap(CLOSED, Ordering::SeqCst);
+        false
     }
 
-    /// Takes over the end of the lease; `None`: there is none, and nothing may be handed out.
-    pub(super) fn set(&self, until: Option<Duration>) {
-        self.until.store(until.map_or(CLOSED, nanos), Ordering::Release);
+    /// Takes over the end of the lease; `None`: there is none, and nothing may be handed out. `true`: it has opened for
+    /// whoever has found it closed.
+    #[must_use]
+    pub(super) fn set(&self, until: Option<Duration>, elapsed: impl FnOnce() -> Duration) -> bool {
+        self.turn(until.map_or(CLOSED, nanos), elapsed)
+    }
+
+    fn turn(&self, until: u64, elapsed: impl FnOnce() -> Duration) -> bool {
+        let before = self.until.swap(until, Ordering::SeqCst);
+        // Read after the change: whoever saw the end of before in the past has done so earlier than now.
+        let now = nanos(elapsed());
+        now >= before && now < until
     }
 }
 
@@ -81,12 +92,25 @@ mod tests {
     #[test]
     fn a_lease_ends_at_its_moment() {
         let gate = Gate::default();
-        gate.set(None);
+        assert!(!gate.set(None, || Duration::ZERO));
         assert!(!gate.is_open(|| Duration::ZERO), "there is no lease yet");
-        gate.set(Some(5 * SECOND));
+        assert!(gate.set(Some(5 * SECOND), || SECOND));
         assert!(gate.is_open(|| 5 * SECOND - Duration::from_nanos(1)));
         assert!(!gate.is_open(|| 5 * SECOND));
-        gate.set(None);
+        assert!(!gate.set(None, || SECOND));
         assert!(!gate.is_open(|| Duration::ZERO));
+    }
+
+    #[test]
+    fn whoever_found_it_closed_until_the_very_moment_of_the_renewal_is_told() {
+        let gate = Gate::default();
+        assert!(!gate.set(Some(5 * SECOND), || SECOND), "nobody has found it closed");
+        assert!(!gate.set(Some(6 * SECOND), || 4 * SECOND), "the lease went on in time");
+        let renewed = gate.set(Some(20 * SECOND), || {
+            assert!(gate.is_open(|| 19 * SECOND), "the time is read when nobody finds it closed any more");
+            6 * SECOND
+        });
+        assert!(renewed);
+        assert!(gate.open(|| 21 * SECOND), "the lease was over");
     }
 }

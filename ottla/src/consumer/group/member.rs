@@ -238,15 +238,15 @@ impl Group {
             LeaseNews::Renewed { after } => Event::LeaseRenewed { group: self.name.clone(), after },
         });
         let events = events.collect();
+        let now = || self.shared.env.elapsed();
         let has_failed = state.fatal.is_some() || !state.failures.is_empty();
-        let was_open = self.gate.is_open(|| elapsed);
-        match (has_failed, self.config.lease_gate) {
+        let has_opened = match (has_failed, self.config.lease_gate) {
             // `poll` has to say so before anything else.
             (true, _) => self.gate.close(),
-            (false, false) => self.gate.open(),
-            (false, true) => self.gate.set(until),
-        }
-        if has_failed || (!was_open && self.gate.is_open(|| elapsed)) {
+            (false, false) => self.gate.open(now),
+            (false, true) => self.gate.set(until, now),
+        };
+        if has_failed || has_opened {
             self.ready.notify_one();
             self.gate.turned.notify_waiters();
         }
