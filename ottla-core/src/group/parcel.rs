@@ -163,11 +163,11 @@ impl Parcel {
         Some(Position::with_epoch(span.offset(last) + 1, span.epoch))
     }
 
-    /// Notes that the records in front of `end` were handed out. One caller at a time for what is behind the last note.
+    /// Notes that the records in front of `end` were handed out. The furthest of several notes counts.
     #[inline]
     pub fn hand_out(&self, end: u32) {
         if end > self.handed.load(Ordering::Relaxed) {
-            self.handed.store(end, Ordering::Release);
+            self.handed.fetch_max(end, Ordering::AcqRel);
         }
     }
 
