@@ -90,6 +90,8 @@ impl Machine {
 #[derive(Clone, Default)]
 pub(crate) struct Lasting {
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
+    /// How long each request of the disk takes at most, on top of what it takes anyway.
+    pub(crate) disk_delay: Rc<Cell<Duration>>,
 }
 
 /// Which host is which machine.
@@ -275,6 +277,10 @@ impl Driver {
             if random.f64() < SLOW_REQUESTS {
                 let most = if matches!(request, DiskRequest::Sync(_)) { SLOW_SYNC } else { SLOW };
                 tokio::time::sleep(Duration::from_nanos(random.u64(..most.as_nanos() as u64))).await;
+            }
+            let delay = self.lasting.disk_delay.get();
+            if !delay.is_zero() {
+                tokio::time::sleep(Duration::from_nanos(random.u64(..=delay.as_nanos() as u64))).await;
             }
             self.shared.record(disk_event(self.host.id, &request));
             let result = self.lasting.disk.borrow_mut().handle(request);

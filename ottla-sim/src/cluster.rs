@@ -376,6 +376,11 @@ impl Broker {
         self.slot().lasting.disk.borrow_mut().crash(tail);
     }
 
+    /// From now on each request of the disk takes up to so much longer.
+    pub fn slow_disk(&self, at_most: Duration) {
+        self.slot().lasting.disk_delay.set(at_most);
+    }
+
     /// The next `times` requests of that kind go wrong.
     pub fn interfere<R: Request>(&self, how: impl Into<Effect>, times: u32) {
         self.interfere_with(R::API_KEY, how, times);

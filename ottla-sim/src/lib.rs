@@ -105,7 +105,7 @@ pub use self::{
     interference::Interference,
     kit::Sim,
     logged::Logged,
-    net::Conditions,
+    net::{Conditions, Ending},
     operator::Wire,
     world::{Host, Network, Running, World},
 };

@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Happened, Thrown},
     gate::{NewSendTask, NewTask, Ready, TaskId, Tasks},
     names::Names,
-    net::{self, Conditions, Listener, Net},
+    net::{self, Conditions, Ending, Listener, Net},
     trace::{Event, Trace},
 };
 
@@ -630,6 +630,11 @@ impl Network<'_> {
     /// Breaks every connection between two hosts, now.
     pub fn reset(&self, one: &Host, other: &Host) {
         self.world.shared.with_net(|net, now, trace| net.reset_between(now, one.id, other.id, trace));
+    }
+
+    /// Behind so many bytes from `from` to `to` the connection that they belong to ends, once; `None` takes it back.
+    pub fn end_after(&self, from: &Host, to: &Host, ends_after: Option<(usize, Ending)>) {
+        self.world.shared.with_net(|net, _, _| net.set_ending(from.id, to.id, ends_after));
     }
 
     /// What the resolver answers for `name`, in this order; nothing: that it does not exist.

@@ -37,6 +37,15 @@ impl Default for Conditions {
     }
 }
 
+/// How the network ends a connection by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The receiver sees the end of the stream; whoever goes on writing, a broken pipe.
+    Fin,
+    /// Both see a reset.
+    Rst,
+}
+
 /// One direction between two hosts.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -44,6 +53,8 @@ pub(super) struct Link {
     pub(super) blocked: bool,
     /// When the last byte that was sent has left.
     busy_until: Duration,
+    /// After so many bytes more, the connection that they belong to ends.
+    ends_after: Option<(usize, Ending)>,
     /// Its own conditions, if any.
     conditions: Option<Conditions>,
 }
@@ -77,6 +88,18 @@ impl Links {
     pub(super) fn set_blocked(&mut self, from: HostId, to: HostId, blocked: bool) -> bool {
         let link = self.links.entry((from, to)).or_default();
         std::mem::replace(&mut link.blocked, blocked) != blocked
+    }
+
+    pub(super) fn set_ending(&mut self, from: HostId, to: HostId, ends_after: Option<(usize, Ending)>) {
+        self.links.entry((from, to)).or_default().ends_after = ends_after;
+    }
+
+    /// Counts bytes that are about to leave: behind how many of them their connection ends, if it does.
+    pub(super) fn ending_within(&mut self, path: (HostId, HostId), length: usize) -> Option<(usize, Ending)> {
+        let link = self.links.get_mut(&path)?;
+        let (left, ending) = link.ends_after?;
+        link.ends_after = (left > length).then(|| (left - length, ending));
+        link.ends_after.is_none().then_some((left, ending))
     }
 
     /// When `length` bytes that are sent now arrive.
@@ -134,6 +157,16 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(1001));
         assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(2001));
+    }
+
+    #[test]
+    fn a_connection_ends_at_the_byte_that_was_named() {
+        let mut links = Links::default();
+        links.set_ending(A, B, Some((100, Ending::Fin)));
+        assert_eq!(links.ending_within((A, B), 99), None);
+        assert_eq!(links.ending_within((B, A), 99), None);
+        assert_eq!(links.ending_within((A, B), 50), Some((1, Ending::Fin)));
+        assert_eq!(links.ending_within((A, B), 50), None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use self::{
     link::{Links, retransmitted},
 };
 pub use self::{
-    link::Conditions,
+    link::{Conditions, Ending},
     stream::{Accepted, Listener},
 };
 use crate::{
@@ -421,6 +421,9 @@ impl Net {
         while !bytes.is_empty() {
             let most = bytes.len().min(SEGMENT);
             let piece = bytes.split_to(shortened(&mut self.random, short, most));
+            if let Some((kept, ending)) = self.links.ending_within(path, piece.len()) {
+                return self.end_behind(now, number, to, piece.slice(..kept), ending);
+            }
             if reset > 0.0 && self.random.f64() < reset {
                 let kept = piece.slice(..self.random.usize(..=piece.len()));
                 if !kept.is_empty() {
@@ -430,6 +433,17 @@ impl Net {
                 return;
             }
             self.send_segment(now, number, to, Segment::Data(piece));
+        }
+    }
+
+    /// The network ends a connection behind these bytes.
+    fn end_behind(&mut self, now: Duration, number: u64, to: Side, kept: Bytes, ending: Ending) {
+        if !kept.is_empty() {
+            self.send_segment(now, number, to, Segment::Data(kept));
+        }
+        match ending {
+            Ending::Fin => self.finish(now, number, to.other()),
+            Ending::Rst => self.send_segment(now, number, to, Segment::Cut),
         }
     }
 
@@ -583,6 +597,10 @@ impl Net {
 impl Net {
     pub(crate) fn links_set_everywhere(&mut self, conditions: Conditions) {
         self.links.set_everywhere(conditions);
+    }
+
+    pub(crate) fn set_ending(&mut self, from: HostId, to: HostId, ends_after: Option<(usize, Ending)>) {
+        self.links.set_ending(from, to, ends_after);
     }
 
     pub(crate) fn set_link(&mut self, from: HostId, to: HostId, conditions: Option<Conditions>) {

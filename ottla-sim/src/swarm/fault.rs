@@ -12,7 +12,7 @@ use ottla_protocol::{
 };
 
 use super::plan::Profile;
-use crate::Interference;
+use crate::{Ending, Interference};
 
 /// The hosts of the clients, by the index that faults have. The last ones are members of a group.
 pub(super) const CLIENTS: [&str; 7] =
@@ -44,6 +44,18 @@ pub enum Fault {
     CutOffFromClient { broker: usize, client: usize },
     /// A broker hears a client, which does not hear the broker.
     AnswersVanish { broker: usize, client: usize },
+    /// A client hears a broker, which does not hear the client.
+    RequestsVanish { broker: usize, client: usize },
+    /// Behind so many bytes of a broker's answers to a client their connection ends.
+    CutAtByte { broker: usize, client: usize, bytes: usize, how: Ending },
+    /// Packets take up to so long, everywhere.
+    Latency { at_most_ms: u64 },
+    /// Each request of a broker's disk takes up to so much longer.
+    SlowDisk { broker: usize, at_most_ms: u64 },
+    /// A broker's wall clock is ahead.
+    BrokerClockAhead { broker: usize, seconds: i64 },
+    /// A broker's name does not exist.
+    NameGone { broker: usize },
     /// Answers of a broker to a client take up to so long, and trickle.
     SlowAnswers { broker: usize, client: usize, latency_ms: u64, bytes_per_second: u64 },
     /// Packets break their connections, everywhere, so many of a thousand.
@@ -130,25 +142,31 @@ impl Api {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 27] = [
     "AnswersVanish",
+    "BrokerClockAhead",
     "BrokerFrozen",
     "BrokerKilled",
     "ClientFrozen",
     "ClientsSleep",
     "ClockWrong",
+    "CutAtByte",
     "CutOffFromClient",
     "CutOffFromController",
     "CutOffFromPeers",
+    "Latency",
     "Loss",
     "MemberKilled",
     "MemberLeaves",
+    "NameGone",
     "PowerLost",
     "RequestsFail",
+    "RequestsVanish",
     "RequestsWait",
     "Reset",
     "Resets",
     "SlowAnswers",
+    "SlowDisk",
     "SlowName",
     "TailLost",
     "TailTorn",
@@ -190,6 +208,8 @@ impl Fault {
             Self::MemberKilled { .. } | Self::MemberLeaves { .. } => true,
             Self::CutOffFromClient { client, .. }
             | Self::AnswersVanish { client, .. }
+            | Self::RequestsVanish { client, .. }
+            | Self::CutAtByte { client, .. }
             | Self::SlowAnswers { client, .. }
             | Self::Reset { client, .. }
             | Self::ClientFrozen { client }
@@ -216,7 +236,7 @@ impl Fault {
         let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
         let api = Api::ALL[random.usize(..Api::ALL.len())];
         let member = random.usize(..MEMBERS.len());
-        match random.u32(..if careless { 21 } else { 19 }) {
+        match random.u32(..if careless { 27 } else { 25 }) {
             0 => Self::BrokerFrozen { broker },
             1 => Self::BrokerKilled { broker },
             2 => Self::PowerLost { broker },
@@ -245,8 +265,17 @@ impl Fault {
             15 => Self::RequestsWait { broker, api },
             16 => Self::MemberKilled { member },
             17 => Self::MemberLeaves { member },
-            18 => Self::ClientsSleep,
-            19 => Self::TailLost { broker },
+            18 => Self::RequestsVanish { broker, client },
+            19 => {
+                let how = if random.bool() { Ending::Fin } else { Ending::Rst };
+                Self::CutAtByte { broker, client, bytes: random.usize(1..5_000), how }
+            }
+            20 => Self::Latency { at_most_ms: random.u64(5..500) },
+            21 => Self::SlowDisk { broker, at_most_ms: random.u64(5..1_000) },
+            22 => Self::BrokerClockAhead { broker, seconds: random.i64(1..7_200) },
+            23 => Self::NameGone { broker },
+            24 => Self::ClientsSleep,
+            25 => Self::TailLost { broker },
             _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
         }
     }

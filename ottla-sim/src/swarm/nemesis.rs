@@ -31,6 +31,7 @@ struct Inner {
 enum Held {
     Down(usize),
     Gone(usize),
+    NameGone(usize),
     Frozen(String),
     Blocked(String, String),
     Slow(String, String),
@@ -103,51 +104,25 @@ impl Nemesis {
             Fault::PowerLost { broker } => self.power(broker, lasts, Tail::Kept).await,
             Fault::TailLost { broker } => self.power(broker, lasts, Tail::Lost).await,
             Fault::TailTorn { broker, bytes } => self.power(broker, lasts, Tail::Torn(bytes)).await,
-            Fault::CutOffFromController { broker } => {
-                let (broker, controller) = (self.broker(broker), self.0.world.host("controller"));
-                self.cut(&[(broker.host(), &controller), (&controller, broker.host())], lasts).await;
-            }
-            Fault::CutOffFromPeers { broker } => self.cut_off_from_peers(broker, lasts).await,
-            Fault::CutOffFromClient { broker, client } => {
-                let (broker, client) = (self.broker(broker), self.client(client));
-                self.cut(&[(broker.host(), &client), (&client, broker.host())], lasts).await;
-            }
-            Fault::AnswersVanish { broker, client } => {
-                self.cut(&[(self.broker(broker).host(), &self.client(client))], lasts).await;
-            }
-            Fault::SlowAnswers { broker, client, latency_ms, bytes_per_second } => {
-                let latency = Duration::ZERO..=Duration::from_millis(latency_ms);
-                let slow = Conditions { latency, bandwidth: Some(bytes_per_second), ..Conditions::default() };
-                self.slow(self.broker(broker).host(), &self.client(client), slow, lasts).await;
-            }
-            Fault::Resets { per_mille } => {
-                let reset = f64::from(per_mille) / 1_000.0;
-                self.everywhere(Conditions { reset, short: 0.5, ..Conditions::default() }, lasts).await;
-            }
-            Fault::Loss { per_mille } => {
-                let loss = f64::from(per_mille) / 1_000.0;
-                self.everywhere(Conditions { loss, ..Conditions::default() }, lasts).await;
-            }
-            Fault::Reset { broker, client } => {
-                self.0.world.network().reset(self.broker(broker).host(), &self.client(client));
-            }
-            Fault::ClockWrong { client, seconds } => {
-                self.client(client).set_clock_skew(seconds);
-                sleep(lasts).await;
-                self.client(client).set_clock_skew(0);
-            }
-            Fault::SlowName { broker, millis } => {
-                let name = self.broker(broker).host().name();
-                self.0.world.network().delay_name(&name, Duration::from_millis(millis));
-                sleep(lasts).await;
-                self.0.world.network().delay_name(&name, Duration::ZERO);
-            }
             Fault::MemberKilled { member } => {
                 self.without(member, lasts, async |members| members.crash(member)).await;
             }
             Fault::MemberLeaves { member } => {
                 self.without(member, lasts, async |members| members.stop(member).await).await;
             }
+            Fault::ClockWrong { client, seconds } => {
+                self.clock_wrong(&self.client(client), seconds, lasts).await;
+            }
+            Fault::BrokerClockAhead { broker, seconds } => {
+                self.clock_wrong(self.broker(broker).host(), seconds, lasts).await;
+            }
+            Fault::SlowDisk { broker, at_most_ms } => {
+                self.broker(broker).slow_disk(Duration::from_millis(at_most_ms));
+                sleep(lasts).await;
+                self.broker(broker).slow_disk(Duration::ZERO);
+            }
+            Fault::NameGone { broker } => self.without_name(broker, lasts).await,
+            Fault::SlowName { broker, millis } => self.slow_name(broker, millis, lasts).await,
             Fault::RequestsFail { broker, api, how, times } => {
                 self.broker(broker).interfere_with(api.key(), how, times);
                 sleep(lasts).await;
@@ -159,6 +134,60 @@ impl Nemesis {
                 sleep(lasts).await;
                 self.broker(broker).release_requests(api.key());
             }
+            of_network => self.strike_network(of_network, lasts).await,
+        }
+    }
+
+    async fn strike_network(&self, fault: Fault, lasts: Duration) {
+        let ends = |broker: usize, client: usize| (self.broker(broker), self.client(client));
+        match fault {
+            Fault::CutOffFromController { broker } => {
+                let (broker, controller) = (self.broker(broker), self.0.world.host("controller"));
+                self.cut(&[(broker.host(), &controller), (&controller, broker.host())], lasts).await;
+            }
+            Fault::CutOffFromPeers { broker } => self.cut_off_from_peers(broker, lasts).await,
+            Fault::CutOffFromClient { broker, client } => {
+                let (broker, client) = ends(broker, client);
+                self.cut(&[(broker.host(), &client), (&client, broker.host())], lasts).await;
+            }
+            Fault::AnswersVanish { broker, client } => {
+                let (broker, client) = ends(broker, client);
+                self.cut(&[(broker.host(), &client)], lasts).await;
+            }
+            Fault::RequestsVanish { broker, client } => {
+                let (broker, client) = ends(broker, client);
+                self.cut(&[(&client, broker.host())], lasts).await;
+            }
+            Fault::CutAtByte { broker, client, bytes, how } => {
+                let (broker, client) = ends(broker, client);
+                let network = self.0.world.network();
+                network.end_after(broker.host(), &client, Some((bytes, how)));
+                sleep(lasts).await;
+                network.end_after(broker.host(), &client, None);
+            }
+            Fault::Reset { broker, client } => {
+                let (broker, client) = ends(broker, client);
+                self.0.world.network().reset(broker.host(), &client);
+            }
+            Fault::SlowAnswers { broker, client, latency_ms, bytes_per_second } => {
+                let (broker, client) = ends(broker, client);
+                let latency = Duration::ZERO..=Duration::from_millis(latency_ms);
+                let slow = Conditions { latency, bandwidth: Some(bytes_per_second), ..Conditions::default() };
+                self.slow(broker.host(), &client, slow, lasts).await;
+            }
+            Fault::Latency { at_most_ms } => {
+                let latency = Duration::ZERO..=Duration::from_millis(at_most_ms);
+                self.everywhere(Conditions { latency, ..Conditions::default() }, lasts).await;
+            }
+            Fault::Resets { per_mille } => {
+                let reset = f64::from(per_mille) / 1_000.0;
+                self.everywhere(Conditions { reset, short: 0.5, ..Conditions::default() }, lasts).await;
+            }
+            Fault::Loss { per_mille } => {
+                let loss = f64::from(per_mille) / 1_000.0;
+                self.everywhere(Conditions { loss, ..Conditions::default() }, lasts).await;
+            }
+            other => unreachable!("{other:?} is none of the network's"),
         }
     }
 
@@ -221,6 +250,30 @@ impl Nemesis {
         sleep(lasts).await;
         if self.end(&what) {
             self.broker(broker).start();
+        }
+    }
+
+    async fn clock_wrong(&self, host: &Host, seconds: i64, lasts: Duration) {
+        host.set_clock_skew(seconds);
+        sleep(lasts).await;
+        host.set_clock_skew(0);
+    }
+
+    async fn slow_name(&self, broker: usize, millis: u64, lasts: Duration) {
+        let name = self.broker(broker).host().name();
+        self.0.world.network().delay_name(&name, Duration::from_millis(millis));
+        sleep(lasts).await;
+        self.0.world.network().delay_name(&name, Duration::ZERO);
+    }
+
+    async fn without_name(&self, broker: usize, lasts: Duration) {
+        let (what, network) = (Held::NameGone(broker), self.0.world.network());
+        let broker = self.broker(broker);
+        self.begin(&what);
+        network.set_name(&broker.host().name(), &[]);
+        sleep(lasts).await;
+        if self.end(&what) {
+            network.set_name(&broker.host().name(), &[broker.host()]);
         }
     }
 

@@ -141,7 +141,7 @@ impl Plan {
         use fmt::Write as _;
         let Self { seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
-        text.push_str("    use ottla_sim::{Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
+        text.push_str("    use ottla_sim::{Ending::*, Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));
