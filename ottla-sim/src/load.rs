@@ -37,6 +37,9 @@ pub struct Plan {
     pub records_of_producer: u32,
     /// Producers give up on a record after this long (`delivery.timeout.ms`); the default is Kafka's two minutes.
     pub deadline: Option<Duration>,
+    /// How long producers wait for an answer (`request.timeout.ms`); half of the deadline, or Kafka's half a minute, if
+    /// nothing is said.
+    pub request_timeout: Option<Duration>,
     /// When a record counts as written.
     pub acks: Acks,
     /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
@@ -53,6 +56,7 @@ impl Default for Plan {
             pause,
             records_of_producer: 60,
             deadline: None,
+            request_timeout: None,
             acks: Acks::All,
             delivery: Delivery::ExactlyOnce,
         }
@@ -273,6 +277,9 @@ fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer
         .max_in_flight_requests_per_connection(random.usize(1..=5));
     if let Some(deadline) = plan.deadline {
         builder = builder.delivery_timeout(deadline).request_timeout(deadline / 2).linger(Duration::ZERO);
+    }
+    if let Some(timeout) = plan.request_timeout {
+        builder = builder.request_timeout(timeout);
     }
     builder.build().expect("settings that are allowed")
 }

@@ -150,7 +150,7 @@ impl Group {
         let names_member = !commit.member_id.is_empty() || commit.instance_id.is_some();
         if commit.generation >= 0 || names_member {
             self.check_member(&commit.member_id, commit.instance_id.as_ref())?;
-            if commit.generation != self.generation && !planted!("broker-takes-commits-of-old-generations") {
+            if commit.generation != self.generation {
                 return Err(ErrorCode::ILLEGAL_GENERATION);
             }
         } else {

@@ -103,7 +103,6 @@ pub(super) enum Remedy {
 pub(super) fn remedy(code: ErrorCode) -> Remedy {
     match code {
         ErrorCode::OFFSET_OUT_OF_RANGE => Remedy::Reset,
-        ErrorCode::NOT_LEADER_OR_FOLLOWER if planted!("reset-on-transient-error") => Remedy::Reset,
         ErrorCode::CORRUPT_MESSAGE => Remedy::Refetch,
         ErrorCode::NOT_LEADER_OR_FOLLOWER
         | ErrorCode::FENCED_LEADER_EPOCH

@@ -91,9 +91,6 @@ pub fn fetched_offsets<'a>(
 ) -> FetchedOffsets {
     let group = response.groups.first();
     let code = group.map_or(response.error_code, |group| group.error_code);
-    if !code.is_ok() && planted!("no-offset-after-a-transient-error") {
-        return FetchedOffsets::All(partitions.into_iter().map(|at| (at.clone(), Ok(None))).collect());
-    }
     if !code.is_ok() {
         return again(code).unwrap_or(FetchedOffsets::Refused(code));
     }

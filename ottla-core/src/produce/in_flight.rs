@@ -46,10 +46,7 @@ impl Window {
 
     /// Whether another batch may go. Batches count while they are on their way to a former leader, too.
     pub(super) fn has_room(&self, identity: Option<ProducerIdentity>, leader: Leader) -> bool {
-        let knows = identity.is_none()
-            || self.is_established(identity, leader)
-            || planted!("five-in-flight-before-the-first-answer");
-        let most = if knows { self.most } else { 1 };
+        let most = if identity.is_none() || self.is_established(identity, leader) { self.most } else { 1 };
         self.in_flight < most
     }
 

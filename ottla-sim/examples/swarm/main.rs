@@ -116,8 +116,9 @@ fn hunt(profile: Profile, seeds: Range<u64>) -> ExitCode {
     for seed in seeds.clone() {
         if let Err(report) = Plan::draw_as(profile, seed).run() {
             let (runs, seconds) = (seed - from + 1, begun.elapsed().as_secs_f64());
-            let told = format!("expected {}: {}", report.expected, report.happened);
-            println!("seed {seed}, run {runs}, {seconds:.1} s: {told}");
+            // What follows the first line is the record of what led there.
+            let happened = report.happened.lines().next().unwrap_or_default();
+            println!("seed {seed}, run {runs}, {seconds:.1} s: expected {}: {happened}", report.expected);
             return ExitCode::SUCCESS;
         }
     }

@@ -52,8 +52,6 @@ pub enum Fault {
     Latency { at_most_ms: u64 },
     /// Each request of a broker's disk takes up to so much longer.
     SlowDisk { broker: usize, at_most_ms: u64 },
-    /// A broker's wall clock is ahead.
-    BrokerClockAhead { broker: usize, seconds: i64 },
     /// A broker's name does not exist.
     NameGone { broker: usize },
     /// Answers of a broker to a client take up to so long, and trickle.
@@ -142,9 +140,8 @@ impl Api {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 27] = [
+const KINDS: [&str; 26] = [
     "AnswersVanish",
-    "BrokerClockAhead",
     "BrokerFrozen",
     "BrokerKilled",
     "ClientFrozen",
@@ -236,7 +233,7 @@ impl Fault {
         let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
         let api = Api::ALL[random.usize(..Api::ALL.len())];
         let member = random.usize(..MEMBERS.len());
-        match random.u32(..if careless { 27 } else { 25 }) {
+        match random.u32(..if careless { 26 } else { 24 }) {
             0 => Self::BrokerFrozen { broker },
             1 => Self::BrokerKilled { broker },
             2 => Self::PowerLost { broker },
@@ -272,10 +269,9 @@ impl Fault {
             }
             20 => Self::Latency { at_most_ms: random.u64(5..500) },
             21 => Self::SlowDisk { broker, at_most_ms: random.u64(5..1_000) },
-            22 => Self::BrokerClockAhead { broker, seconds: random.i64(1..7_200) },
-            23 => Self::NameGone { broker },
-            24 => Self::ClientsSleep,
-            25 => Self::TailLost { broker },
+            22 => Self::NameGone { broker },
+            23 => Self::ClientsSleep,
+            24 => Self::TailLost { broker },
             _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
         }
     }

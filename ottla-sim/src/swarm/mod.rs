@@ -99,6 +99,7 @@ impl Plan {
             senders: self.senders,
             records: self.records,
             deadline: self.deadline,
+            request_timeout: self.request_timeout,
             ..load::Plan::default()
         };
         let cluster = load::cluster(world, load).await;

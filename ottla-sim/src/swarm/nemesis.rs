@@ -113,9 +113,6 @@ impl Nemesis {
             Fault::ClockWrong { client, seconds } => {
                 self.clock_wrong(&self.client(client), seconds, lasts).await;
             }
-            Fault::BrokerClockAhead { broker, seconds } => {
-                self.clock_wrong(self.broker(broker).host(), seconds, lasts).await;
-            }
             Fault::SlowDisk { broker, at_most_ms } => {
                 self.broker(broker).slow_disk(Duration::from_millis(at_most_ms));
                 sleep(lasts).await;

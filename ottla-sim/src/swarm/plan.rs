@@ -20,6 +20,8 @@ pub struct Plan {
     pub senders: u32,
     /// Producers give up on a record after so long; Kafka's two minutes if nothing is said.
     pub deadline: Option<Duration>,
+    /// Producers wait for an answer so long; half of the deadline, or Kafka's half a minute, if nothing is said.
+    pub request_timeout: Option<Duration>,
     /// A group that handles the records; none if nothing is said.
     pub group: Option<GroupPlan>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
@@ -68,6 +70,7 @@ impl Plan {
             records: 600,
             senders: 2,
             deadline: None,
+            request_timeout: None,
             group: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
@@ -139,7 +142,9 @@ impl Plan {
     #[must_use]
     pub fn to_test(&self) -> String {
         use fmt::Write as _;
-        let Self { seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults } = self;
+        let Self {
+            seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults, ..
+        } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
         text.push_str("    use ottla_sim::{Ending::*, Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
         // Writing into a string cannot fail.
@@ -148,6 +153,9 @@ impl Plan {
         line(format_args!("    partitions: {partitions}, records: {records}, senders: {senders},"));
         if let Some(deadline) = deadline {
             line(format_args!("    deadline: Some(Duration::from_millis({})),", deadline.as_millis()));
+        }
+        if let Some(timeout) = self.request_timeout {
+            line(format_args!("    request_timeout: Some(Duration::from_millis({})),", timeout.as_millis()));
         }
         if let Some(group) = group {
             line(format_args!("    group: Some({group:?}),"));

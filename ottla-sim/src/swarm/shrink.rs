@@ -63,6 +63,7 @@ fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) ->
     try_one(smallest, Plan { senders: 1, ..smallest.clone() });
     try_one(smallest, Plan { partitions: 1, ..smallest.clone() });
     try_one(smallest, Plan { deadline: None, ..smallest.clone() });
+    try_one(smallest, Plan { request_timeout: None, ..smallest.clone() });
     while smallest.records > 1
         && try_one(smallest, Plan { records: smallest.records / 2, ..smallest.clone() })
     {}
