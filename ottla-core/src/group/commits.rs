@@ -331,10 +331,17 @@ impl Commits {
             return Err(Some(at.now + (due - at.elapsed)));
         }
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.claimed && slot.refused.is_none());
-        // No more than was sent before: what is complete waits for its interval, or for its user. A seek changes nothing
-        // about that; a log that is gone has nothing to commit.
         let proof = |(token, slot): (&u64, &Slot)| {
-            Some((*token, slot.sent.filter(|_| committable(*token).is_some())?))
+            let (run, position) = committable(*token)?;
+            let (known, sent) = slot.sent?;
+            // No more than was sent before: what is complete waits for its interval, or for its user. Nor more than can be
+            // committed since a seek: the log of before may be gone.
+            let proof = match () {
+                () if known == run => sent,
+                () if sent.offset < position.offset => Position::at(sent.offset),
+                () => position,
+            };
+            Some((*token, (run, proof)))
         };
         slots.find_map(proof).ok_or(None)
     }
