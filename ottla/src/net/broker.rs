@@ -38,7 +38,7 @@ use crate::{Error, ErrorKind, Result, config::HostPort, event::Event};
 /// What a connection is for. Traffic that may wait long (a full produce queue, a long poll) must not hold up the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
-    /// Metadata and administration.
+    /// Metadata, administration, and what a group is asked besides: commits, committed offsets, departures.
     Control,
     /// Produce requests.
     Produce,
@@ -46,11 +46,9 @@ pub(crate) enum Lane {
     /// other, so that a long poll holds up whatever is behind it.
     Fetch(u64),
     /// Heartbeats of all of the client's consumers, and nothing else: nothing may stand in front of one.
-    #[allow(dead_code, reason = "members of groups come next")]
     Heartbeat,
-    /// JoinGroup, SyncGroup and LeaveGroup of the consumer with this number: the broker answers JoinGroup when all
+    /// JoinGroup and SyncGroup of the consumer with this number: the broker answers JoinGroup when all
     /// members have joined.
-    #[allow(dead_code, reason = "members of groups come next")]
     Group(u64),
 }
 
