@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use ottla::{Admin, Client, ErrorCode, NewTopic};
+use ottla::{Client, NewTopic};
 use ottla_broker::{
     ClusterConfig, FlushPolicy,
     null::{NullBroker, Shape},
@@ -16,6 +16,7 @@ use ottla_broker::{
 };
 
 use crate::{
+    commands::topics::create_missing,
     output::{Failure, say},
     signals::Signals,
 };
@@ -175,18 +176,11 @@ impl Dev {
     async fn create_topics(&self, servers: &[String]) -> Result<(), Failure> {
         let client = Client::builder().bootstrap_servers(servers).connect().await?;
         let topics = self.topic.iter().map(|topic| NewTopic::new(&topic.name, topic.partitions, -1));
-        let created = Admin::new(&client).create_topics(topics).await?;
-        client.close().await?;
-        for (name, result) in created {
-            match result {
-                Ok(created) => {
-                    say(format_args!("ottla: created {name} with {} partitions", created.partitions))
-                }
-                Err(error) if error.broker_code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
-                Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
-            }
-        }
-        Ok(())
+        create_missing(&client, topics, |name, topic| {
+            say(format_args!("ottla: created {name} with {} partitions", topic.partitions));
+        })
+        .await?;
+        Ok(client.close().await?)
     }
 }
 

@@ -11,10 +11,11 @@ mod usage;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use ottla::{Client, Properties};
+use ottla::{Client, NewTopic, Properties};
 
 use self::{report::Report, target::Target};
 use crate::{
+    commands::topics::create_missing,
     connect::Connect,
     output::{Failure, say},
 };
@@ -76,7 +77,9 @@ impl Common {
             None => self.connect.client().await?,
         };
         if !target.is_null() {
-            target::ensure_topic(&client, &self.topic, self.partitions).await?;
+            // As many replicas as the cluster gives by default.
+            let topic = NewTopic::new(&self.topic, self.partitions, -1);
+            create_missing(&client, [topic], |_, _| {}).await?;
         }
         Ok((target, client))
     }

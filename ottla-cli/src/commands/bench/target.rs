@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use ottla::{Admin, Client, ErrorCode, NewTopic, TopicPartition};
+use ottla::{Admin, Client, TopicPartition};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -74,18 +74,6 @@ impl Target {
     pub(super) fn is_ours(&self) -> bool {
         self.kind != Kind::Kafka
     }
-}
-
-/// Creates the topic if it does not exist, with as many replicas as the cluster gives by default.
-pub(super) async fn ensure_topic(client: &Client, name: &str, partitions: i32) -> Result<(), Failure> {
-    for (name, result) in Admin::new(client).create_topics([NewTopic::new(name, partitions, -1)]).await? {
-        match result {
-            Ok(_) => {}
-            Err(error) if error.broker_code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
-            Err(error) => return Err(Failure::new(format!("{name}: {error}"))),
-        }
-    }
-    Ok(())
 }
 
 /// All partitions of the topic.

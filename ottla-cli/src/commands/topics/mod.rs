@@ -1,6 +1,7 @@
 //! `ottla topics`: list, describe, create, delete, their settings, more partitions.
 
 mod configs;
+mod missing;
 
 use std::io::{self, Write};
 
@@ -9,6 +10,7 @@ use ottla::{Admin, NewTopic, admin::PartitionDescription};
 use serde_json::json;
 
 use self::configs::Configs;
+pub(crate) use self::missing::create_missing;
 use crate::{
     connect::Connect,
     output::{Failure, Failures, say},
