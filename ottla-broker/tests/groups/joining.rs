@@ -426,7 +426,8 @@ async fn a_group_has_only_so_many_members() {
 async fn who_comes_back_too_late_finds_the_group_full() {
     let broker = Broker::start().await;
     let group = broker.group().await;
-    // Kafka forgets the one that it refuses, and does not notice that it need not wait for it any more.
+    // Kafka forgets the one that it refuses, and does not notice that it need not wait for it any more: it waits as long
+    // as the most patient who has joined when the rebalance begins, and any of these may be the first that it reads.
     const REBALANCE: Duration = Duration::from_secs(2);
     let profiles = std::array::from_fn(|_| dynamic().rebalance(REBALANCE));
     let members: [_; MAX_SIZE - 1] = group.stable(profiles).await;
@@ -435,7 +436,7 @@ async fn who_comes_back_too_late_finds_the_group_full() {
     for member in &members {
         parked.push(member.with_profile(changed().rebalance(REBALANCE)).rejoin().await);
     }
-    parked.push(group.join(&dynamic(), &ids[0]).await);
+    parked.push(group.join(&dynamic().rebalance(REBALANCE), &ids[0]).await);
     group.until("PreparingRebalance", MAX_SIZE).await;
     let refused = group.join(&dynamic(), &ids[1]).await.answer().await;
     assert_eq!((refused.error_code, &*refused.member_id), (ErrorCode::GROUP_MAX_SIZE_REACHED, ""));
