@@ -66,7 +66,11 @@ pub(crate) struct Failures(Vec<String>);
 
 impl Failures {
     pub(crate) fn add(&mut self, item: &str, error: &ottla::Error) {
-        say(format_args!("ottla: {item}: {}", with_causes(error)));
+        self.add_words(item, &with_causes(error));
+    }
+
+    pub(crate) fn add_words(&mut self, item: &str, why: &str) {
+        say(format_args!("ottla: {item}: {why}"));
         self.0.push(item.to_string());
     }
 

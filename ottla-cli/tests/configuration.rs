@@ -58,6 +58,37 @@ fn a_file_of_java_and_librdkafka_is_taken_as_it_is() {
 }
 
 #[test]
+fn a_file_may_leave_what_is_secret_to_the_environment() {
+    let profiles = Scratch::new();
+    let file = write(
+        &profiles,
+        "client.properties",
+        "config.providers=env\nconfig.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n\
+         client.id=${env:OTTLA_TEST_ID}-1\n",
+    );
+    let show = |id: Option<&str>| {
+        let mut command = Command::new(common::OTTLA);
+        command.args(["profiles", "show", "--command-config", &file]).env_remove("OTTLA_PROFILE");
+        command.env("OTTLA_CONFIG_DIR", profiles.path());
+        match id {
+            Some(id) => command.env("OTTLA_TEST_ID", id),
+            None => command.env_remove("OTTLA_TEST_ID"),
+        };
+        command.output().unwrap()
+    };
+    let known = show(Some("me"));
+    assert!(stdout(&known).contains("client.id = me-1 ("), "{}", stdout(&known));
+    assert_eq!(stderr(&known), "", "Java's own lines about it are no news");
+    let unknown = show(None);
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = stderr(&unknown);
+    assert!(
+        said.contains("client.properties:3: the environment variable OTTLA_TEST_ID is not set"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_profile_has_a_name_and_the_default_needs_none() {
     let (dev, profiles) = (Dev::start(&["--topic", "t:1"]), Scratch::new());
     assert_eq!(stdout(&ottla(&profiles, &["profiles", "list"])), "", "no directory yet");

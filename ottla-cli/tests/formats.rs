@@ -101,6 +101,21 @@ fn json_values_may_have_many_lines() {
     assert_eq!(all(&dev, "t", "<%v>"), "<{\n  \"a\": 1\n}><{ \"b\": \"}\" }>");
 }
 
+/// What only a log says: epochs, the producer, the batch, where the log begins and ends.
+#[test]
+fn a_record_that_is_read_says_where_it_was() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let long = "x".repeat(1_000);
+    dev.ok(&["produce", "t", "-z", "lz4"], &format!("{long}\n{long}\n"));
+    let seen = all(&dev, "t", r"%e %y %a{compression} %a{transactional-bit;bool} %[ %| %]\n");
+    assert_eq!(seen, "0 0 lz4 false 0 2 2\n0 0 lz4 false 0 2 2\n");
+    assert!(all(&dev, "t", "%x ").split_whitespace().all(|id| id.parse::<u64>().is_ok()));
+    // What is printed may be read back; where a record was does not say where it goes.
+    dev.ok(&["produce", "t", "--format", r"%o %e %x %y %v\n"], "900 8 7 6 c\n");
+    dev.ok(&["produce", "t", "--format", r"%k{re[\d+]}%v{re[[a-z]+]}\n"], "1d\n");
+    assert_eq!(dev.ok(&["consume", "t", "-o", "2", "-e", "-f", r"%o %k %v\n"], ""), "2  c\n3 1 d\n");
+}
+
 #[test]
 fn a_format_that_makes_no_sense_is_refused_with_what_would() {
     let dev = Dev::start(&["--topic", "t:1"]);
@@ -110,6 +125,9 @@ fn a_format_that_makes_no_sense_is_refused_with_what_would() {
         (&["produce", "--format", r"%v\n"], "which topic?"),
         (&["produce", "t", "--key-separator", ""], "empty"),
         (&["consume", "t", "--format", "%v{rot13}"], "'rot13'"),
+        (&["consume", "t", "--format", "%D"], "%D is the delivery count of a share group"),
+        (&["produce", "t", "--format", r"%] %v\n"], "%[ %| %] are for printing only"),
+        (&["produce", "t", "--output-format", "%e"], "the acknowledgement of a record does not say them"),
     ] {
         let output = dev.ottla(arguments, "a\n");
         let stderr = String::from_utf8_lossy(&output.stderr);

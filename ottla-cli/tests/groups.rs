@@ -183,6 +183,66 @@ fn groups_are_listed_described_and_deleted() {
     dev.ok(&["groups", "delete", "g", "--if-exists"], "");
 }
 
+/// What `groups seek` prints: topic, partition, committed, new.
+fn moves(printed: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| line.split_whitespace().take(4).map(str::to_owned).collect();
+    printed.lines().skip(1).map(cells).collect()
+}
+
+#[test]
+fn a_group_is_moved_when_nobody_is_in_it_and_only_on_demand() {
+    let dev = Dev::start(&["--topic", "t:2", "--topic", "u:1"]);
+    for partition in ["0", "1"] {
+        dev.ok(&["produce", "t", "-p", partition], &numbers(0..10));
+    }
+    dev.ok(&["produce", "u"], &numbers(0..10));
+    let seek = |arguments: &[&str]| dev.ottla(&[&["groups", "seek"], arguments].concat(), "");
+    let seen = |arguments: &[&str]| {
+        let output = seek(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        moves(&String::from_utf8(output.stdout).unwrap())
+    };
+    let nothing = seek(&["g", "--to", "start"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("name the topics"));
+
+    let running = member(&dev, &[]);
+    running.lines(20);
+    eventually("the commits are there", || (describe(&dev, "g")["lag"] == 0).then_some(()));
+    let busy = seek(&["g", "--to", "start", "--execute"]);
+    assert_eq!(busy.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&busy.stderr);
+    assert!(said.contains("g is Stable and has members (1): stop them first"), "{said}");
+    terminate(&running.process);
+    assert_eq!(running.end().0, Some(0));
+
+    let first = [["t", "0", "10", "0"], ["t", "1", "10", "0"]];
+    assert_eq!(seen(&["g", "--to", "start"]), first);
+    assert_eq!(seen(&["g", "--to", "start", "--dry-run"]), first);
+    assert_eq!(describe(&dev, "g")["lag"], 0, "nothing has changed");
+    assert_eq!(seen(&["g", "t:1", "--to", "-3", "--execute"]), [["t", "1", "10", "7"]]);
+    assert_eq!(describe(&dev, "g")["lag"], 3);
+    assert_eq!(seen(&["g", "t:1", "--shift-by", "-3"]), [["t", "1", "7", "4"]]);
+    assert_eq!(seen(&["g", "t:0", "--to", "@1970-01-02"]), [["t", "0", "10", "0"]]);
+    assert_eq!(seen(&["g", "t:0", "--to-datetime", "-1h"]), [["t", "0", "10", "0"]]);
+    assert_eq!(seen(&["g", "u", "--to-offset", "99"]), [["u", "0", "-", "10"]], "no further than the log");
+    assert_eq!(seen(&["new", "--to-group", "g", "-y"]), [["t", "0", "-", "10"], ["t", "1", "-", "7"]]);
+    assert_eq!(describe(&dev, "new")["lag"], 3);
+    assert_eq!(
+        dev.ok(&["groups", "seek", "g", "t:0", "--to-earliest", "--execute", "--json"], ""),
+        "{\"changed\":true,\"committed\":10,\"group\":\"g\",\"log_end\":10,\"log_start\":0,\"new\":0,\
+         \"partition\":0,\"topic\":\"t\"}\n"
+    );
+
+    let some = seek(&["g", "t:0,7", "no-such", "u", "--to", "+1"]);
+    assert_eq!(some.status.code(), Some(1), "one item that fails is enough");
+    let said = String::from_utf8_lossy(&some.stderr);
+    for words in ["t-7: there is no such partition", "no-such: ", "u-0: nothing is committed to count from"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(moves(&String::from_utf8(some.stdout).unwrap()), [["t", "0", "0", "1"]]);
+}
+
 #[test]
 fn arguments_that_make_no_sense_together_are_refused() {
     for wrong in [
@@ -195,6 +255,10 @@ fn arguments_that_make_no_sense_together_are_refused() {
         &["groups", "describe"],
         &["groups", "describe", "g", "--lag", "some"],
         &["groups", "delete-offsets", "g", "t:x"],
+        &["groups", "seek", "g", "t"],
+        &["groups", "seek", "g", "--to", "1:2"],
+        &["groups", "seek", "g", "--to", "start", "--to-latest"],
+        &["groups", "seek", "g", "--to", "start", "--execute", "--dry-run"],
     ] {
         assert_eq!(common::run(wrong, "").status.code(), Some(2), "{wrong:?}");
     }

@@ -53,9 +53,9 @@ pub use self::{
     config::{ClientConfig, ConfigProblem, Properties},
     consumer::{
         Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
-        ConsumerRecord, IsolationLevel, Lease, OffsetAndMetadata, OffsetAndTimestamp, OffsetRange,
-        OffsetSpec, PartitionConsumer, Pause, PauseHandle, Rebalance, RebalanceListener, ReceivedRecord,
-        RecordStream, Records, RecordsIter, Reset, Trouble,
+        ConsumerRecord, IsolationLevel, Lease, LogOffsets, OffsetAndMetadata, OffsetAndTimestamp,
+        OffsetRange, OffsetSpec, PartitionConsumer, Pause, PauseHandle, Rebalance, RebalanceListener,
+        ReceivedRecord, RecordStream, Records, RecordsIter, Reset, Trouble,
     },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},

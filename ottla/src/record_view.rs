@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use ottla_protocol::batch::{self, TimestampType};
+use ottla_protocol::batch::{self, BatchHeader, NO_PRODUCER_ID, TimestampType};
 
 use crate::{
-    TopicPartition,
+    Compression, TopicPartition,
     record::{Headers, Record},
 };
 
@@ -17,17 +17,19 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct RecordView<'a> {
     topic_partition: &'a TopicPartition,
-    timestamp_kind: TimestampKind,
+    /// Of the batch in the log that it came in.
+    header: &'a BatchHeader,
     raw: batch::RecordView<'a>,
 }
 
 impl<'a> RecordView<'a> {
+    #[inline]
     pub(crate) fn new(
         topic_partition: &'a TopicPartition,
-        timestamp_kind: TimestampKind,
+        header: &'a BatchHeader,
         raw: batch::RecordView<'a>,
     ) -> Self {
-        Self { topic_partition, timestamp_kind, raw }
+        Self { topic_partition, header, raw }
     }
 
     /// Topic and partition.
@@ -57,7 +59,7 @@ impl<'a> RecordView<'a> {
     /// When the record was made, or appended to the log.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
-        Timestamp { millis: self.raw.timestamp, kind: self.timestamp_kind }
+        Timestamp { millis: self.raw.timestamp, kind: self.header.timestamp_type().into() }
     }
 
     /// The key; none is not the same as an empty one.
@@ -83,6 +85,33 @@ impl<'a> RecordView<'a> {
     #[must_use]
     pub fn header(&self, key: &str) -> Option<&'a [u8]> {
         self.headers().filter(|header| header.key() == key).last()?.value()
+    }
+
+    /// The epoch of the leader that appended it to the log (KIP-320).
+    #[must_use]
+    pub fn leader_epoch(&self) -> Option<i32> {
+        Some(self.header.partition_leader_epoch).filter(|epoch| *epoch >= 0)
+    }
+
+    /// Id and epoch of the idempotent producer that wrote it (KIP-98); `None` if no such producer did.
+    #[must_use]
+    pub fn producer(&self) -> Option<(i64, i16)> {
+        let header = self.header;
+        (header.producer_id != NO_PRODUCER_ID).then_some((header.producer_id, header.producer_epoch))
+    }
+
+    /// The codec that it was compressed with in the log.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        // With a codec that nobody knows there would be no view of it.
+        self.header.compression().unwrap_or_default()
+    }
+
+    /// Whether it belongs to a transaction. Whether that was committed is another question: see
+    /// [`ConsumerBuilder::isolation_level`](crate::ConsumerBuilder::isolation_level).
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.header.is_transactional()
     }
 
     /// A copy with memory of its own, for what is kept long: a view, and whatever borrows from it, keeps the whole
@@ -295,11 +324,11 @@ mod tests {
         ];
         builder.append(1_500, Some(b"k"), Some(b"value"), headers.into_iter()).unwrap();
         let mut sealed = builder.seal();
-        sealed.stamp(-1, -1, -1);
+        sealed.stamp(71, 2, 0);
         let batch = batches(sealed.into_bytes()).next().unwrap().unwrap();
         let records = batch.records(&mut Decompressor::new()).unwrap();
         let raw = records.iter().next().unwrap().unwrap();
-        check(RecordView::new(&TopicPartition::new("orders", 3), TimestampKind::CreateTime, raw))
+        check(RecordView::new(&TopicPartition::new("orders", 3), batch.header(), raw))
     }
 
     #[test]
@@ -307,6 +336,9 @@ mod tests {
         with_record(|record| {
             assert_eq!((record.topic(), record.partition(), record.offset()), ("orders", 3, 0));
             assert_eq!((record.key(), record.value()), (Some(&b"k"[..]), Some(&b"value"[..])));
+            assert_eq!((record.producer(), record.leader_epoch()), (Some((71, 2)), None));
+            assert_eq!((record.compression(), record.is_transactional()), (Compression::None, false));
+            assert_eq!(record.timestamp(), Timestamp::new(1_500, TimestampKind::CreateTime));
             assert_eq!(record.headers().len(), 3);
             assert_eq!(record.header("via"), None, "the last one counts, and it is null");
             assert_eq!(record.header(""), Some(&b""[..]));

@@ -101,6 +101,7 @@ fn integer<N: TryFrom<i64>>(name: &str, value: &Value) -> Result<N, String> {
 #[cfg(test)]
 mod tests {
     use super::{NewRecord, Printed, read, write};
+    use crate::text::InLog;
 
     #[test]
     fn a_line_keeps_everything() {
@@ -112,6 +113,7 @@ mod tests {
             key: Some(b"\xff\0"),
             value: Some("é\"\n".as_bytes()),
             headers: &[("h", Some(b"1")), ("h", None), ("", Some(b""))],
+            log: InLog::default(),
         };
         let line = write(&record);
         assert!(!line.contains('\n'), "one line: {line}");

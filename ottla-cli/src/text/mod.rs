@@ -6,6 +6,8 @@ pub(crate) mod offset_range;
 pub(crate) mod table;
 pub(crate) mod time;
 
+use ottla::Compression;
+
 /// One record as text sees it: what it says, and where it was found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printed<'a> {
@@ -17,6 +19,39 @@ pub(crate) struct Printed<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    pub(crate) log: InLog,
+}
+
+/// What is known of a record because it was read out of a log; -1 for what is not known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InLog {
+    pub(crate) leader_epoch: i32,
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    pub(crate) compression: Compression,
+    /// 0 for the producer's time, 1 for the broker's.
+    pub(crate) timestamp_type: i8,
+    pub(crate) transactional: bool,
+    /// The oldest offset of the partition.
+    pub(crate) start: i64,
+    pub(crate) last_stable: i64,
+    pub(crate) high_watermark: i64,
+}
+
+impl Default for InLog {
+    fn default() -> Self {
+        Self {
+            leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            compression: Compression::None,
+            timestamp_type: -1,
+            transactional: false,
+            start: -1,
+            last_stable: -1,
+            high_watermark: -1,
+        }
+    }
 }
 
 /// One record to be produced, as text gives it.

@@ -108,7 +108,6 @@ pub(super) const KEYS: &[Key] = &[
     ignored("log_level"),
     ignored("enable.partition.eof"),
     ignored("broker.address.family"),
-    ignored("config.providers"),
     ignored("share.acknowledgement.mode"),
     ignored("share.acquire.mode"),
     ignored("api.version.fallback.ms"),
@@ -155,7 +154,15 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// Settings of other programs that share the file.
-const FOREIGN_PREFIXES: &[&str] = &["schema.registry.", "basic.auth.", "confluent.", "connect.", "streams."];
+const FOREIGN_PREFIXES: &[&str] = &[
+    "schema.registry.",
+    "basic.auth.",
+    "confluent.",
+    "connect.",
+    "streams.",
+    // Java needs them for `${env:NAME}`.
+    "config.providers",
+];
 
 /// The setting of that name, in Java's or librdkafka's spelling.
 pub(super) fn find(name: &str) -> Option<&'static Key> {

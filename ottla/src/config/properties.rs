@@ -50,17 +50,20 @@ impl fmt::Debug for Warning {
 
 impl Properties {
     /// Reads a file in the format of Java's `Properties`: `key=value`, `key: value` or `key value`, `#` and `!` for
-    /// comments, `\` to go on in the next line, and Java's escapes.
+    /// comments, `\` to go on in the next line, and Java's escapes. `${env:NAME}` in a value is what that variable of the
+    /// environment holds, so that secrets need not stand in the file; Java wants `config.providers` for it (KIP-421), which
+    /// are accepted and change nothing here.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the file cannot be read, and
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when it is not UTF-8 or has a broken escape.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when it is not UTF-8, has a broken escape, or names a variable that is
+    /// not set.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let name: Arc<str> = path.as_ref().display().to_string().into();
         let bytes = std::fs::read(&path).map_err(|error| Error::io(format!("cannot read {name}"), error))?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::config_text(format!("{name} is not UTF-8")))?;
-        Self::parse(&text, &name)
+        Self::parse(&text, &name, |variable| std::env::var(variable).ok())
     }
 
     /// Reads environment variables: `KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers` under the prefix `KAFKA_`.
@@ -110,7 +113,7 @@ impl Properties {
         self.entries.push((key, Setting { value, origin }));
     }
 
-    fn parse(text: &str, file: &Arc<str>) -> Result<Self> {
+    fn parse(text: &str, file: &Arc<str>, environment: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut properties = Self::default();
         let mut lines = text.lines().enumerate();
         while let Some((at, first)) = lines.next() {
@@ -125,10 +128,10 @@ impl Properties {
                 logical.push_str(next.trim_start());
             }
             let (key, value) = split(&logical);
-            let escaped = |part: &str| {
-                unescape(part).map_err(|reason| Error::config_text(format!("{file}:{}: {reason}", at + 1)))
-            };
-            properties.add(escaped(key)?, escaped(value)?, Origin::File { path: file.clone(), line: at + 1 });
+            let wrong = |reason| Error::config_text(format!("{file}:{}: {reason}", at + 1));
+            let key = unescape(key).map_err(wrong)?;
+            let value = unescape(value).and_then(|value| fill_in(value, &environment)).map_err(wrong)?;
+            properties.add(key, value, Origin::File { path: file.clone(), line: at + 1 });
         }
         Ok(properties)
     }
@@ -169,6 +172,23 @@ fn split(line: &str) -> (&str, &str) {
     (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start())
 }
 
+/// Puts what the environment holds in the place of each `${env:NAME}`.
+fn fill_in(value: String, environment: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    const OPEN: &str = "${env:";
+    let mut filled = String::new();
+    let mut rest = value.as_str();
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        let Some((name, behind)) = after.split_once('}') else { break };
+        let held = environment(name)
+            .ok_or_else(|| format!("the environment variable {name} is not set, or is no UTF-8"))?;
+        filled.push_str(before);
+        filled.push_str(&held);
+        rest = behind;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
 fn unescape(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -204,7 +224,11 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Properties {
-        Properties::parse(text, &"client.properties".into()).unwrap()
+        Properties::parse(text, &"client.properties".into(), environment).unwrap()
+    }
+
+    fn environment(name: &str) -> Option<String> {
+        (name == "WORD").then(|| "open ${env:WORD} sesame".to_owned())
     }
 
     fn pairs(text: &str) -> Vec<(String, String)> {
@@ -233,14 +257,35 @@ mod tests {
 
     #[test]
     fn broken_escapes_name_the_line() {
-        let error = Properties::parse("a=1\nb=\\u12", &"x.properties".into()).unwrap_err();
+        let error = Properties::parse("a=1\nb=\\u12", &"x.properties".into(), environment).unwrap_err();
         assert!(error.to_string().contains("x.properties:2"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_is_filled_in_once_and_in_values_only() {
+        let text = "client.id=<${env:WORD}|${env:WORD}>\nclient.rack=${env:\n${env:WORD}=1";
+        let expected = [
+            ("client.id", "<open ${env:WORD} sesame|open ${env:WORD} sesame>"),
+            ("client.rack", "${env:"),
+            // Java's format ends a key at a colon.
+            ("${env", "WORD}=1"),
+        ];
+        assert_eq!(pairs(text), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named_with_its_line() {
+        let file = "x.properties".into();
+        let error = Properties::parse("a=1\nb=${env:NO_SUCH}", &file, environment).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("x.properties:2") && said.contains("NO_SUCH is not set"), "{said}");
     }
 
     #[test]
     fn warns_of_what_has_no_effect_and_of_nothing_else() {
         let properties = parse(
-            "linger.ms=5\nlinger.mss=5\nschema.registry.url=http://x\nkey.serializer=x\nwhat=1\nssl.ca=x",
+            "linger.ms=5\nlinger.mss=5\nschema.registry.url=http://x\nkey.serializer=x\nwhat=1\nssl.ca=x\n\
+             config.providers=env\nconfig.providers.env.class=x",
         );
         let warnings: Vec<_> = properties.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ottla_core::fetch::{Lease, Section, Ticket};
-use ottla_protocol::batch::{RecordCursor, RecordIter};
+use ottla_protocol::batch::{BatchHeader, RecordCursor, RecordIter};
 
 use super::{
     assignment::Assignment,
@@ -16,10 +16,7 @@ use super::{
     pool::Pool,
     records::Records,
 };
-use crate::{
-    TopicPartition,
-    record_view::{RecordView, TimestampKind},
-};
+use crate::{TopicPartition, record_view::RecordView};
 
 /// Records of one partition, oldest first, as views of the response they came in: no copy, no allocation per record.
 ///
@@ -153,8 +150,7 @@ impl Pack {
     pub(super) fn record(&self, at: Place) -> Option<RecordView<'_>> {
         let section = self.sections.get(at.section)?;
         let record = section.records.resume(at.cursor).next()?.ok()?;
-        let kind = TimestampKind::from(section.records.header().timestamp_type());
-        Some(RecordView::new(&self.topic_partition, kind, record))
+        Some(RecordView::new(&self.topic_partition, section.records.header(), record))
     }
 }
 
@@ -275,8 +271,7 @@ impl fmt::Debug for Batch {
 pub struct BatchIter<'a> {
     pack: &'a Pack,
     next_section: usize,
-    records: Option<RecordIter<'a>>,
-    kind: TimestampKind,
+    records: Option<(&'a BatchHeader, RecordIter<'a>)>,
     /// Index of the first record of the batch, and of the next one.
     first: u32,
     next: u32,
@@ -289,7 +284,6 @@ impl<'a> BatchIter<'a> {
             pack,
             next_section: at.section,
             records: None,
-            kind: TimestampKind::CreateTime,
             first: at.index,
             next: at.index,
             left: at.left,
@@ -301,10 +295,10 @@ impl<'a> BatchIter<'a> {
     /// Goes on in the next section: at `at`, or where its first wanted record is.
     #[inline(never)]
     fn open(&mut self, at: Option<RecordCursor>) {
-        self.records = self.pack.sections.get(self.next_section).map(|section| {
-            self.kind = TimestampKind::from(section.records.header().timestamp_type());
-            section.records.resume(at.unwrap_or(section.start))
-        });
+        self.records =
+            self.pack.sections.get(self.next_section).map(|section| {
+                (section.records.header(), section.records.resume(at.unwrap_or(section.start)))
+            });
         self.next_section += 1;
     }
 }
@@ -318,12 +312,13 @@ impl<'a> Iterator for BatchIter<'a> {
             return None;
         }
         loop {
+            let (header, records) = self.records.as_mut()?;
             // Every record was read once before the batch was handed out: none of them is malformed.
-            if let Some(Ok(record)) = self.records.as_mut()?.next() {
+            if let Some(Ok(record)) = records.next() {
                 let index = self.next;
                 self.next += 1;
                 self.left -= 1;
-                let view = RecordView::new(&self.pack.topic_partition, self.kind, record);
+                let view = RecordView::new(&self.pack.topic_partition, header, record);
                 return Some(ConsumerRecord { view, pack: self.pack, first: self.first, index });
             }
             self.open(None);

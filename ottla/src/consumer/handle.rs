@@ -17,7 +17,7 @@ use super::{
     builder::ConsumerBuilder,
     group::CloseOptions,
     inner::Inner,
-    offsets::{self, OffsetAndTimestamp},
+    offsets::{self, LogOffsets, OffsetAndTimestamp},
     partition::Reader,
     pause::PauseHandle,
     received::ReceivedRecord,
@@ -391,6 +391,20 @@ impl Consumer {
             _ => marks.high_watermark,
         };
         (end >= 0).then(|| (end - position).max(0))
+    }
+
+    /// From where to where the log of a partition goes, as its leader said last; asks nobody. `None` if the partition is not
+    /// assigned, or nothing was heard of it yet.
+    #[must_use]
+    pub fn log_offsets(&self, partition: &TopicPartition) -> Option<LogOffsets> {
+        let marks = self
+            .inner()
+            .with(|state| state.partitions.log_marks(partition.topic(), partition.partition()))?;
+        (marks.high_watermark >= 0).then_some(LogOffsets {
+            start: marks.start,
+            last_stable: marks.last_stable,
+            high_watermark: marks.high_watermark,
+        })
     }
 
     /// Why a partition does not move, or that it does, in one line for people.

@@ -48,7 +48,7 @@ pub use self::{
     builder::ConsumerBuilder,
     group::{BoxError, CloseOptions, OffsetAndMetadata, Rebalance, RebalanceListener},
     handle::Consumer,
-    offsets::OffsetAndTimestamp,
+    offsets::{LogOffsets, OffsetAndTimestamp},
     partition::PartitionConsumer,
     pause::PauseHandle,
     received::ReceivedRecord,

@@ -23,6 +23,18 @@ pub struct OffsetAndTimestamp {
     pub timestamp: Timestamp,
 }
 
+/// From where to where a log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogOffsets {
+    /// The oldest offset; -1 if the broker does not say it.
+    pub start: i64,
+    /// Behind the newest record of which it is decided whether it is committed; -1 if the broker does not say it.
+    pub last_stable: i64,
+    /// Behind the newest record that every replica in sync has.
+    pub high_watermark: i64,
+}
+
 /// Where each of these places is; `None` when there is no record of that time or later.
 pub(super) async fn list(
     inner: &Inner,

@@ -24,7 +24,7 @@ impl Consume {
         let consumer = self.builder(client).build()?;
         let mut spans = Spans::resolve(&consumer, &partitions, range, self.exit).await?;
         consumer.assign(spans.assignment())?;
-        let mut printer = Printer::new(self, spans.total());
+        let mut printer = Printer::new(self, &consumer, spans.total());
         let mut last = Instant::now();
         while !printer.is_done() && !spans.all_ended(&consumer) {
             match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {

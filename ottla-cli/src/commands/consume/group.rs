@@ -98,7 +98,7 @@ impl Consume {
     }
 
     async fn print(&self, consumer: &Consumer, stop: &mut Stop) -> Result<(), Failure> {
-        let mut printer = Printer::new(self, None);
+        let mut printer = Printer::new(self, consumer, None);
         let silence = self.timeout.unwrap_or(Duration::MAX);
         while !printer.is_done() {
             let received = tokio::select! {

@@ -81,7 +81,7 @@ pub(crate) struct Consume {
     #[arg(long, value_enum, value_name = "LEVEL")]
     isolation_level: Option<Isolation>,
     /// How a record is printed.
-    #[arg(long, short = 'f', default_value = "%v\\n", value_parser = Format::parse, allow_hyphen_values = true)]
+    #[arg(long, short = 'f', default_value = "%v\\n", value_parser = Format::parse_for_printing, allow_hyphen_values = true)]
     format: Format,
     /// Print JSON lines, without loss; `ottla produce --json` reads them.
     #[arg(long, conflicts_with = "format")]

@@ -5,18 +5,21 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
 };
 
-use ottla::{Batch, RecordView, TopicPartition};
+use ottla::{Batch, Consumer, RecordView, TimestampKind, TopicPartition};
 
 use super::Consume;
 use crate::{
     progress::Progress,
-    text::{Printed, json_line},
+    text::{InLog, Printed, json_line},
 };
 
 /// Prints the records that are wanted, and counts them.
 pub(super) struct Printer<'a> {
     out: BufWriter<io::Stdout>,
     command: &'a Consume,
+    consumer: &'a Consumer,
+    /// The format says what is known of partitions, and not only of records.
+    wants_log_offsets: bool,
     progress: Progress,
     printed: u64,
     /// Counted only if there is a limit for each partition.
@@ -25,11 +28,19 @@ pub(super) struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     /// `total` is how many records will come at the most, if that is known.
-    pub(super) fn new(command: &'a Consume, total: Option<u64>) -> Self {
+    pub(super) fn new(command: &'a Consume, consumer: &'a Consumer, total: Option<u64>) -> Self {
         let out = io::stdout();
         let total = total.map(|total| total.min(command.max_messages.unwrap_or(u64::MAX)));
         let progress = Progress::of_records(out.is_terminal(), total);
-        Self { out: BufWriter::new(out), command, progress, printed: 0, printed_of: BTreeMap::new() }
+        Self {
+            out: BufWriter::new(out),
+            command,
+            consumer,
+            wants_log_offsets: command.format.wants_log_offsets(),
+            progress,
+            printed: 0,
+            printed_of: BTreeMap::new(),
+        }
     }
 
     /// Whether as many records are printed as are wanted.
@@ -80,6 +91,7 @@ impl<'a> Printer<'a> {
             key: record.key(),
             value: record.value(),
             headers: &headers,
+            log: self.in_log(record),
         };
         self.printed += 1;
         if self.command.json {
@@ -88,5 +100,29 @@ impl<'a> Printer<'a> {
             self.command.format.write(&printed, self.printed, &mut self.out)?;
         }
         Ok(true)
+    }
+
+    fn in_log(&self, record: &RecordView<'_>) -> InLog {
+        let known =
+            self.wants_log_offsets.then(|| self.consumer.log_offsets(record.topic_partition())).flatten();
+        let nothing = InLog::default();
+        let (producer_id, producer_epoch) =
+            record.producer().unwrap_or((nothing.producer_id, nothing.producer_epoch));
+        let timestamp = record.timestamp();
+        InLog {
+            leader_epoch: record.leader_epoch().unwrap_or(nothing.leader_epoch),
+            producer_id,
+            producer_epoch,
+            compression: record.compression(),
+            timestamp_type: match timestamp.kind() {
+                TimestampKind::LogAppendTime => 1,
+                _ if timestamp.millis() < 0 => nothing.timestamp_type,
+                _ => 0,
+            },
+            transactional: record.is_transactional(),
+            start: known.map_or(nothing.start, |known| known.start),
+            last_stable: known.map_or(nothing.last_stable, |known| known.last_stable),
+            high_watermark: known.map_or(nothing.high_watermark, |known| known.high_watermark),
+        }
     }
 }

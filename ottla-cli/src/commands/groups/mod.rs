@@ -1,7 +1,8 @@
-//! `ottla groups`: list, describe, delete, delete offsets.
+//! `ottla groups`: list, describe, seek, delete, delete offsets.
 
 mod describe;
 mod lag;
+mod seek;
 
 use std::io::{self, Write};
 
@@ -12,25 +13,27 @@ use ottla::{
 };
 use serde_json::json;
 
-use self::lag::Filter;
+use self::{lag::Filter, seek::Seek};
 use crate::{
     connect::Connect,
     output::{Failure, Failures, say},
     text::table::Table,
 };
 
-/// List, describe and delete consumer groups, and show how far they are behind.
+/// List, describe, move and delete consumer groups, and show how far they are behind.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ottla groups list --state Stable,Empty
   ottla groups describe billing
   ottla groups describe billing --lag '>0' --json | jq '.partitions[]'
+  ottla groups seek billing --to @-1h                   # shows what would change; --execute does it
+  ottla groups seek billing orders:0,1 --to -1000 --execute
   ottla groups delete-offsets billing orders:0,1 refunds
   ottla groups delete billing")]
 pub(crate) struct Groups {
     #[command(subcommand)]
     verb: Verb,
-    /// Print JSON lines, one for each group (of delete-offsets: for each partition).
+    /// Print JSON lines, one for each group (of seek and delete-offsets: for each partition).
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]
@@ -58,6 +61,10 @@ enum Verb {
         #[arg(long, value_name = "CONDITION", value_parser = Filter::parse)]
         lag: Option<Filter>,
     },
+    /// Set where a group without members goes on; without `--execute` only show it.
+    ///
+    /// An offset that is not in the log becomes the nearest one that is. A group that does not exist comes into being with it.
+    Seek(Seek),
     /// Delete groups without members, with all that they have committed.
     Delete {
         #[arg(required = true)]
@@ -107,6 +114,7 @@ impl Groups {
         let result = match self.verb {
             Verb::List { state, kind } => list(&admin, &state, &kind, json).await,
             Verb::Describe { groups, lag } => describe::describe(&admin, groups, lag, json).await,
+            Verb::Seek(seek) => seek.run(&admin, json).await,
             Verb::Delete { groups, if_exists } => delete(&admin, groups, if_exists, json).await,
             Verb::DeleteOffsets { group, topics } => delete_offsets(&admin, &group, topics, json).await,
         };

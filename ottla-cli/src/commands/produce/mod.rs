@@ -65,7 +65,7 @@ pub(crate) struct Produce {
     #[arg(long, value_name = "MS")]
     linger: Option<u64>,
     /// Print each record when it is written, in this format: %p and %o say where it is.
-    #[arg(long, value_name = "FORMAT", value_parser = Format::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::parse_for_written, allow_hyphen_values = true)]
     output_format: Option<Format>,
     /// The longest record that is read from stdin: what a broken input may take of the memory.
     #[arg(long, value_name = "BYTES", default_value = "16777216")]

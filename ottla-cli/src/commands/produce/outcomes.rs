@@ -10,7 +10,7 @@ use ottla::{Receipt, RecordMetadata};
 use crate::{
     output::{Failure, say, with_causes},
     progress::Progress,
-    text::{NewRecord, Printed, format::Format},
+    text::{InLog, NewRecord, Printed, format::Format},
 };
 
 /// Receipts are cheap, but not free.
@@ -118,6 +118,7 @@ fn print(
         key: record.key.as_deref(),
         value: record.value.as_deref(),
         headers: &headers,
+        log: InLog::default(),
     };
     format.write(&printed, running, out)
 }

@@ -7,7 +7,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
 };
 
-use super::{syntax::enclosed, unpack::Unpack};
+use super::{pattern::Pattern, syntax::enclosed, unpack::Unpack};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -21,6 +21,8 @@ pub(super) enum Encoding {
     Unpack(Unpack),
     /// One JSON value, however many lines it has; only read.
     Json,
+    /// As much as an expression matches; only read.
+    Pattern(Pattern),
 }
 
 impl Encoding {
@@ -30,20 +32,26 @@ impl Encoding {
             "base64" => Ok(Self::Base64),
             "base64raw" => Ok(Self::Base64Raw),
             "json" => Ok(Self::Json),
-            _ => match text.strip_prefix("unpack").and_then(enclosed) {
-                Some(items) => Unpack::parse(items).map(Self::Unpack),
-                None => Err(format!(
-                    "'{text}' is no notation of text; there are hex base64 base64raw unpack[>iq$] json"
-                )),
-            },
+            _ => Self::parse_with_marks(text).unwrap_or_else(|| {
+                Err(format!(
+                    "'{text}' is no notation of text; there are hex base64 base64raw unpack[>iq$] json re[…]"
+                ))
+            }),
         }
+    }
+
+    fn parse_with_marks(text: &str) -> Option<Result<Self, String>> {
+        if let Some(items) = text.strip_prefix("unpack").and_then(enclosed) {
+            return Some(Unpack::parse(items).map(Self::Unpack));
+        }
+        text.strip_prefix("re").map(|expression| Pattern::parse(expression).map(Self::Pattern))
     }
 
     /// None is written like nothing; lengths tell them apart.
     pub(super) fn write(&self, bytes: Option<&[u8]>, out: &mut dyn Write) -> io::Result<()> {
         let bytes = bytes.unwrap_or_default();
         match self {
-            Self::Raw | Self::Json => out.write_all(bytes),
+            Self::Raw | Self::Json | Self::Pattern(_) => out.write_all(bytes),
             Self::Hex => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
             Self::Base64 => out.write_all(BASE64_STANDARD.encode(bytes).as_bytes()),
             Self::Base64Raw => out.write_all(BASE64_STANDARD_NO_PAD.encode(bytes).as_bytes()),
@@ -58,7 +66,7 @@ impl Encoding {
             Self::Hex => length.checked_mul(2),
             Self::Base64 => length.div_ceil(3).checked_mul(4),
             Self::Base64Raw => length.checked_mul(4).map(|bits| bits.div_ceil(3)),
-            Self::Unpack(_) | Self::Json => None,
+            Self::Unpack(_) | Self::Json | Self::Pattern(_) => None,
         }
     }
 
@@ -69,7 +77,7 @@ impl Encoding {
             Self::Base64Raw => {
                 BASE64_STANDARD_NO_PAD.decode(bytes).map_err(|error| format!("not base64raw: {error}"))
             }
-            Self::Raw | Self::Unpack(_) | Self::Json => Ok(bytes),
+            Self::Raw | Self::Unpack(_) | Self::Json | Self::Pattern(_) => Ok(bytes),
         }
     }
 }

@@ -3,18 +3,21 @@
 //! `%K{big32}%k%V{big32}%v%H{big32}%h{%K{big32}%k%V{big32}%v}`.
 //!
 //! `VERBS` says which verbs there are, `syntax` reads a format string, `write` and `read` use it. A verb may be followed
-//! by a notation in braces: of a number (`number`), of text (`bytes`), of a time (`clock`).
+//! by a notation in braces: of a number (`number`), of text (`bytes`), of a time (`clock`), of an attribute (`attribute`).
 
+mod attribute;
 mod bytes;
 mod clock;
 mod number;
+mod pattern;
 mod read;
+mod replay;
 mod syntax;
 mod unpack;
 mod write;
 
 pub(crate) use self::read::{Records, too_long};
-use self::{bytes::Encoding, clock::Clock, number::Notation};
+use self::{attribute::Attribute, bytes::Encoding, clock::Clock, number::Notation};
 
 /// A format string, read once and used for each record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,7 @@ enum Piece {
     Number(Number, Notation),
     /// The timestamp as a date.
     Date(Clock),
+    Attribute(Attribute),
     /// Once for each header; key and value are the header's.
     Headers(Format),
 }
@@ -51,6 +55,19 @@ enum Number {
     Timestamp,
     /// Records so far, from 1.
     Running,
+    InLog(InLog),
+}
+
+/// A number that only a record has which was read out of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InLog {
+    LeaderEpoch,
+    ProducerId,
+    ProducerEpoch,
+    /// Of the partition, as of all below.
+    Start,
+    LastStable,
+    HighWatermark,
 }
 
 /// What a letter behind `%` stands for.
@@ -59,6 +76,7 @@ enum Verb {
     Text(Text),
     Number(Number),
     Headers,
+    Attribute,
 }
 
 /// Each letter with its meaning in words.
@@ -79,6 +97,27 @@ const VERBS: &[(char, Verb, &str)] = &[
         "timestamp: ms, %d{strftime[%F %T]} or %d{go[2006-01-02]}, in UTC",
     ),
     ('i', Verb::Number(Number::Running), "running number, from 1"),
+    (
+        'e',
+        Verb::Number(Number::InLog(InLog::LeaderEpoch)),
+        "epoch of the leader that appended it, -1 for none",
+    ),
+    ('x', Verb::Number(Number::InLog(InLog::ProducerId)), "id of its idempotent producer, -1 for none"),
+    ('y', Verb::Number(Number::InLog(InLog::ProducerEpoch)), "that producer's epoch"),
+    (
+        'a',
+        Verb::Attribute,
+        "as in %a{compression}: also timestamp-type, transactional-bit, control-bit; %a{compression;number}",
+    ),
+    ('[', Verb::Number(Number::InLog(InLog::Start)), "oldest offset of its partition"),
+    ('|', Verb::Number(Number::InLog(InLog::LastStable)), "last stable offset of its partition"),
+    (']', Verb::Number(Number::InLog(InLog::HighWatermark)), "high watermark of its partition"),
+];
+
+/// Letters that kcl has and that nothing can stand for here.
+const NOT_YET: &[(char, &str)] = &[
+    ('D', "the delivery count of a share group, and share groups are not there yet"),
+    ('A', "the deadline of a share group, and share groups are not there yet"),
 ];
 
 /// How formats are written, for `--help`.
@@ -87,8 +126,10 @@ pub(crate) fn help() -> String {
         VERBS.iter().map(|(letter, _, meaning)| format!("  %{letter}  {meaning}\n")).collect();
     format!(
         "Formats (as kcl's):
-{verbs}  text     %v{{hex}} {{base64}} {{base64raw}}; printed only: {{unpack[>iq$]}}; read only: {{json}}
+{verbs}  text     %v{{hex}} {{base64}} {{base64raw}}; printed only: {{unpack[>iq$]}}; read only: {{json}} {{re[[0-9]+]}}
   numbers  %V{{ascii}} {{hex}} {{hex64}} … {{hex4}} {{big64}} … {{big8}} {{little64}} … {{byte}} {{bool}}
-  escapes  %% %{{ %}} \\n \\t \\r \\0 \\\\ \\xNN"
+  escapes  %% %{{ %}} \\n \\t \\r \\0 \\\\ \\xNN
+  Of what is read, %o %i %e %x %y are left out: they say where a record was. %a %[ %| %] are printed only, and of
+  records that `consume` reads. Lengths are those of key and value, however they are written."
     )
 }

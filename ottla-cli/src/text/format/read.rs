@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   number   of a fixed size, or as far as it goes
-//!   text     as long as the number in front of it says, or up to what stands behind it
+//!   text     as long as the number in front of it says, as much as an expression matches, or up to what stands behind it
 //!   headers  as many as the number in front of them says
 //!   the rest must stand there as it is
 //! ```
 //! What ends the last record may be missing at the end of the input.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
-use super::{Encoding, Format, Notation, Number, Piece, Text};
+use super::{Encoding, Format, InLog, Notation, Number, Piece, Text, pattern::Pattern, replay::Replay};
 use crate::text::NewRecord;
 
 /// The records of an input.
@@ -24,7 +24,7 @@ impl<R: Read> Records<R> {
     /// in that format.
     pub(crate) fn new(format: Format, reader: R, limit: usize) -> Result<Self, String> {
         check(&format.0, false)?;
-        Ok(Self { format, input: Input { reader: BufReader::new(reader), limit, taken: 0 } })
+        Ok(Self { format, input: Input { reader: Replay::new(reader), limit, taken: 0 } })
     }
 
     /// The next record; none at the end.
@@ -38,7 +38,11 @@ impl<R: Read> Records<R> {
         }
         let mut record = NewRecord::default();
         read(&self.format.0, &mut self.input, &mut record, true)?;
-        Ok(Some(record))
+        match self.input.taken {
+            // An expression that matches nothing would match it for ever.
+            0 => Err("the format reads nothing of what is left".to_owned()),
+            _ => Ok(Some(record)),
+        }
     }
 
     /// Whether the next record may have to be waited for.
@@ -52,10 +56,20 @@ fn check(pieces: &[Piece], in_header: bool) -> Result<(), String> {
     let mut sized = Vec::new();
     for (at, piece) in pieces.iter().enumerate() {
         match piece {
+            Piece::Attribute(_) => return Err("%a is for printing only".to_owned()),
+            Piece::Number(Number::InLog(InLog::Start | InLog::LastStable | InLog::HighWatermark), _) => {
+                return Err("%[ %| %] are for printing only".to_owned());
+            }
             Piece::Number(number, _) => sized.push(*number),
+            Piece::Text(text, Encoding::Pattern(_)) if sized.contains(&Number::Length(*text)) => {
+                return Err(format!(
+                    "either the length of the {} or {{re[…]}} says where it ends",
+                    name(*text)
+                ));
+            }
             Piece::Date(_) => return Err("a timestamp is read as a number: %d".to_owned()),
             Piece::Text(_, Encoding::Unpack(_)) => return Err("{unpack} is for printing only".to_owned()),
-            Piece::Text(_, Encoding::Json) => {}
+            Piece::Text(_, Encoding::Json | Encoding::Pattern(_)) => {}
             Piece::Text(text, _) if sized.contains(&Number::Length(*text)) => {}
             Piece::Text(text, _) => match pieces.get(at + 1) {
                 Some(Piece::Literal(_)) => {}
@@ -128,14 +142,15 @@ fn read<R: Read>(
                 take_number(record, *number, value)?;
             }
             Piece::Text(text, encoding) => {
-                let bytes = match (sizes.get(Number::Length(*text)), pieces.get(done)) {
-                    (_, _) if *encoding == Encoding::Json => Some(input.json(name(*text))?),
-                    (Some(size), _) => input.sized(size, encoding, *text)?,
-                    (None, Some(Piece::Literal(end))) => {
+                let bytes = match (encoding, sizes.get(Number::Length(*text)), pieces.get(done)) {
+                    (Encoding::Json, ..) => Some(input.json(name(*text))?),
+                    (Encoding::Pattern(pattern), ..) => Some(input.matched(pattern, name(*text))?),
+                    (_, Some(size), _) => input.sized(size, encoding, *text)?,
+                    (_, None, Some(Piece::Literal(end))) => {
                         done += 1;
                         Some(input.until(end, is_last(done - 1), name(*text))?)
                     }
-                    (None, _) => Some(input.all()?),
+                    (_, None, _) => Some(input.all()?),
                 };
                 let bytes = bytes.map(|bytes| encoding.read(bytes)).transpose();
                 take_text(record, *text, bytes.map_err(|error| format!("{}: {error}", name(*text)))?)?;
@@ -150,7 +165,7 @@ fn read<R: Read>(
                 }
             }
             // `check` lets none through.
-            Piece::Date(_) => {}
+            Piece::Date(_) | Piece::Attribute(_) => {}
         }
     }
     Ok(())
@@ -165,7 +180,7 @@ fn take_number(record: &mut NewRecord, number: Number, value: i64) -> Result<(),
         // A record without a timestamp gets one when it is sent.
         Number::Timestamp => record.timestamp = u64::try_from(value).ok(),
         // Where the record was, not where it goes.
-        Number::Offset | Number::Running | Number::Length(_) | Number::HeaderCount => {}
+        Number::Offset | Number::Running | Number::Length(_) | Number::HeaderCount | Number::InLog(_) => {}
     }
     Ok(())
 }
@@ -184,7 +199,7 @@ fn take_text(record: &mut NewRecord, text: Text, bytes: Option<Vec<u8>>) -> Resu
 
 /// What is read from, with how much one record took of it.
 struct Input<R> {
-    reader: BufReader<R>,
+    reader: Replay<R>,
     taken: usize,
     limit: usize,
 }
@@ -294,6 +309,32 @@ impl<R: Read> Input<R> {
         })
     }
 
+    /// As much as the expression matches of the line, and of lines behind it if the match goes up to the line's end. More
+    /// is not looked at, so that what somebody types is taken line by line.
+    fn matched(&mut self, pattern: &Pattern, what: &str) -> Result<Vec<u8>, String> {
+        let most = self.limit - self.taken.min(self.limit);
+        let mut seen = Vec::new();
+        let mut lines = 1;
+        let length = loop {
+            let mut ended = false;
+            for _ in 0..lines {
+                let left = (most + 1).saturating_sub(seen.len()) as u64;
+                let read = (&mut self.reader).take(left).read_until(b'\n', &mut seen);
+                ended = read.map_err(|error| error.to_string())? == 0;
+            }
+            match pattern.length(&seen) {
+                Some(length) if length < seen.len() || ended => break length,
+                // What does not match so far may do so with more of the input.
+                None if ended => return Err(format!("the {what} does not match: {}", shown(&seen))),
+                _ => lines *= 2,
+            }
+        };
+        self.take(length)?;
+        self.reader.put_back(seen.get(length..).unwrap_or_default());
+        seen.truncate(length);
+        Ok(seen)
+    }
+
     /// One JSON value with its brackets or quotes balanced, and the space in front of it left out.
     fn json(&mut self, what: &str) -> Result<Vec<u8>, String> {
         self.skip_space()?;
@@ -376,8 +417,24 @@ mod tests {
     }
 
     #[test]
+    fn text_is_what_an_expression_matches() {
+        assert_eq!(pairs(r"%k{re[[a-z]+]}%v{re[\d+]}\n", "ab12\nc3"), [pair("ab", "12"), pair("c", "3")]);
+        let values =
+            |format, input| pairs(format, input).into_iter().filter_map(|(_, v)| v).collect::<Vec<_>>();
+        assert_eq!(values(r"%v{re[(\d{2}|asdf)]}", "23asdf45"), ["23", "asdf", "45"]);
+        assert_eq!(values("%v{re#...?#}\\n", "abc\nab\n"), ["abc", "ab"]);
+        assert_eq!(values(r"%v{re[.]}", "aé🙂"), ["a", "é", "🙂"]);
+        assert_eq!(values(r"%v{re[(?s).*?;]}", "a\n\nb;c\n;"), ["a\n\nb;", "c\n;"], "over many lines");
+        assert_eq!(
+            pairs(r"%K{3}%v{re[.*?\d]}%k", "abcdefg[1aaad2bbb"),
+            [pair("aaa", "abcdefg[1"), pair("bbb", "d2")]
+        );
+    }
+
+    #[test]
     fn everything_else_is_read_as_well() {
-        let record = &read(r"%t %p %d %o %H%h{ %k=%v,} %v\n", b"orders 3 1700 9 2 a=1, a=2, x\n").unwrap()[0];
+        let input = b"orders 3 1700 9 5 6 7 1 2 a=1, a=2, x\n";
+        let record = &read(r"%t %p %d %o %e %x %y %i %H%h{ %k=%v,} %v\n", input).unwrap()[0];
         let expected = NewRecord {
             topic: Some("orders".to_owned()),
             partition: Some(3),
@@ -410,12 +467,16 @@ mod tests {
             (r"%p %v\n", "-7 a\n", "-7 is no partition"),
             (r"%v{hex}\n", "abc\n", "value: not hex"),
             ("%v{json}", "{\"a\":", "the value is not JSON"),
+            (r"%v{re[\d+]}\n", "12\nab\n", "the value does not match: 'ab\\n'"),
+            (r"%v{re[\d*]}", "12ab", "the format reads nothing of what is left"),
         ] {
             let error = read(format, input.as_bytes()).unwrap_err();
             assert!(error.contains(said), "{format}: {error}");
         }
         let long = [b'x'; 101];
-        for (format, input) in [(r"%v\n", &long[..]), ("%v", &long), (r"%v{json}\n", &long)] {
+        for (format, input) in
+            [(r"%v\n", &long[..]), ("%v", &long), (r"%v{json}\n", &long), ("%v{re[x+]}", &long)]
+        {
             assert!(read(format, input).unwrap_err().contains("longer than 100"), "{format}");
         }
         assert_eq!(read(r"%v\n", &long[..99]).unwrap().len(), 1);
@@ -429,6 +490,9 @@ mod tests {
             (r"%H %h{%k=%v}%v\n", "where does the value end?"),
             (r"%d{strftime[%F]} %v\n", "read as a number"),
             (r"%v{unpack[i]}\n", "printing only"),
+            (r"%a{compression} %v\n", "printing only"),
+            (r"%] %v\n", "printing only"),
+            (r"%V%v{re[.]}", "either the length of the value or"),
             (r"%p\n", "neither a key nor a value"),
         ] {
             let error = Records::new(Format::parse(format).unwrap(), &b""[..], 100).err().unwrap();

@@ -1,6 +1,9 @@
 //! From a format string to its pieces.
 
-use super::{Format, Number, Piece, VERBS, Verb, bytes::Encoding, clock::Clock, number::Notation};
+use super::{
+    Format, InLog, NOT_YET, Number, Piece, VERBS, Verb, attribute::Attribute, bytes::Encoding, clock::Clock,
+    number::Notation,
+};
 
 impl Format {
     /// Reads a format string; the error says what is wrong and what there is.
@@ -25,6 +28,44 @@ impl Format {
         Ok(Self(pieces))
     }
 
+    /// Reads a format in which records are printed that were read out of a log.
+    pub(crate) fn parse_for_printing(text: &str) -> Result<Self, String> {
+        let format = Self::parse(text)?;
+        match format.find(&|piece| matches!(piece, Piece::Text(_, Encoding::Json | Encoding::Pattern(_)))) {
+            true => Err("{json} and {re[…]} are for reading only, with `ottla produce`".to_owned()),
+            false => Ok(format),
+        }
+    }
+
+    /// Reads a format in which records are printed that were just written: what only a log says of them is not known.
+    pub(crate) fn parse_for_written(text: &str) -> Result<Self, String> {
+        let format = Self::parse_for_printing(text)?;
+        match format.find(&Piece::is_from_log) {
+            true => {
+                Err("%e %x %y %a %[ %| %] are known of records that are read, with `ottla consume`; the \
+                         acknowledgement of a record does not say them"
+                    .to_owned())
+            }
+            false => Ok(format),
+        }
+    }
+
+    /// Whether it says something of the partition's log that a record itself does not.
+    pub(crate) fn wants_log_offsets(&self) -> bool {
+        self.find(&|piece| {
+            matches!(
+                piece,
+                Piece::Number(Number::InLog(InLog::Start | InLog::LastStable | InLog::HighWatermark), _)
+            )
+        })
+    }
+
+    /// Whether there is such a piece, also in a part for headers.
+    fn find(&self, is_it: &dyn Fn(&Piece) -> bool) -> bool {
+        let inside = |piece: &Piece| matches!(piece, Piece::Headers(format) if format.find(is_it));
+        self.0.iter().any(|piece| is_it(piece) || inside(piece))
+    }
+
     /// A key, a separator, a value and the end of the line, as Kafka's own tools separate them.
     pub(crate) fn key_and_value(separator: &str) -> Result<Self, String> {
         if separator.is_empty() {
@@ -33,6 +74,12 @@ impl Format {
         let mut format = Self::parse(r"%k%v\n")?;
         format.0.insert(1, Piece::Literal(separator.as_bytes().to_vec()));
         Ok(format)
+    }
+}
+
+impl Piece {
+    fn is_from_log(&self) -> bool {
+        matches!(self, Self::Number(Number::InLog(_), _) | Self::Attribute(_))
     }
 }
 
@@ -52,6 +99,9 @@ fn percent<'a>(text: &'a str, pieces: &mut Vec<Piece>) -> Result<&'a str, String
     if matches!(letter, '%' | '{' | '}') {
         literal(pieces, &[letter as u8]);
         return Ok(after);
+    }
+    if let Some((_, what)) = NOT_YET.iter().find(|(name, _)| *name == letter) {
+        return Err(format!("%{letter} is {what}"));
     }
     let Some((_, verb, _)) = VERBS.iter().find(|(name, ..)| *name == letter) else {
         let all: Vec<_> = VERBS.iter().map(|(letter, ..)| format!("%{letter}")).collect();
@@ -75,6 +125,8 @@ fn piece(verb: Verb, inner: Option<&str>) -> Result<Piece, String> {
             None => Piece::Number(Number::Timestamp, Notation::parse(inner)?),
         },
         (Verb::Number(number), Some(inner)) => Piece::Number(number, Notation::parse(inner)?),
+        (Verb::Attribute, None) => return Err("which one? As in %a{compression}".to_owned()),
+        (Verb::Attribute, Some(inner)) => Piece::Attribute(Attribute::parse(inner)?),
         (Verb::Headers, None) => return Err("a part in braces is missing, as in %h{%k=%v }".to_owned()),
         (Verb::Headers, Some(inner)) => {
             let format = Format::parse(inner)?;
@@ -152,6 +204,12 @@ mod tests {
         for (format, said) in [
             ("%", "lone '%'"),
             ("%q", "'%q' is not a verb; there are %t %T"),
+            ("%D", "%D is the delivery count of a share group"),
+            ("%a", "%a: which one?"),
+            ("%a{codec}", "%a: 'codec' is no attribute"),
+            ("%]{rot13}", "%]: 'rot13'"),
+            ("%v{re}", "%v: write it as re[…]"),
+            ("%v{re[(]}", "%v: regex parse error"),
             ("%v{rot13}", "%v: 'rot13'"),
             ("%V{rot13}", "%V: 'rot13'"),
             ("%d{sundial}", "%d: 'sundial'"),
@@ -168,6 +226,18 @@ mod tests {
             let error = Format::parse(format).unwrap_err();
             assert!(error.contains(said), "{format}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_there_is_not_printed() {
+        assert!(Format::parse_for_printing("%v{json}").unwrap_err().contains("reading only"));
+        assert!(Format::parse_for_printing("%h{%v{re[a]}}").unwrap_err().contains("reading only"));
+        for format in ["%e", "%h{%x}", "%y", "%a{compression}", "%[", "%|", "%]"] {
+            assert!(Format::parse_for_printing(format).is_ok(), "{format}");
+            assert!(Format::parse_for_written(format).unwrap_err().contains("ottla consume"), "{format}");
+        }
+        let wants = |format| Format::parse(format).unwrap().wants_log_offsets();
+        assert!(wants("%[") && wants("%h{%|}") && wants("%]") && !wants("%e %x %y %a{compression}"));
     }
 
     #[test]

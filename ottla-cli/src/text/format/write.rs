@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Format, Number, Piece, Text};
+use super::{Format, InLog, Number, Piece, Text};
 use crate::text::Printed;
 
 impl Format {
@@ -14,6 +14,7 @@ impl Format {
                 Piece::Text(text, encoding) => encoding.write(bytes(record, *text), out)?,
                 Piece::Number(number, notation) => notation.write(value(record, *number, running), out)?,
                 Piece::Date(clock) => clock.write(record.timestamp, out)?,
+                Piece::Attribute(attribute) => attribute.write(&record.log, out)?,
                 Piece::Headers(format) => {
                     for (key, value) in record.headers {
                         let header =
@@ -49,12 +50,35 @@ fn value(record: &Printed<'_>, number: Number, running: u64) -> i64 {
         Number::Offset => record.offset,
         Number::Timestamp => record.timestamp,
         Number::Running => i64::try_from(running).unwrap_or(i64::MAX),
+        Number::InLog(number) => match number {
+            InLog::LeaderEpoch => record.log.leader_epoch.into(),
+            InLog::ProducerId => record.log.producer_id,
+            InLog::ProducerEpoch => record.log.producer_epoch.into(),
+            InLog::Start => record.log.start,
+            InLog::LastStable => record.log.last_stable,
+            InLog::HighWatermark => record.log.high_watermark,
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ottla::Compression;
+
     use super::{Format, Printed};
+    use crate::text::InLog;
+
+    const LOG: InLog = InLog {
+        leader_epoch: 4,
+        producer_id: 71,
+        producer_epoch: 2,
+        compression: Compression::Lz4,
+        timestamp_type: 0,
+        transactional: false,
+        start: 40,
+        last_stable: 43,
+        high_watermark: 44,
+    };
 
     const RECORD: Printed<'static> = Printed {
         topic: "orders",
@@ -64,6 +88,7 @@ mod tests {
         key: Some(b"k\xff"),
         value: None,
         headers: &[("a", Some(b"1")), ("a", None)],
+        log: LOG,
     };
 
     fn printed(format: &str) -> Vec<u8> {
@@ -84,6 +109,9 @@ mod tests {
             ("%k{hex} %k{base64} %k{base64raw} [%v]", "6bff a/8= a/8 []"),
             ("%k{unpack{cB$}}", "k255"),
             ("%T{hex32} %p{hex8} %H{bool}", "00000006 03 true"),
+            ("%e %x %y %[ %| %]", "4 71 2 40 43 44"),
+            ("%y{hex8}/%[{big8}%|%]{hex}", "02/(432c"),
+            ("%a{compression} %a{compression;number} %a{timestamp-type}", "lz4 3 0"),
             ("%h{%k=%v;}", "a=1;a=;"),
             ("%H %h{%K %k %V %v;}", "2 1 a 1 1;1 a -1 ;"),
             ("%h{<%%%{%}%k>}", "<%{}a><%{}a>"),
