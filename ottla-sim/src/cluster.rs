@@ -12,7 +12,7 @@ use ottla_broker::{
     io::{FileId, NodeId},
     strict::Strict,
 };
-use ottla_protocol::{ApiKey, Request};
+use ottla_protocol::{ApiKey, ErrorCode, Request};
 use tokio::time::sleep;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     history::{Commits, Logs},
     interference::Harm,
     logged::{Logged, read_commits, read_log},
+    met::{Counts, Met},
     operator::create_topic,
     world::{Host, Network},
 };
@@ -59,6 +60,7 @@ struct Inner {
 struct Watched {
     faults: Faults,
     strict: Strict,
+    met: Met,
 }
 
 struct NodeSlot {
@@ -124,6 +126,36 @@ impl Cluster {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.0.watched.faults
+    }
+
+    /// Counts what the client tells from now on: see [`Cluster::met`].
+    pub fn listen_to(&self, client: &Client) {
+        let (mut events, met) = (client.events(), self.0.watched.met.clone());
+        // Whoever listens does not crash with the client.
+        drop(self.0.world.host("test").spawn("events", async move {
+            while let Some(event) = events.recv().await {
+                met.event(&event);
+            }
+        }));
+    }
+
+    pub(crate) fn counter(&self) -> Met {
+        self.0.watched.met.clone()
+    }
+
+    /// Which error codes brokers answered, and what clients told that were listened to, and how often.
+    #[must_use]
+    pub fn met(&self) -> Counts {
+        let name = |api: ApiKey| api.name().map_or_else(|| api.to_string(), str::to_owned);
+        let code = |code: ErrorCode| code.name().map_or_else(|| code.to_string(), str::to_owned);
+        let answered = self.0.watched.strict.errors_answered();
+        let mut met = self.0.watched.met.counts();
+        met.extend(
+            answered
+                .into_iter()
+                .map(|((api, error), times)| (format!("{}: {}", name(api), code(error)), times)),
+        );
+        met
     }
 
     /// The broker of that index, counted from 0. Its id is one more.

@@ -86,6 +86,7 @@ mod interference;
 pub mod kit;
 pub mod load;
 mod logged;
+mod met;
 mod names;
 pub mod net;
 mod operator;
@@ -105,6 +106,7 @@ pub use self::{
     interference::Interference,
     kit::Sim,
     logged::Logged,
+    met::Counts,
     net::{Conditions, Ending},
     operator::Wire,
     world::{Host, Network, Running, World},

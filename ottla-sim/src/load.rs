@@ -84,11 +84,16 @@ impl Load {
     pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
         let history = History::promising(plan.delivery);
         let load = Self { history, plan, done: Rc::default(), pauses: Rc::default() };
+        let client_on = |host: &str| {
+            let client = cluster.client_on(host);
+            cluster.listen_to(&client);
+            client
+        };
         for sender in 1..=plan.senders {
-            load.send(world, sender, cluster.client_on(&format!("sender-{sender}")));
+            load.send(world, sender, client_on(&format!("sender-{sender}")));
         }
-        load.read(world, cluster.client_on("reader"));
-        load.read_slowly(world, cluster.client_on("slow-reader"));
+        load.read(world, client_on("reader"));
+        load.read_slowly(world, client_on("slow-reader"));
         load
     }
 
@@ -167,8 +172,8 @@ impl Load {
         }));
     }
 
-    /// A reader that gets little at a time, takes one record after the other, and now and then starts anew where it
-    /// was, in the middle of a batch; on host `slow-reader`.
+    /// A reader that gets little at a time, takes one record after the other, and now and then seeks to where it is, or
+    /// starts anew there, in the middle of a batch; on host `slow-reader`.
     fn read_slowly(&self, world: &World, client: Client) {
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
         drop(world.host("slow-reader").spawn("reader", async move {
@@ -197,6 +202,12 @@ impl Load {
                     );
                     if random.u32(..20) == 0 {
                         sleep(Duration::from_millis(random.u64(..50))).await;
+                    }
+                    // To where it is anyway: what is on its way has to be thrown away.
+                    let partition = random.i32(0..partitions);
+                    if let Some(&offset) = next.get(&partition).filter(|_| random.u32(..50) == 0) {
+                        let place = (TopicPartition::new(TOPIC, partition), OffsetSpec::At(offset));
+                        consumer.seek(&place.0, place.1).await.expect("a partition that is assigned");
                     }
                 }
             }

@@ -49,7 +49,7 @@ enum State {
 pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: FetchRequest) -> Outcome {
     let (min_bytes, max_wait) = (request.min_bytes, request.max_wait_ms);
     let limit = request.max_bytes.min(node.config.fetch_max_bytes);
-    node.watch_fetch(exchange, (request.session_id, request.session_epoch));
+    node.watch_fetch(exchange, &request);
     let bounds = Bounds { max_bytes: u32::try_from(limit).unwrap_or(0), isolation: request.isolation_level };
     match node.fetch_sessions.begin(now.monotonic, session_request(exchange, request)) {
         Ok((context, wanted)) => {

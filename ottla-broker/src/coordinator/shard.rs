@@ -193,7 +193,12 @@ impl Shard {
         out: &mut Vec<Output>,
     ) {
         match result {
-            Ok(end) => self.writes.appended(write, end),
+            Ok(end) => {
+                self.writes.appended(write, end);
+                if planted!("broker-answers-commits-before-replication") {
+                    self.replicated(cx, end, true, out);
+                }
+            }
             Err(error) => {
                 if let Some(then) = self.writes.refused(write) {
                     self.follow(cx, then, Err(error), out);

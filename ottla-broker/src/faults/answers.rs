@@ -57,6 +57,9 @@ pub(crate) trait Answers: Request + Send + Sync + 'static {
     /// Lets an answer say an error of what was chosen.
     fn fail(response: &mut Self::Response, error: ErrorCode, chosen: &Chosen);
 
+    /// The error codes that an answer says, with those that say that there is none.
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode>;
+
     /// Whether the request is about a part. Of an API without parts, no request is.
     fn names(&self, _part: &Chosen) -> bool {
         false
@@ -89,6 +92,10 @@ macro_rules! one_error {
             fn fail(response: &mut Self::Response, error: ErrorCode, _: &Chosen) {
                 response.error_code = error;
             }
+
+            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+                [response.error_code].into_iter()
+            }
         }
     )*};
 }
@@ -117,6 +124,10 @@ macro_rules! one_error_each {
 
             fn fail(response: &mut Self::Response, error: ErrorCode, _: &Chosen) {
                 response.$results.iter_mut().for_each(|result| result.error_code = error);
+            }
+
+            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+                response.$results.iter().map(|result| result.error_code)
             }
         }
     };
@@ -179,6 +190,11 @@ impl Answers for FindCoordinatorRequest {
             several => several.iter_mut().for_each(|one| one.error_code = error),
         }
     }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let each = response.coordinators.iter().map(|one| one.error_code);
+        each.chain([response.error_code])
+    }
 }
 
 impl Answers for MetadataRequest {
@@ -215,6 +231,14 @@ impl Answers for MetadataRequest {
         }
     }
 
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let of_partitions = |topic: &MetadataResponseTopic| {
+            topic.partitions.iter().map(|partition| partition.error_code).collect::<Vec<_>>()
+        };
+        let topics = response.topics.iter();
+        topics.flat_map(move |topic| of_partitions(topic).into_iter().chain([topic.error_code]))
+    }
+
     fn names(&self, part: &Chosen) -> bool {
         let Some(topics) = &self.topics else { return true };
         topics.iter().any(|topic| part.is_topic(topic.name.as_deref().unwrap_or_default(), topic.topic_id))
@@ -239,6 +263,11 @@ impl Answers for ProduceRequest {
                 partition.error_code = error;
             }
         }
+    }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        partitions.map(|partition| partition.error_code)
     }
 
     fn names(&self, part: &Chosen) -> bool {
@@ -317,6 +346,11 @@ impl Answers for FetchRequest {
         }
     }
 
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| partition.error_code).chain([response.error_code])
+    }
+
     fn session(&self) -> Option<i32> {
         (self.session_epoch > 0).then_some(self.session_id)
     }
@@ -362,6 +396,10 @@ macro_rules! by_partition {
                 }
             }
 
+            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+                response.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code)
+            }
+
             fn names(&self, part: &Chosen) -> bool {
                 let mut topics = self.$topics.iter();
                 topics.any(|topic| topic.$partitions.iter().any(|p| part.has(&topic.$name, TopicId::ZERO, p.$index)))
@@ -393,6 +431,11 @@ impl Answers for OffsetDeleteRequest {
     fn fail(response: &mut Self::Response, error: ErrorCode, _: &Chosen) {
         response.error_code = error;
     }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| partition.error_code).chain([response.error_code])
+    }
 }
 
 impl Answers for OffsetCommitRequest {
@@ -419,6 +462,11 @@ impl Answers for OffsetCommitRequest {
                 .filter(|p| chosen.has(&topic.name, topic.topic_id, p.partition_index))
                 .for_each(|p| p.error_code = error);
         }
+    }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| partition.error_code)
     }
 
     fn names(&self, part: &Chosen) -> bool {
@@ -474,6 +522,15 @@ impl Answers for OffsetFetchRequest {
             let chosen = partitions.filter(|p| chosen.has(&topic.name, topic.topic_id, p.partition_index));
             chosen.for_each(|p| (p.error_code, p.committed_offset) = (error, -1));
         }
+    }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let by_name = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let groups = response.groups.iter();
+        let by_group = groups.clone().flat_map(|group| &group.topics).flat_map(|topic| &topic.partitions);
+        let of_groups = groups.map(|group| group.error_code);
+        let of_partitions = by_name.map(|one| one.error_code).chain(by_group.map(|one| one.error_code));
+        of_partitions.chain(of_groups).chain([response.error_code])
     }
 
     fn names(&self, part: &Chosen) -> bool {

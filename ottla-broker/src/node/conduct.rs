@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ottla_protocol::messages::ConsumerProtocolAssignment;
+use ottla_protocol::messages::{ConsumerProtocolAssignment, FetchRequest};
 use ottla_protocol::{ApiKey, Str, frame};
 
 use super::{Exchange, Node};
@@ -79,9 +79,9 @@ impl Node {
         }
     }
 
-    pub(crate) fn watch_fetch(&mut self, exchange: &Exchange, (id, epoch): (i32, i32)) {
+    pub(crate) fn watch_fetch(&mut self, exchange: &Exchange, request: &FetchRequest) {
         let place = self.place(exchange.connection);
-        self.blame(|strict| strict.fetches(place, id, epoch));
+        self.blame(|strict| strict.fetches(place, request));
     }
 
     /// The session of an answer; none after an error.

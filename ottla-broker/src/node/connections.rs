@@ -13,12 +13,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_protocol::{ApiKey, Request, Str, frame};
+use ottla_protocol::{ApiKey, Str, frame};
 
 use super::{Node, RequestId, Timer, Waiting, Work};
 use crate::api;
-use crate::faults::Effect;
+use crate::faults::{Answers, Effect};
 use crate::io::{CloseReason, ConnectionId, Now, Output};
+use crate::strict::Strict;
 
 /// A request and where its answer goes.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     /// Whether scripted faults have looked at it, and what one does to the answer.
     pub(crate) has_met: bool,
     pub(crate) effect: Option<Effect>,
+    /// Who counts what is answered.
+    pub(crate) strict: Option<Strict>,
 }
 
 /// What becomes of a request.
@@ -64,12 +67,15 @@ struct Connection {
 
 impl Exchange {
     /// The answer, in the version of the request.
-    pub(crate) fn reply<R: Request>(&self, response: &R::Response) -> Outcome {
+    pub(crate) fn reply<R: Answers>(&self, response: &R::Response) -> Outcome {
         self.reply_as::<R>(self.version, response)
     }
 
     /// The answer, in another version.
-    pub(crate) fn reply_as<R: Request>(&self, version: i16, response: &R::Response) -> Outcome {
+    pub(crate) fn reply_as<R: Answers>(&self, version: i16, response: &R::Response) -> Outcome {
+        if let Some(strict) = &self.strict {
+            strict.answers(R::API_KEY, R::codes(response));
+        }
         match frame::encode_response::<R>(version, self.correlation_id, response) {
             Ok(segments) => Outcome::Reply(segments),
             Err(error) => Outcome::Close(CloseReason::Unencodable(error.to_string())),
@@ -135,6 +141,7 @@ impl Node {
             let host = connection.host;
             match exchange((id, host), frame) {
                 Ok((mut exchange, body)) => {
+                    exchange.strict.clone_from(&self.strict);
                     let outcome = api::serve(self, now, &mut exchange, body);
                     self.conclude(now, &exchange, outcome);
                 }
@@ -221,6 +228,7 @@ fn exchange(
         throttle_time_ms: 0,
         has_met: false,
         effect: None,
+        strict: None,
     };
     Ok((exchange, request.body))
 }

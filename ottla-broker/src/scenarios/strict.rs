@@ -154,6 +154,22 @@ fn a_fetch_session_out_of_step_or_behind_an_error() {
 }
 
 #[test]
+fn a_fetch_with_an_older_leader_epoch_than_before() {
+    let (mut cluster, client, topic) = single();
+    let mut fetch = |epoch| {
+        let mut request = FetchRequest { max_wait_ms: 0, ..fetch_request(topic, 0) };
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        cluster.call(client, FETCH, &request);
+        broken(&cluster)
+    };
+    // Whether the leader agrees is another question, and what is not known is never old.
+    for epoch in [0, 2, 2, -1] {
+        assert_eq!(fetch(epoch), []);
+    }
+    assert_eq!(fetch(1), [Rule::LeaderEpochs]);
+}
+
+#[test]
 fn a_commit_for_what_another_member_owns() {
     /// Version 0, topic "t" with partition 0, no user data.
     const OWNS: &str = "\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0";

@@ -28,14 +28,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla_protocol::ApiKey;
+use ottla_protocol::{ApiKey, ErrorCode, messages::FetchRequest};
 
 use crate::io::{ConnectionId, NodeId};
 use crate::replica::ReplicaKey;
 use pace::Pace;
 pub(crate) use producing::{Batch, batches_of};
 use producing::{Outstanding, Producing};
-use sessions::Session;
+use sessions::{LeaderEpochs, Session};
 
 /// How long after it was told to be silent a client may not know yet: what the slowest network needs.
 const NEWS_TRAVELS: Duration = Duration::from_secs(5);
@@ -59,6 +59,8 @@ pub enum Rule {
     Epochs,
     /// A fetch session goes on with the next epoch, and not behind an error (KIP-227).
     FetchSession,
+    /// On one connection, the leader epoch that a fetch names for a partition never goes back (KIP-320).
+    LeaderEpochs,
     /// Nobody commits for a partition that the present generation of its group gives to somebody else.
     OwnedCommits,
     /// No connection is a hot loop of the same request, and no client one of connections.
@@ -98,6 +100,7 @@ struct Watch {
     producing: Producing,
     dials: BTreeMap<(NodeId, IpAddr), Pace>,
     violations: Vec<Violation>,
+    answered: BTreeMap<(ApiKey, ErrorCode), u64>,
 }
 
 /// A connection of a node.
@@ -108,6 +111,7 @@ pub(crate) type Place = (NodeId, ConnectionId);
 struct Seen {
     outstanding: Outstanding,
     session: Session,
+    leader_epochs: LeaderEpochs,
     paces: BTreeMap<ApiKey, Pace>,
 }
 
@@ -119,6 +123,19 @@ impl Strict {
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         self.lock().violations.clone()
+    }
+
+    /// How often which error code was answered to requests of which kind.
+    #[must_use]
+    pub fn errors_answered(&self) -> BTreeMap<(ApiKey, ErrorCode), u64> {
+        self.lock().answered.clone()
+    }
+
+    /// Something was answered, with these codes.
+    pub(crate) fn answers(&self, api: ApiKey, codes: impl Iterator<Item = ErrorCode>) {
+        for code in codes.filter(|code| !code.is_ok()) {
+            *self.lock().answered.entry((api, code)).or_default() += 1;
+        }
     }
 
     /// Somebody connected.
@@ -187,9 +204,13 @@ impl Strict {
         self.judge(place, |watch| watch.producing.appends(batch, is_new).err())
     }
 
-    /// A fetch request names a session.
-    pub(crate) fn fetches(&self, place: Place, id: i32, epoch: i32) -> Option<Violation> {
-        self.judge(place, |watch| watch.connections.get_mut(&place)?.session.asked(id, epoch).err())
+    /// A fetch request names a session, and the leader epochs that the client knows.
+    pub(crate) fn fetches(&self, place: Place, request: &FetchRequest) -> Option<Violation> {
+        self.judge(place, |watch| {
+            let seen = watch.connections.get_mut(&place)?;
+            let in_order = seen.session.asked(request.session_id, request.session_epoch);
+            in_order.and_then(|()| seen.leader_epochs.named(request)).err()
+        })
     }
 
     /// What a fetch was answered: the session, or `None` after an error. `changed` answers say something else than the

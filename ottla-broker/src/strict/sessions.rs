@@ -1,4 +1,4 @@
-//! Fetch sessions as one connection sees them (KIP-227).
+//! What one connection sees of fetch sessions (KIP-227) and of the leader epochs that fetches name (KIP-320).
 //!
 //! ```text
 //!               answer with a session               the same session, next epoch
@@ -8,6 +8,10 @@
 //!      │                                 ▼
 //!      └────────────────────────────── Ended ──► only a full fetch
 //! ```
+
+use std::collections::BTreeMap;
+
+use ottla_protocol::{TopicId, messages::FetchRequest};
 
 use super::{Broken, Rule};
 
@@ -58,5 +62,29 @@ impl Session {
             // Behind the largest epoch comes 1, since 0 would begin a session.
             Some(id) => State::Expected { id, epoch: self.asked.checked_add(1).unwrap_or(1) },
         };
+    }
+}
+
+/// The newest leader epoch that a client has named for each partition. Topics without an id may have been created anew.
+#[derive(Debug, Default)]
+pub(super) struct LeaderEpochs(BTreeMap<(TopicId, i32), i32>);
+
+impl LeaderEpochs {
+    pub(super) fn named(&mut self, request: &FetchRequest) -> Result<(), Broken> {
+        for topic in request.topics.iter().filter(|topic| !topic.topic_id.is_zero()) {
+            for asked in topic.partitions.iter().filter(|asked| asked.current_leader_epoch >= 0) {
+                let place = (topic.topic_id, asked.partition);
+                let newest = self.0.entry(place).or_insert(asked.current_leader_epoch);
+                if asked.current_leader_epoch < *newest {
+                    let (id, partition) = place;
+                    let expected =
+                        format!("leader epoch {newest} of partition {partition} of {id}, or a later one");
+                    let happened = format!("it named epoch {}", asked.current_leader_epoch);
+                    return Err((Rule::LeaderEpochs, expected, happened));
+                }
+                *newest = asked.current_leader_epoch;
+            }
+        }
+        Ok(())
     }
 }

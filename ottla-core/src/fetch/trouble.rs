@@ -103,6 +103,7 @@ pub(super) enum Remedy {
 pub(super) fn remedy(code: ErrorCode) -> Remedy {
     match code {
         ErrorCode::OFFSET_OUT_OF_RANGE => Remedy::Reset,
+        code if code.is_retriable() && planted!("reset-on-a-transient-error") => Remedy::Reset,
         ErrorCode::CORRUPT_MESSAGE => Remedy::Refetch,
         ErrorCode::NOT_LEADER_OR_FOLLOWER
         | ErrorCode::FENCED_LEADER_EPOCH

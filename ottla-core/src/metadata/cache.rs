@@ -393,19 +393,18 @@ fn merge_partitions(
     mut fresh: Vec<Option<PartitionMetadata>>,
 ) -> Vec<PartitionMetadata> {
     fresh.resize(fresh.len().max(old.partitions.len()), None);
-    let older = |(old, new): (&PartitionMetadata, &Option<PartitionMetadata>)| {
-        new.as_ref().is_some_and(|new| (0..old.leader_epoch).contains(&new.leader_epoch))
+    let older = |old: &PartitionMetadata, new: &PartitionMetadata| {
+        (0..old.leader_epoch).contains(&new.leader_epoch) && !planted!("stale-metadata-accepted")
     };
-    let stale = old.partitions.iter().zip(&fresh).any(older);
+    let known = old.partitions.iter().zip(&fresh);
+    let stale = known.filter_map(|(old, new)| Some((old, new.as_ref()?))).any(|(old, new)| older(old, new));
     watch.regressions = if stale && old.id.is_zero() { watch.regressions + 1 } else { 0 };
     let believed = watch.regressions >= REGRESSIONS_BELIEVED;
     if believed {
         watch.regressions = 0;
     }
     let merge = |(at, new): (usize, Option<PartitionMetadata>)| match (old.partitions.get(at), new) {
-        (Some(old), Some(new)) if (0..old.leader_epoch).contains(&new.leader_epoch) && !believed => {
-            old.clone()
-        }
+        (Some(old), Some(new)) if older(old, &new) && !believed => old.clone(),
         (_, Some(new)) => new,
         (Some(old), None) => old.clone(),
         (None, None) => PartitionMetadata::default(),

@@ -46,8 +46,10 @@ impl Window {
 
     /// Whether another batch may go. Batches count while they are on their way to a former leader, too.
     pub(super) fn has_room(&self, identity: Option<ProducerIdentity>, leader: Leader) -> bool {
-        let most = if identity.is_none() || self.is_established(identity, leader) { self.most } else { 1 };
-        self.in_flight < most
+        let several = identity.is_none()
+            || self.is_established(identity, leader)
+            || planted!("five-in-flight-before-the-first-acknowledgement");
+        self.in_flight < if several { self.most } else { 1 }
     }
 
     pub(super) fn is_established(&self, identity: Option<ProducerIdentity>, leader: Leader) -> bool {

@@ -6,7 +6,7 @@
 //! swarm shrink SEED [RUNS]     makes a seed that fails as small as it goes, and prints it as a test
 //! swarm hashes FROM..TO        prints the hash of each seed's run
 //! swarm unrepeatable FROM..TO  runs each seed twice in this process, and prints those whose runs differ
-//! swarm hunt FROM..TO          ends at the first seed that fails, and says in one line which and how fast
+//! swarm hunt FROM..TO          ends at the first seed that fails, and says which run, how fast, and what was wrong
 //! ```
 //!
 //! `OTTLA_SIM_PROFILE` is what kind of plans seeds draw: `short` or `long`. `OTTLA_SIM_JOBS` is how many threads run
@@ -118,7 +118,7 @@ fn hunt(profile: Profile, seeds: Range<u64>) -> ExitCode {
             let (runs, seconds) = (seed - from + 1, begun.elapsed().as_secs_f64());
             // What follows the first line is the record of what led there.
             let happened = report.happened.lines().next().unwrap_or_default();
-            println!("seed {seed}, run {runs}, {seconds:.1} s: expected {}: {happened}", report.expected);
+            println!("{runs}\t{seconds:.1}\texpected {}: {happened}", report.expected);
             return ExitCode::SUCCESS;
         }
     }

@@ -12,8 +12,9 @@ use std::{
 };
 
 use ottla_sim::{
+    Counts,
     kit::Report,
-    swarm::{Fault, Plan, Profile, Ran},
+    swarm::{Fault, Plan, Profile, Ran, ids, ids_of},
 };
 
 /// After so many seeds every kind of fault must have occurred.
@@ -66,6 +67,10 @@ struct Totals {
     cpu: Duration,
     acknowledged: usize,
     faults: BTreeMap<String, u64>,
+    /// What clients met.
+    met: Counts,
+    /// In how many runs each scenario occurred.
+    scenarios: BTreeMap<&'static str, u64>,
     failed: BTreeSet<u64>,
 }
 
@@ -83,6 +88,12 @@ impl Totals {
                 self.acknowledged += ran.acknowledged;
                 if ran.counts(plan) {
                     self.counted += ran.simulated;
+                }
+                for id in ids_of(plan, &ran) {
+                    *self.scenarios.entry(id).or_default() += 1;
+                }
+                for (name, times) in ran.met {
+                    *self.met.entry(name).or_default() += times;
                 }
             }
             Err(report) => {
@@ -122,8 +133,31 @@ impl Totals {
         let kinds: Vec<String> =
             self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", per_hour(*count))).collect();
         println!("faults per hour: {:.0} ({})", per_hour(all), kinds.join(", "));
+        self.print_met();
         for seed in &self.failed {
             println!("failed: cargo xtask sim --seed {seed}");
+        }
+    }
+
+    /// Scenarios by the number of runs; error codes by API and what clients told, by how often. One line each.
+    fn print_met(&self) {
+        let runs = |id: &str| self.scenarios.get(id).copied().unwrap_or_default();
+        let (fired, missing): (Vec<_>, Vec<_>) = ids().partition(|id| runs(id) > 0);
+        let fired: Vec<String> = fired.into_iter().map(|id| format!("{id} {}", runs(id))).collect();
+        println!("scenarios, by runs: {}", fired.join(", "));
+        if !missing.is_empty() {
+            println!("scenarios that did not occur: {}", missing.join(", "));
+        }
+        let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, times) in &self.met {
+            let (of, what) = name.split_once(": ").unwrap_or((name, ""));
+            groups.entry(of).or_default().push(format!("{what} {times}").trim_start().to_owned());
+        }
+        let (told, answered): (Vec<_>, Vec<_>) =
+            groups.iter().partition(|(of, _)| of.starts_with(char::is_lowercase));
+        for (title, branches) in [("error codes answered", answered), ("what clients told", told)] {
+            println!("{title}:");
+            branches.iter().for_each(|(of, what)| println!("  {of}: {}", what.join(", ")));
         }
     }
 }

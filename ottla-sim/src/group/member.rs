@@ -144,12 +144,13 @@ impl Member {
 fn listen(group: &Group, host: &str, client: &Client) -> Told {
     let (mut events, told) = (client.events(), Told::default());
     let (keep, history) = (Rc::clone(&told), group.history.clone());
-    let (world, host) = (group.world.clone(), host.to_owned());
+    let (world, host, met) = (group.world.clone(), host.to_owned(), group.cluster.counter());
     drop(group.world.host("test").spawn("events", async move {
         while let Some(event) = events.recv().await {
             if !matches!(event, Event::Fetched { .. } | Event::OffsetsCommitted { .. }) {
                 world.note(format!("{host}: {event:?}"));
             }
+            met.event(&event);
             keep.borrow_mut().push((history.now(), event));
         }
     }));

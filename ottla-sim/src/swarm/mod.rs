@@ -10,6 +10,7 @@
 //! read and checked. See `cargo xtask sim`.
 
 mod fault;
+mod ids;
 mod members;
 mod nemesis;
 mod plan;
@@ -21,13 +22,14 @@ use tokio::time::{Instant, sleep_until};
 
 pub use self::{
     fault::{Api, Fault, Planned},
+    ids::{ids, ids_of},
     members::{Assignors, GroupPlan},
     plan::{Plan, Profile, UnknownProfile},
     shrink::shrink,
 };
 use self::{members::Members, nemesis::Nemesis};
 use crate::{
-    Sim, World,
+    Counts, Sim, World,
     kit::{Report, Summary},
     load::{self, Load, TOPIC},
 };
@@ -44,6 +46,8 @@ pub struct Ran {
     pub simulated: Duration,
     /// What it cost, where the system tells.
     pub cpu: Option<Duration>,
+    /// What clients met, and how often.
+    pub met: Counts,
 }
 
 impl Ran {
@@ -73,13 +77,14 @@ impl Plan {
     }
 
     fn run_in(&self, sim: Sim) -> Result<Ran, Report> {
-        let acknowledged = Cell::new(0);
-        let ran = sim.once().try_run(async |world| acknowledged.set(self.happen(world).await));
+        let outcome = Cell::default();
+        let ran = sim.once().try_run(async |world| outcome.set(self.happen(world).await));
         let summary = ran
             .map_err(|report| Report { replay: format!("cargo xtask sim --seed {}", self.seed), ..report })?;
         let Summary { hashes, simulated, cpu, .. } = summary;
         let hash = hashes.first().copied().unwrap_or_default();
-        Ok(Ran { hash, acknowledged: acknowledged.get(), simulated, cpu })
+        let (acknowledged, met) = outcome.take();
+        Ok(Ran { hash, acknowledged, simulated, cpu, met })
     }
 
     /// For regression tests: runs it twice, and panics with a report if a rule was broken or the runs differ.
@@ -92,8 +97,8 @@ impl Plan {
         });
     }
 
-    /// Gives how many records were acknowledged.
-    async fn happen(&self, world: &World) -> usize {
+    /// Gives how many records were acknowledged, and what clients met.
+    async fn happen(&self, world: &World) -> (usize, Counts) {
         let load = load::Plan {
             partitions: self.partitions,
             senders: self.senders,
@@ -118,7 +123,7 @@ impl Plan {
         if let Some(members) = members {
             members.settle(world).await;
         }
-        load.acknowledged()
+        (load.acknowledged(), cluster.met())
     }
 }
 

@@ -96,6 +96,7 @@ impl Plan {
             partitions: random.i32(1..6),
             records: random.u32(600..1_500) * long,
             deadline: (random.u32(..4) == 0).then(|| Duration::from_secs(random.u64(8..40))),
+            request_timeout: (random.u32(..4) == 0).then(|| Duration::from_millis(random.u64(500..8_000))),
             one_broker_at_a_time: careless,
             group: random.bool().then(|| GroupPlan::draw(&mut random)),
             ..Self::new(seed)

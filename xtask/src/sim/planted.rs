@@ -3,11 +3,12 @@
 //! A defect is a `planted!("name")` in the sources, compiled with `--cfg ottla_planted` and chosen by `OTTLA_PLANTED`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     process::{Command, Output, Stdio},
     sync::Mutex,
+    time::Instant,
 };
 
 use super::Arguments;
@@ -19,29 +20,40 @@ const SEEDS: u64 = 500;
 /// How a hook begins; what follows up to the next quote is the defect's name.
 const HOOK: &str = "planted!(\"";
 
-/// Hunts all defects, or those whose names contain `wanted`, and tells how soon each was found.
+/// More of what was said does not fit into a table.
+const LONGEST: usize = 110;
+
+/// How a defect was found: how many seeds it took, how many seconds, and what was said.
+struct Found {
+    runs: String,
+    seconds: String,
+    said: String,
+}
+
+/// Hunts all defects, or those whose names contain `wanted`, and tells how soon each was found, as a table of Markdown.
+#[allow(clippy::disallowed_methods, reason = "how long a developer waits is told in real time")]
 pub(super) fn run(arguments: &Arguments, wanted: &str) -> Result<()> {
-    let names = names()?;
-    let program = super::build(arguments.release, true)?;
-    let hunted: Vec<&String> = names.iter().filter(|name| name.contains(wanted)).collect();
-    if hunted.is_empty() {
+    let names: Vec<String> = names()?.into_iter().filter(|name| name.contains(wanted)).collect();
+    if names.is_empty() {
         return Err(format!("no defect has {wanted:?} in its name").into());
     }
-    let range = format!("{}..{}", arguments.start, arguments.start + SEEDS);
-    let waiting = Mutex::new(hunted.iter().rev());
-    let missed = Mutex::new(Vec::new());
+    let program = super::build(arguments.release, true)?;
+    let (begun, count) = (Instant::now(), names.len());
+    println!("{count} planted defects, at most {SEEDS} seeds each, {} at a time", arguments.jobs());
+    let seeds = format!("{}..{}", arguments.start, arguments.start + SEEDS);
+    let waiting = Mutex::new(names.into_iter());
+    let hunted = Mutex::new(BTreeMap::new());
     let hunt = || {
         loop {
             let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
             let Some(name) = next else { return Ok(()) };
-            let mut swarm = Command::new(&program);
-            swarm.args(["hunt", &range]).env("OTTLA_PLANTED", name.as_str()).stdin(Stdio::null());
-            let Output { status, stdout, .. } = swarm.output()?;
-            println!("{name}: {}", String::from_utf8_lossy(&stdout).trim());
-            if !status.success()
-                && let Ok(mut missed) = missed.lock()
-            {
-                missed.push(name.as_str());
+            let found = look_for(&name, &program, &seeds)?;
+            match &found {
+                Some(Found { runs, seconds, said }) => println!("{name}: seed {runs}, {seconds} s: {said}"),
+                None => println!("{name}: not found"),
+            }
+            if let Ok(mut hunted) = hunted.lock() {
+                hunted.insert(name, found);
             }
         }
     };
@@ -49,13 +61,40 @@ pub(super) fn run(arguments: &Arguments, wanted: &str) -> Result<()> {
         let hunters: Vec<_> = (0..arguments.jobs()).map(|_| scope.spawn(hunt)).collect();
         hunters.into_iter().try_for_each(|hunter| hunter.join().unwrap_or(Ok::<_, std::io::Error>(())))
     })?;
-    let missed = missed.into_inner().unwrap_or_default();
-    println!(
-        "{} of {} planted defects found within {SEEDS} seeds",
-        hunted.len() - missed.len(),
-        hunted.len()
-    );
-    if missed.is_empty() { Ok(()) } else { Err(format!("not found: {}", missed.join(", ")).into()) }
+    let hunted = hunted.into_inner().unwrap_or_default();
+    println!("\n| defect | found after seeds | s | what was said |\n|---|---|---|---|");
+    for (name, found) in &hunted {
+        if let Some(Found { runs, seconds, said }) = found {
+            println!("| `{name}` | {runs} | {seconds} | {said} |");
+        }
+    }
+    let missed: Vec<&str> =
+        hunted.iter().filter(|(_, found)| found.is_none()).map(|(name, _)| &**name).collect();
+    println!("\n{} of {count} found, in {} s", hunted.len() - missed.len(), begun.elapsed().as_secs());
+    if missed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("not found within {SEEDS} seeds: {}", missed.join(", ")).into())
+    }
+}
+
+/// Runs seeds with a defect until one fails; none if all go well.
+fn look_for(name: &str, program: &Path, seeds: &str) -> std::io::Result<Option<Found>> {
+    let mut swarm = Command::new(program);
+    swarm.args(["hunt", seeds]).env("OTTLA_PLANTED", name).stdin(Stdio::null());
+    let Output { status, stdout, .. } = swarm.output()?;
+    let line = String::from_utf8_lossy(&stdout).trim().replace('|', "/");
+    let mut fields = line.splitn(3, '\t');
+    let (Some(runs), Some(seconds), Some(said), true) =
+        (fields.next(), fields.next(), fields.next(), status.success())
+    else {
+        return Ok(None);
+    };
+    let said = match said.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &said[..end]),
+        None => said.to_owned(),
+    };
+    Ok(Some(Found { runs: runs.to_owned(), seconds: seconds.to_owned(), said }))
 }
 
 /// Looks for the names of defects in a program that must not have them.
