@@ -10,7 +10,10 @@ const SHARED: usize = 8 * 1024;
 /// What a frame of its own may allocate before a byte of it has arrived.
 const FIRST_ALLOCATION: usize = 64 * 1024;
 
-/// Cuts frames out of a byte stream, and allocates no more than about twice what the peer has really sent: a length
+/// How many times what the peer has proven to send is allocated for more of it.
+const GROWTH: usize = 3;
+
+/// Cuts frames out of a byte stream, and allocates no more than about three times what the peer has really sent: a length
 /// prefix alone is worth nothing.
 pub(super) struct FrameReader<R> {
     reader: R,
@@ -61,8 +64,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Some((length, bytes)) => {
                     let missing = *length - bytes.len();
                     if bytes.capacity() == bytes.len() {
-                        let proven = bytes.len().max(self.largest.saturating_sub(bytes.len()));
-                        bytes.reserve_exact(missing.min(proven.max(FIRST_ALLOCATION)));
+                        let capacity = capacity(*length, self.largest.max(bytes.len()));
+                        bytes.reserve_exact(capacity - bytes.len());
                     }
                     self.reader.read_buf(&mut bytes.limit(missing)).await
                 }
@@ -98,7 +101,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if length > SHARED / 4 {
             self.shared.advance(4);
             let arrived = self.shared.split();
-            let mut bytes = Vec::with_capacity(length.min(FIRST_ALLOCATION.max(self.largest)));
+            let mut bytes = Vec::with_capacity(capacity(length, self.largest.max(arrived.len())));
             bytes.extend_from_slice(&arrived);
             self.large = Some((length, bytes));
         }
@@ -133,6 +136,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             ),
         }
     }
+}
+
+/// What to allocate for a frame of that length: more than is proven, up to [`GROWTH`] times of it.
+///
+/// While a buffer moves into a larger one there are two of them. Steps are counted from the length downwards, so that the last
+/// one always begins at a third of it, and both together are never more than four thirds.
+fn capacity(length: usize, proven: usize) -> usize {
+    let most = proven.saturating_mul(GROWTH).max(FIRST_ALLOCATION);
+    let mut capacity = length;
+    while capacity > most {
+        capacity = capacity.div_ceil(GROWTH);
+    }
+    capacity
 }
 
 #[cfg(test)]
@@ -226,6 +242,20 @@ mod tests {
         reader.reader.bytes = [&(1_000_000_i32).to_be_bytes()[..], &[0; 150_000]].concat();
         assert!(matches!(reader.next().await, Err(FrameError::Truncated)));
         let (_, bytes) = reader.large.unwrap();
-        assert!(bytes.capacity() <= 2 * 150_000 + FIRST_ALLOCATION, "{}", bytes.capacity());
+        assert!(bytes.capacity() <= GROWTH * 150_000, "{}", bytes.capacity());
+    }
+
+    #[test]
+    fn a_buffer_and_the_one_that_it_grows_out_of_are_a_third_more_than_the_frame() {
+        for length in [100_000, 10_000_000, 64 << 20, (64 << 20) + 1] {
+            let (mut grown, mut steps, mut most) = (capacity(length, 0), 0, 0);
+            while grown < length {
+                let next = capacity(length, grown);
+                assert!(next > grown && next <= GROWTH * grown, "{length}: {grown} {next}");
+                (most, grown, steps) = (most.max(grown + next), next, steps + 1);
+            }
+            assert!(grown == length && most <= length / 3 * 4 + 4 && steps <= 7, "{length}: {most} {steps}");
+        }
+        assert_eq!(capacity(70_000, 60_000), 70_000, "who has sent as much before is trusted with it");
     }
 }
