@@ -215,7 +215,7 @@ impl BatchOutcome {
                 let error = culprit.ok().and_then(|at| culprits.get(at)).map_or(others, |(_, error)| error);
                 Some(Err(error.clone()))
             }
-            Outcome::Split { at, first, rest } if index < *at => first.result(index),
+            Outcome::Split { at, first, .. } if index < *at => first.result(index),
             Outcome::Split { at, rest, .. } => rest.result(index - at),
         }
     }
