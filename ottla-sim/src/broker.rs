@@ -58,17 +58,23 @@ pub(crate) enum Machine {
 
 impl Machine {
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
-        let controller = match self {
-            Self::Node(node) => return node.handle(now, input, out),
-            Self::Controller(controller) => controller,
-        };
-        let input = match input {
-            Input::Peer(Sender::Node(node), message) => ControllerInput::Peer(node, message),
-            Input::Disk(token, result) => ControllerInput::Disk(token, result),
-            Input::Tick => ControllerInput::Tick,
-            // It has no clients, and it does not write to itself.
-            _ => return,
-        };
+        if let Self::Node(node) = self {
+            return node.handle(now, input, out);
+        }
+        match input {
+            Input::Peer(Sender::Node(node), message) => {
+                self.command(now, ControllerInput::Peer(node, message), out);
+            }
+            Input::Disk(token, result) => self.command(now, ControllerInput::Disk(token, result), out),
+            Input::Tick => self.command(now, ControllerInput::Tick, out),
+            // The controller has no clients, and it does not write to itself.
+            _ => {}
+        }
+    }
+
+    /// What only a controller understands.
+    fn command(&mut self, now: Now, input: ControllerInput, out: &mut Vec<Output>) {
+        let Self::Controller(controller) = self else { return };
         let mut wanted = Vec::new();
         controller.handle(now, input, &mut wanted);
         out.extend(wanted.into_iter().map(|output| match output {
@@ -184,8 +190,17 @@ impl Driver {
 
     /// Lets the machine handle an input, and carries out what it wants.
     fn handle(&self, input: Input) {
+        self.act(|machine, now, outputs| machine.handle(now, input, outputs));
+    }
+
+    /// Lets the machine, if it is a controller, do something that no message asks for.
+    pub(crate) fn command(&self, input: ControllerInput) {
+        self.act(|machine, now, outputs| machine.command(now, input, outputs));
+    }
+
+    fn act(&self, act: impl FnOnce(&mut Machine, Now, &mut Vec<Output>)) {
         let mut outputs = Vec::new();
-        self.state.borrow_mut().machine.handle(self.now(), input, &mut outputs);
+        act(&mut self.state.borrow_mut().machine, self.now(), &mut outputs);
         for output in outputs {
             self.carry_out(output);
         }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use ottla::{Client, ClientBuilder, Producer, Record};
 use ottla_broker::{
     ClusterConfig, Controller, Node, Recovered, Rng,
+    controller::ControllerInput,
     disk::Tail,
-    faults::{Effect, Faults},
+    faults::{Effect, Fault, Faults},
     image::Image,
     io::{FileId, NodeId},
     strict::Strict,
@@ -304,6 +305,22 @@ impl Cluster {
         self.leader(OFFSETS, self.partition_of(group)?)
     }
 
+    /// The controller lets a broker lead a partition, if its replica is in sync. Nothing else happens to anybody: those
+    /// whom it concerns hear of it.
+    pub fn move_leader(&self, topic: &str, partition: i32, to: &Broker) {
+        if let Some(topic) = self.image().topic(topic) {
+            let input = ControllerInput::MoveLeader { topic: topic.id, partition, to: to.id() };
+            self.0.controller.command(input);
+        }
+    }
+
+    /// [`Cluster::move_leader`] of the partition in which a group is kept, and with it the group.
+    pub fn move_coordinator(&self, group: &str, to: &Broker) {
+        if let Some(partition) = self.partition_of(group) {
+            self.move_leader(OFFSETS, partition, to);
+        }
+    }
+
     /// The commits of a group for a topic, in the order in which its coordinator stored them.
     ///
     /// # Panics
@@ -415,15 +432,7 @@ impl Broker {
 
     /// The next `times` requests of that kind go wrong.
     pub fn interfere<R: Request>(&self, how: impl Into<Effect>, times: u32) {
-        self.interfere_with(R::API_KEY, how, times);
-    }
-
-    pub(crate) fn interfere_with(&self, api: ApiKey, how: impl Into<Effect>, times: u32) {
-        self.slot().harm.interfere(self.cluster.faults(), self.id(), api, how.into(), times);
-    }
-
-    pub(crate) fn interfere_no_more(&self, api: ApiKey) {
-        self.slot().harm.interfere_no_more(api);
+        self.cluster.faults().add(Fault::on::<R>(how.into()).at(self.id()).times(times));
     }
 
     /// From now on requests of that kind, and whatever follows them on their connections, wait until

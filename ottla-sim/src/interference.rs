@@ -36,26 +36,9 @@ impl From<Interference> for Effect {
 pub(crate) struct Harm {
     /// The kinds of requests that wait.
     held: RefCell<BTreeMap<ApiKey, ScriptedFault>>,
-    interferences: RefCell<Vec<(ApiKey, ScriptedFault)>>,
 }
 
 impl Harm {
-    pub(crate) fn interfere(&self, faults: &Faults, node: NodeId, api: ApiKey, how: Effect, times: u32) {
-        let fault = faults.add(Fault::on_api(api, how).at(node).times(times));
-        self.interferences.borrow_mut().push((api, fault));
-    }
-
-    /// Nothing more goes wrong with requests of that kind.
-    pub(crate) fn interfere_no_more(&self, api: ApiKey) {
-        self.interferences.borrow_mut().retain(|(of, fault)| {
-            let goes = *of == api;
-            if goes {
-                fault.end();
-            }
-            !goes
-        });
-    }
-
     pub(crate) fn hold(&self, faults: &Faults, node: NodeId, api: ApiKey) {
         let hold = || faults.add(Fault::on_api(api, Effect::Hold).at(node));
         self.held.borrow_mut().entry(api).or_insert_with(hold);

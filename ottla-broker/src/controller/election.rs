@@ -71,6 +71,26 @@ impl Controller {
         true
     }
 
+    /// An operator wants another leader. Where that one is not alive and in sync, nothing changes.
+    pub(super) fn move_leader(&mut self, (topic, index): (TopicId, i32), to: NodeId) {
+        let Some(partition) = self.image.partition(topic, index) else { return };
+        let can = partition.isr.contains(&to) && self.image.brokers.contains_key(&to);
+        let Some(name) =
+            self.image.names.get(&topic).cloned().filter(|_| can && partition.leader != Some(to))
+        else {
+            return;
+        };
+        let partition = self.edit_topic(&name).and_then(|topic| {
+            let index = usize::try_from(index).ok()?;
+            topic.partitions.get_mut(index)
+        });
+        if let Some(partition) = partition {
+            partition.leader = Some(to);
+            partition.leader_epoch += 1;
+            partition.version += 1;
+        }
+    }
+
     /// Replaces each partition that `change` changes.
     fn each_partition(&mut self, change: impl Fn(&Partition, &BTreeMap<NodeId, Broker>, bool) -> Partition) {
         let mut changes = Vec::new();

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ottla_protocol::TopicId;
 
 use crate::cluster::{ClusterConfig, NodeConfig};
 use crate::image::{Broker, Image, Topic};
@@ -46,6 +47,15 @@ pub enum ControllerInput {
     Disk(DiskToken, DiskResult),
     /// A deadline has come.
     Tick,
+    /// An operator wants a node to lead a partition: it does from then on, if it lives and its replica is in sync.
+    MoveLeader {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// Who shall lead it.
+        to: NodeId,
+    },
 }
 
 /// Something that the controller wants from its driver. Outputs are carried out in order.
@@ -125,6 +135,7 @@ impl Controller {
             ControllerInput::Peer(node, message) => self.peer(now, node, message, &mut replies),
             ControllerInput::Disk(token, result) => self.disk_done(token, &result, out),
             ControllerInput::Tick => {}
+            ControllerInput::MoveLeader { topic, partition, to } => self.move_leader((topic, partition), to),
         }
         self.expire_sessions(now);
         self.publish(replies, out);

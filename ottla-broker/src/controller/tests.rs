@@ -206,3 +206,19 @@ fn a_controller_whose_disk_fails_halts() {
     world.controller.handle(world.now, ControllerInput::Disk(token, failed), &mut out);
     assert!(matches!(&out[..], [ControllerOutput::Halt(why)] if why == "broken"));
 }
+
+#[test]
+fn an_operator_moves_a_leader_to_whoever_is_in_sync_and_lives() {
+    let (mut world, id) = World::new();
+    let partition = |to| ControllerInput::MoveLeader { topic: id, partition: 0, to };
+    world.input(partition(2));
+    let moved = world.partition(id);
+    assert_eq!((moved.leader, moved.leader_epoch, moved.version), (Some(2), 1, 1));
+    // It leads already.
+    world.input(partition(2));
+    assert_eq!(world.partition(id), moved);
+    world.pass(Duration::from_secs(30), &[1, 2]);
+    let without_3 = world.partition(id);
+    world.input(partition(3));
+    assert_eq!(world.partition(id), without_3);
+}

@@ -83,6 +83,14 @@ impl Effect {
     pub fn edit<R: Request>(change: impl Fn(&mut R::Response) + Send + Sync + 'static) -> Self {
         Self::Edit(Edit::new::<R>(change))
     }
+
+    /// Sends other bytes in place of the broker's answer, whatever the request was: `change` gets its API, its version and
+    /// the answer with its length.
+    pub fn rewrite(change: impl Fn(ApiKey, i16, Bytes) -> Bytes + Send + Sync + 'static) -> Self {
+        Self::Edit(Edit(Arc::new(move |api, version, segments| {
+            vec![change(api, version, segments.concat().into())]
+        })))
+    }
 }
 
 /// A change of an answer.
@@ -129,7 +137,8 @@ fn edited<R: Request>(
 #[derive(Debug, Clone)]
 #[must_use = "a fault does nothing until it is added to `Faults`"]
 pub struct Fault {
-    api: ApiKey,
+    /// `None`: any.
+    api: Option<ApiKey>,
     effect: Effect,
     node: Option<NodeId>,
     client: Option<Str>,
@@ -147,8 +156,13 @@ impl Fault {
 
     /// [`Fault::on`], by the number of the API.
     pub fn on_api(api: ApiKey, effect: Effect) -> Self {
+        Self { api: Some(api), ..Self::on_any(effect) }
+    }
+
+    /// On every request, whatever it is.
+    pub fn on_any(effect: Effect) -> Self {
         Self {
-            api,
+            api: None,
             effect,
             node: None,
             client: None,
@@ -278,7 +292,7 @@ impl Rule {
     fn may_strike(&self, met: Met<'_>) -> bool {
         let Fault { api, node, client, times, .. } = &self.fault;
         !self.ended
-            && *api == met.api
+            && api.is_none_or(|api| api == met.api)
             && node.is_none_or(|node| node == met.node)
             && client.as_deref().is_none_or(|client| client == met.client)
             && times.is_none_or(|times| self.strikes < times)

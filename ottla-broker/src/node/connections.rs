@@ -153,7 +153,9 @@ impl Node {
     /// Carries out what became of a request.
     pub(super) fn conclude(&mut self, now: Now, exchange: &Exchange, outcome: Outcome) {
         let id = exchange.connection;
-        if !matches!(outcome, Outcome::Wait(_)) {
+        let is_late = matches!(exchange.effect, Some(Effect::DelayAnswer(_)));
+        let waits = matches!(outcome, Outcome::Wait(_)) || matches!(outcome, Outcome::Reply(_)) && is_late;
+        if !waits {
             self.watch_conclusion(exchange);
         }
         match outcome {

@@ -103,6 +103,20 @@ fn a_second_batch_before_the_first_one_of_its_epoch_is_acknowledged() {
 }
 
 #[test]
+fn an_answer_that_waits_is_not_taken_for_that_of_the_next_request() {
+    let (mut cluster, client, topic) = single();
+    let late = Effect::DelayAnswer(SECOND);
+    cluster.faults.add(Fault::on::<ProduceRequest>(late).times(1));
+    send(&mut cluster, client, topic, sequenced(&["x"], 7, 0, 0));
+    send(&mut cluster, client, topic, sequenced(&["x"], 8, 0, 0));
+    cluster.advance(2 * SECOND);
+    slow(&cluster);
+    send(&mut cluster, client, topic, sequenced(&["x"], 8, 0, 1));
+    send(&mut cluster, client, topic, sequenced(&["x"], 8, 0, 2));
+    assert_eq!(broken(&cluster), []);
+}
+
+#[test]
 fn a_refused_first_batch_is_no_acknowledgement() {
     let (mut cluster, client, topic) = single();
     let refuse = Effect::Refuse(ErrorCode::NOT_ENOUGH_REPLICAS);

@@ -2,16 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use ottla_protocol::{
-    ApiKey, Request,
-    messages::{
-        ApiVersionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
-        JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-        OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
-    },
-};
+use ottla_protocol::ErrorCode;
 
-use super::plan::Profile;
+use super::{api::Api, plan::Profile};
 use crate::{Ending, Interference};
 
 /// The hosts of the clients, by the index that faults have. The last ones are members of a group.
@@ -72,92 +65,63 @@ pub enum Fault {
     SlowName { broker: usize, millis: u64 },
     /// The next requests of a kind go wrong at a broker.
     RequestsFail { broker: usize, api: Api, how: Interference, times: u32 },
+    /// The leader of a partition hands it over to a broker, if that one's replica is in sync.
+    LeaderMoves { partition: i32, broker: usize },
+    /// The coordinator of the group hands it over to a broker, if that one's replica is in sync.
+    CoordinatorMoves { broker: usize },
     /// `kill -9` of a member, and another process in its place.
     MemberKilled { member: usize },
     /// A member leaves, and another comes in its place.
     MemberLeaves { member: usize },
     /// Requests of a kind wait at a broker.
     RequestsWait { broker: usize, api: Api },
-}
-
-/// Kinds of requests that can be picked out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "Kafka's names")]
-pub enum Api {
-    ApiVersions,
-    Fetch,
-    FindCoordinator,
-    Heartbeat,
-    InitProducerId,
-    JoinGroup,
-    LeaveGroup,
-    ListOffsets,
-    Metadata,
-    OffsetCommit,
-    OffsetFetch,
-    OffsetForLeaderEpoch,
-    Produce,
-    SyncGroup,
-}
-
-impl Api {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::ApiVersions,
-        Self::Fetch,
-        Self::FindCoordinator,
-        Self::Heartbeat,
-        Self::InitProducerId,
-        Self::JoinGroup,
-        Self::LeaveGroup,
-        Self::ListOffsets,
-        Self::Metadata,
-        Self::OffsetCommit,
-        Self::OffsetFetch,
-        Self::OffsetForLeaderEpoch,
-        Self::Produce,
-        Self::SyncGroup,
-    ];
-
-    pub(super) fn key(self) -> ApiKey {
-        match self {
-            Self::ApiVersions => ApiVersionsRequest::API_KEY,
-            Self::Fetch => FetchRequest::API_KEY,
-            Self::FindCoordinator => FindCoordinatorRequest::API_KEY,
-            Self::Heartbeat => HeartbeatRequest::API_KEY,
-            Self::InitProducerId => InitProducerIdRequest::API_KEY,
-            Self::JoinGroup => JoinGroupRequest::API_KEY,
-            Self::LeaveGroup => LeaveGroupRequest::API_KEY,
-            Self::ListOffsets => ListOffsetsRequest::API_KEY,
-            Self::Metadata => MetadataRequest::API_KEY,
-            Self::OffsetCommit => OffsetCommitRequest::API_KEY,
-            Self::OffsetFetch => OffsetFetchRequest::API_KEY,
-            Self::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::API_KEY,
-            Self::Produce => ProduceRequest::API_KEY,
-            Self::SyncGroup => SyncGroupRequest::API_KEY,
-        }
-    }
+    /// The next requests of a kind, or one partition of them, are refused.
+    RequestsRefused { broker: usize, api: Api, partition: Option<i32>, code: ErrorCode, times: u32 },
+    /// The next requests of a kind, or one partition of them, are carried out, and the answer says something else.
+    AnswersDoubtful { broker: usize, api: Api, partition: Option<i32>, code: ErrorCode, times: u32 },
+    /// The next requests of a kind wait so long, together with what follows on their connections.
+    RequestsDelayed { broker: usize, api: Api, millis: u64, times: u32 },
+    /// The next answers of a kind wait so long, together with what follows on their connections.
+    AnswersDelayed { broker: usize, api: Api, millis: u64, times: u32 },
+    /// The next requests of a kind are carried out so much later, behind newer ones: their connections are gone.
+    RequestsLate { broker: usize, api: Api, millis: u64, times: u32 },
+    /// The next answers of a kind end behind so many bytes, and with them their connections.
+    AnswersCutShort { broker: usize, api: Api, bytes: usize, times: u32 },
+    /// A record batch of a partition is fetched with a wrong byte, once a run for each partition: who finds the same
+    /// batch corrupt twice asks the user.
+    RecordsCorrupted { broker: usize, partition: i32, byte: usize },
+    /// The next clients that send a request of a kind are to be silent for so long.
+    Throttled { broker: usize, api: Api, millis: u64, times: u32 },
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 36] = [
+    "AnswersCutShort",
+    "AnswersDelayed",
+    "AnswersDoubtful",
     "AnswersVanish",
     "BrokerFrozen",
     "BrokerKilled",
     "ClientFrozen",
     "ClientsSleep",
     "ClockWrong",
+    "CoordinatorMoves",
     "CutAtByte",
     "CutOffFromClient",
     "CutOffFromController",
     "CutOffFromPeers",
     "Latency",
+    "LeaderMoves",
     "Loss",
     "MemberKilled",
     "MemberLeaves",
     "NameGone",
     "PowerLost",
+    "RecordsCorrupted",
+    "RequestsDelayed",
     "RequestsFail",
+    "RequestsLate",
+    "RequestsRefused",
     "RequestsVanish",
     "RequestsWait",
     "Reset",
@@ -167,6 +131,7 @@ const KINDS: [&str; 26] = [
     "SlowName",
     "TailLost",
     "TailTorn",
+    "Throttled",
 ];
 
 impl Fault {
@@ -199,10 +164,10 @@ impl Fault {
         }
     }
 
-    /// Whether it concerns none but members of a group.
-    fn strikes_member(&self) -> bool {
+    /// Whether it concerns none but a group.
+    pub(super) fn strikes_member(&self) -> bool {
         match *self {
-            Self::MemberKilled { .. } | Self::MemberLeaves { .. } => true,
+            Self::MemberKilled { .. } | Self::MemberLeaves { .. } | Self::CoordinatorMoves { .. } => true,
             Self::CutOffFromClient { client, .. }
             | Self::AnswersVanish { client, .. }
             | Self::RequestsVanish { client, .. }
@@ -215,65 +180,28 @@ impl Fault {
         }
     }
 
+    /// Whether what was sent before it may arrive, or be heeded, much later: by a network, a machine or a process that stands
+    /// still.
+    pub(super) fn delays_news(&self) -> bool {
+        matches!(
+            self,
+            Self::BrokerFrozen { .. }
+                | Self::ClientFrozen { .. }
+                | Self::ClientsSleep
+                | Self::CutOffFromClient { .. }
+                | Self::AnswersVanish { .. }
+                | Self::RequestsVanish { .. }
+                | Self::SlowAnswers { .. }
+                | Self::Loss { .. }
+                | Self::AnswersDelayed { .. }
+                | Self::RequestsDelayed { .. }
+                | Self::RequestsWait { .. }
+        )
+    }
+
     /// Whether records that a broker has acknowledged vanish from its disk.
-    #[cfg(test)]
     pub(super) fn loses_data(&self) -> bool {
         matches!(self, Self::TailLost { .. } | Self::TailTorn { .. })
-    }
-
-    /// One of them, whichever. `careless`: also those that lose what was written and not synced; `grouped`: also those
-    /// that strike members of a group.
-    pub(super) fn draw(random: &mut fastrand::Rng, brokers: usize, careless: bool, grouped: bool) -> Self {
-        let fits = |fault: &Self| grouped || !fault.strikes_member();
-        let mut drawn = std::iter::repeat_with(|| Self::draw_any(random, brokers, careless));
-        drawn.find(fits).unwrap_or(Self::ClientFrozen { client: 0 })
-    }
-
-    fn draw_any(random: &mut fastrand::Rng, brokers: usize, careless: bool) -> Self {
-        let (broker, client) = (random.usize(..brokers), random.usize(..CLIENTS.len()));
-        let api = Api::ALL[random.usize(..Api::ALL.len())];
-        let member = random.usize(..MEMBERS.len());
-        match random.u32(..if careless { 26 } else { 24 }) {
-            0 => Self::BrokerFrozen { broker },
-            1 => Self::BrokerKilled { broker },
-            2 => Self::PowerLost { broker },
-            3 => Self::CutOffFromController { broker },
-            4 => Self::CutOffFromPeers { broker },
-            5 => Self::CutOffFromClient { broker, client },
-            6 => Self::AnswersVanish { broker, client },
-            7 => Self::SlowAnswers {
-                broker,
-                client,
-                latency_ms: random.u64(10..3_000),
-                bytes_per_second: random.u64(5_000..200_000),
-            },
-            8 => Self::Resets { per_mille: random.u32(1..60) },
-            9 => Self::Loss { per_mille: random.u32(1..100) },
-            10 => Self::Reset { broker, client },
-            11 => Self::ClientFrozen { client },
-            // Kafka refuses timestamps that are more than an hour ahead, and rightly.
-            12 => Self::ClockWrong { client, seconds: random.i64(-7_200..3_500) },
-            13 => Self::SlowName { broker, millis: random.u64(100..20_000) },
-            14 => {
-                let ways = [Interference::LoseRequest, Interference::LoseAnswer, Interference::Silence];
-                let how = ways[random.usize(..ways.len())];
-                Self::RequestsFail { broker, api, how, times: random.u32(1..6) }
-            }
-            15 => Self::RequestsWait { broker, api },
-            16 => Self::MemberKilled { member },
-            17 => Self::MemberLeaves { member },
-            18 => Self::RequestsVanish { broker, client },
-            19 => {
-                let how = if random.bool() { Ending::Fin } else { Ending::Rst };
-                Self::CutAtByte { broker, client, bytes: random.usize(1..5_000), how }
-            }
-            20 => Self::Latency { at_most_ms: random.u64(5..500) },
-            21 => Self::SlowDisk { broker, at_most_ms: random.u64(5..1_000) },
-            22 => Self::NameGone { broker },
-            23 => Self::ClientsSleep,
-            24 => Self::TailLost { broker },
-            _ => Self::TailTorn { broker, bytes: random.usize(1..20_000) },
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Fault, Plan, Ran};
 /// Each id with what must have been there: all of it, where `a | b` is either.
 ///
 /// Names are those of faults, of failing requests (`Produce LoseAnswer`), and of what clients met
-/// ([`Counts`](crate::Counts)); and `group`, `deadline`, `eager`, `cooperative`, `both` for the plan's settings.
+/// ([`Counts`](crate::Counts)); and `group`, `static`, `deadline`, `eager`, `cooperative`, `both` for the plan's settings.
 const IDS: &[(&str, &[&str])] = &[
     ("P01", &["BrokerKilled | PowerLost | Produce LoseAnswer", "produce.batch: resent"]),
     ("P02", &["Produce LoseRequest", "produce.batch: resent"]),
@@ -18,10 +18,12 @@ const IDS: &[(&str, &[&str])] = &[
     ("P08", &["PRODUCE: OUT_OF_ORDER_SEQUENCE_NUMBER"]),
     ("P09", &["PRODUCE: UNKNOWN_PRODUCER_ID"]),
     ("P11", &["produce.batch_failed: Timeout, possibly written"]),
+    ("P21", &["Throttled"]),
     ("P22", &["CutOffFromController"]),
     ("P26", &["deadline", "produce.batch_failed: Timeout | produce.batch_failed: Timeout, possibly written"]),
     ("C01", &["FETCH: OFFSET_OUT_OF_RANGE"]),
     ("C03", &["FETCH: NOT_LEADER_OR_FOLLOWER | FETCH: FENCED_LEADER_EPOCH | FETCH: UNKNOWN_LEADER_EPOCH"]),
+    ("C04", &["RecordsCorrupted"]),
     ("C07", &["FETCH: FETCH_SESSION_ID_NOT_FOUND | FETCH: INVALID_FETCH_SESSION_EPOCH | BrokerKilled"]),
     ("C13", &["LIST_OFFSETS: NOT_LEADER_OR_FOLLOWER | LIST_OFFSETS: UNKNOWN_LEADER_EPOCH"]),
     ("G01", &["eager", "group.partitions_revoked"]),
@@ -32,6 +34,7 @@ const IDS: &[(&str, &[&str])] = &[
         "G06",
         &["HEARTBEAT: UNKNOWN_MEMBER_ID | HEARTBEAT: ILLEGAL_GENERATION | HEARTBEAT: REBALANCE_IN_PROGRESS"],
     ),
+    ("G08", &["group", "static", "MemberKilled | MemberLeaves"]),
     (
         "G09",
         &["HEARTBEAT: NOT_COORDINATOR | JOIN_GROUP: NOT_COORDINATOR | OFFSET_COMMIT: NOT_COORDINATOR | \
@@ -97,6 +100,7 @@ fn settings(plan: &Plan) -> BTreeSet<String> {
             Both => "both",
         };
         names.extend(["group".to_owned(), assignors.to_owned()]);
+        names.extend(group.static_members.then(|| "static".to_owned()));
     }
     names
 }

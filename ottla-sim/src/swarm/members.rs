@@ -27,6 +27,8 @@ pub enum Assignors {
 pub struct GroupPlan {
     /// How many there are; three at most.
     pub members: usize,
+    /// Members keep their `group.instance.id` when they come again (KIP-345).
+    pub static_members: bool,
     pub assignors: Assignors,
     pub session_ms: u64,
     pub rebalance_ms: u64,
@@ -43,6 +45,7 @@ impl GroupPlan {
         use Assignors::{Both, Cooperative, Eager};
         Self {
             members: random.usize(1..=MEMBERS.len()),
+            static_members: random.u32(..3) == 0,
             assignors: [Cooperative, Eager, Both][random.usize(..3)],
             session_ms: random.u64(6_000..20_000),
             rebalance_ms: random.u64(6_000..30_000),
@@ -54,7 +57,7 @@ impl GroupPlan {
         }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self, member: usize) -> Settings {
         let assignors = match self.assignors {
             Assignors::Cooperative => vec![Assignor::CooperativeSticky],
             Assignors::Eager => vec![Assignor::Range],
@@ -64,6 +67,7 @@ impl GroupPlan {
             session: Duration::from_millis(self.session_ms),
             rebalance: Duration::from_millis(self.rebalance_ms),
             assignors,
+            instance: self.static_members.then_some(MEMBERS[member]),
             handling: Duration::from_millis(self.handling_ms),
             giving_up: Duration::from_millis(self.giving_up_ms),
             auto_commit_interval: Duration::from_millis(self.auto_commit_ms),
@@ -77,7 +81,7 @@ impl GroupPlan {
 /// The members while things happen to them.
 pub(super) struct Members {
     group: Group,
-    settings: Settings,
+    plan: GroupPlan,
     members: RefCell<Vec<Option<Member>>>,
 }
 
@@ -85,7 +89,7 @@ impl Members {
     pub(super) fn start(world: &World, cluster: &Cluster, plan: &GroupPlan) -> Self {
         let members = (0..plan.members).map(|_| None).collect();
         let group = Group::of(world, cluster);
-        let this = Self { group, settings: plan.settings(), members: RefCell::new(members) };
+        let this = Self { group, plan: *plan, members: RefCell::new(members) };
         (0..plan.members).for_each(|member| this.join(member));
         this
     }
@@ -93,7 +97,7 @@ impl Members {
     /// A process starts where none is.
     pub(super) fn join(&self, member: usize) {
         if let Some(slot @ None) = self.members.borrow_mut().get_mut(member) {
-            *slot = Some(self.group.start_with(MEMBERS[member], &self.settings));
+            *slot = Some(self.group.start_with(MEMBERS[member], &self.plan.settings(member)));
         }
     }
 

@@ -9,11 +9,14 @@
 //! Faults overlap. At the end everything heals, and then progress must resume within a bound: what was sent is settled,
 //! read and checked. See `cargo xtask sim`.
 
+mod api;
+mod draw;
 mod fault;
 mod ids;
 mod members;
 mod nemesis;
 mod plan;
+mod requests;
 mod shrink;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -21,7 +24,8 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::{
-    fault::{Api, Fault, Planned},
+    api::Api,
+    fault::{Fault, Planned},
     ids::{ids, ids_of},
     members::{Assignors, GroupPlan},
     plan::{Plan, Profile, UnknownProfile},

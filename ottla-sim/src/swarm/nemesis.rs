@@ -1,6 +1,11 @@
 //! Carries faults out. They overlap: what two of them do to one broker ends when the last of them is over.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use ottla_broker::disk::Tail;
 use tokio::{sync::Mutex, time::sleep};
@@ -8,8 +13,9 @@ use tokio::{sync::Mutex, time::sleep};
 use super::{
     fault::{CLIENTS, Fault, Planned},
     members::Members,
+    requests::scripted,
 };
-use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, load::TOPIC};
+use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, load::TOPIC};
 
 /// The faults of one run.
 #[derive(Clone)]
@@ -22,6 +28,8 @@ struct Inner {
     one_broker_at_a_time: bool,
     /// Held by the fault that strikes a broker, if only one may.
     striking: Mutex<()>,
+    /// Partitions of which a batch was corrupted.
+    corrupted: RefCell<BTreeSet<i32>>,
     /// How many faults hold each thing down.
     held: RefCell<BTreeMap<Held, u32>>,
 }
@@ -50,6 +58,7 @@ impl Nemesis {
             members,
             one_broker_at_a_time,
             striking: Mutex::default(),
+            corrupted: RefCell::default(),
             held: RefCell::default(),
         }))
     }
@@ -120,18 +129,28 @@ impl Nemesis {
             }
             Fault::NameGone { broker } => self.without_name(broker, lasts).await,
             Fault::SlowName { broker, millis } => self.slow_name(broker, millis, lasts).await,
-            Fault::RequestsFail { broker, api, how, times } => {
-                self.broker(broker).interfere_with(api.key(), how, times);
-                sleep(lasts).await;
-                // What did not come in that time is not harmed after everything has healed.
-                self.broker(broker).interfere_no_more(api.key());
-            }
             Fault::RequestsWait { broker, api } => {
                 self.broker(broker).hold_requests(api.key());
                 sleep(lasts).await;
                 self.broker(broker).release_requests(api.key());
             }
-            of_network => self.strike_network(of_network, lasts).await,
+            Fault::LeaderMoves { partition, broker } => {
+                self.0.cluster.move_leader(TOPIC, partition, &self.broker(broker));
+            }
+            Fault::CoordinatorMoves { broker } => {
+                self.0.cluster.move_coordinator(GROUP, &self.broker(broker));
+            }
+            Fault::RecordsCorrupted { partition, .. } if !self.0.corrupted.borrow_mut().insert(partition) => {
+            }
+            other => match scripted(&other, |broker| self.broker(broker).id()) {
+                Some(script) => {
+                    let script = self.0.cluster.faults().add(script);
+                    sleep(lasts).await;
+                    // What did not come in that time is not harmed after everything has healed.
+                    script.end();
+                }
+                None => self.strike_network(other, lasts).await,
+            },
         }
     }
 

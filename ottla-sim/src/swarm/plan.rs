@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::{
+    draw::Ground,
     fault::{Fault, Planned},
     members::GroupPlan,
 };
@@ -101,13 +102,13 @@ impl Plan {
             group: random.bool().then(|| GroupPlan::draw(&mut random)),
             ..Self::new(seed)
         };
-        let (window, grouped) = (plan.window(), plan.group.is_some());
-        let palette: Vec<Fault> =
-            (0..random.usize(3..9)).map(|_| Fault::draw(&mut random, 3, careless, grouped)).collect();
+        let (window, partitions, grouped) = (plan.window(), plan.partitions, plan.group.is_some());
+        let ground = Ground { brokers: 3, partitions, careless, grouped };
+        let palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
         for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
             let like = palette[random.usize(..palette.len())];
-            let fault = std::iter::repeat_with(|| Fault::draw(&mut random, 3, careless, grouped))
+            let fault = std::iter::repeat_with(|| ground.fault(&mut random))
                 .find(|fault| fault.kind() == like.kind())
                 .unwrap_or(like);
             // Mostly shorter than the timeouts of cluster and client, now and then longer than most of them.
@@ -116,7 +117,29 @@ impl Plan {
             plan.faults.push(Planned { at, lasts: Duration::from_millis(random.u64(10..most)), fault });
         }
         plan.faults.sort_by_key(|planned| planned.at);
+        plan.throttle_only_who_listens();
         plan
+    }
+
+    /// A strict broker takes it ill when a client goes on speaking for longer than news takes to travel. Where something
+    /// may hold the news up, a throttle is therefore over before that.
+    fn throttle_only_who_listens(&mut self) {
+        const NEWS_TRAVELS: u64 = 4_000;
+        let others = self.faults.clone();
+        for planned in &mut self.faults {
+            let Planned { at, lasts, ref mut fault } = *planned;
+            let Fault::Throttled { millis, .. } = fault else { continue };
+            // What was sent before may still be on its way when the other fault is over.
+            let spoken =
+                Planned { at, lasts: lasts + Duration::from_millis(*millis), fault: others[0].fault };
+            let held_up = |other: &Planned| {
+                let lasts = other.lasts + Duration::from_millis(10_000);
+                other.fault.delays_news() && spoken.overlaps(&Planned { lasts, ..*other })
+            };
+            if self.one_broker_at_a_time || others.iter().any(held_up) {
+                *millis = (*millis).min(NEWS_TRAVELS);
+            }
+        }
     }
 
     /// How long the load takes when nothing is in its way.
@@ -147,7 +170,7 @@ impl Plan {
             seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults, ..
         } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
-        text.push_str("    use ottla_sim::{Ending::*, Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
+        text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));

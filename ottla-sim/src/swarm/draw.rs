@@ -1,0 +1,134 @@
+//! Which faults a seed draws.
+
+use ottla_protocol::ErrorCode;
+
+use super::{
+    api::Api,
+    fault::{CLIENTS, Fault, MEMBERS},
+};
+use crate::{Ending, Interference};
+
+/// What the faults of a plan may be about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground {
+    pub(super) brokers: usize,
+    pub(super) partitions: i32,
+    /// Disks may lose what was written and not synced.
+    pub(super) careless: bool,
+    /// There are members of a group.
+    pub(super) grouped: bool,
+}
+
+impl Ground {
+    /// One of the faults, whichever.
+    pub(super) fn fault(self, random: &mut fastrand::Rng) -> Fault {
+        let fits = |fault: &Fault| {
+            (self.careless || !fault.loses_data()) && (self.grouped || !fault.strikes_member())
+        };
+        let mut drawn = std::iter::repeat_with(|| self.any(random));
+        drawn.find(fits).unwrap_or(Fault::ClientFrozen { client: 0 })
+    }
+
+    fn any(self, random: &mut fastrand::Rng) -> Fault {
+        match random.u32(..36) {
+            kind @ ..11 => self.of_broker(random, kind),
+            kind @ 11..16 => Self::of_client(random, kind - 11),
+            kind @ 16..26 => self.of_network(random, kind - 16),
+            kind => self.of_requests(random, kind - 26),
+        }
+    }
+
+    fn of_broker(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
+        let broker = random.usize(..self.brokers);
+        match kind {
+            0 => Fault::BrokerFrozen { broker },
+            1 => Fault::BrokerKilled { broker },
+            2 => Fault::PowerLost { broker },
+            3 => Fault::CutOffFromController { broker },
+            4 => Fault::CutOffFromPeers { broker },
+            5 => Fault::SlowDisk { broker, at_most_ms: random.u64(5..1_000) },
+            6 => Fault::NameGone { broker },
+            7 => Fault::TailLost { broker },
+            8 => Fault::TailTorn { broker, bytes: random.usize(1..20_000) },
+            9 => Fault::LeaderMoves { partition: random.i32(..self.partitions), broker },
+            _ => Fault::CoordinatorMoves { broker },
+        }
+    }
+
+    fn of_client(random: &mut fastrand::Rng, kind: u32) -> Fault {
+        let (client, member) = (random.usize(..CLIENTS.len()), random.usize(..MEMBERS.len()));
+        match kind {
+            0 => Fault::ClientFrozen { client },
+            1 => Fault::ClientsSleep,
+            // Kafka refuses timestamps that are more than an hour ahead, and rightly.
+            2 => Fault::ClockWrong { client, seconds: random.i64(-7_200..3_500) },
+            3 => Fault::MemberKilled { member },
+            _ => Fault::MemberLeaves { member },
+        }
+    }
+
+    fn of_network(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
+        let (broker, client) = (random.usize(..self.brokers), random.usize(..CLIENTS.len()));
+        match kind {
+            0 => Fault::CutOffFromClient { broker, client },
+            1 => Fault::AnswersVanish { broker, client },
+            2 => Fault::RequestsVanish { broker, client },
+            3 => {
+                let (latency_ms, bytes_per_second) = (random.u64(10..3_000), random.u64(5_000..200_000));
+                Fault::SlowAnswers { broker, client, latency_ms, bytes_per_second }
+            }
+            4 => Fault::Resets { per_mille: random.u32(1..60) },
+            5 => Fault::Loss { per_mille: random.u32(1..100) },
+            6 => Fault::Reset { broker, client },
+            7 => {
+                let how = if random.bool() { Ending::Fin } else { Ending::Rst };
+                Fault::CutAtByte { broker, client, bytes: random.usize(1..5_000), how }
+            }
+            8 => Fault::Latency { at_most_ms: random.u64(5..500) },
+            _ => Fault::SlowName { broker, millis: random.u64(100..20_000) },
+        }
+    }
+
+    fn of_requests(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
+        let (broker, times) = (random.usize(..self.brokers), random.u32(1..6));
+        let api = Api::ALL[random.usize(..Api::ALL.len())];
+        match kind {
+            0 => {
+                let ways = [Interference::LoseRequest, Interference::LoseAnswer, Interference::Silence];
+                Fault::RequestsFail { broker, api, how: ways[random.usize(..ways.len())], times }
+            }
+            1 => Fault::RequestsWait { broker, api },
+            2 => {
+                let (api, partition, code) = self.code(random, Api::refusals);
+                Fault::RequestsRefused { broker, api, partition, code, times }
+            }
+            3 => {
+                let (api, partition, code) = self.code(random, Api::doubts);
+                Fault::AnswersDoubtful { broker, api, partition, code, times }
+            }
+            4 => Fault::RequestsDelayed { broker, api, millis: random.u64(10..8_000), times },
+            5 => Fault::AnswersDelayed { broker, api, millis: random.u64(10..8_000), times },
+            6 => Fault::RequestsLate { broker, api, millis: random.u64(10..8_000), times },
+            7 => Fault::AnswersCutShort { broker, api, bytes: random.usize(..200), times },
+            8 => {
+                let (partition, byte) = (random.i32(..self.partitions), random.usize(..10_000));
+                Fault::RecordsCorrupted { broker, partition, byte }
+            }
+            _ => Fault::Throttled { broker, api, millis: random.u64(10..15_000), times },
+        }
+    }
+
+    /// A kind of requests, one of its codes, and the partition that the code is about, if not all.
+    fn code(
+        self,
+        random: &mut fastrand::Rng,
+        codes: fn(Api) -> &'static [ErrorCode],
+    ) -> (Api, Option<i32>, ErrorCode) {
+        let apis: Vec<Api> = Api::ALL.into_iter().filter(|api| !codes(*api).is_empty()).collect();
+        let api = apis[random.usize(..apis.len())];
+        let codes = codes(api);
+        let alone = api.has_partitions() && random.bool();
+        let partition = alone.then(|| random.i32(..self.partitions));
+        (api, partition, codes[random.usize(..codes.len())])
+    }
+}
