@@ -236,8 +236,9 @@ impl<'a> Executor<'a> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.shared.ready.lock().runtime = None;
+        self.shared.look_at_clock();
         for _ in 0..POLLS_PER_TURN {
-            self.carry_packets(cx);
+            self.shared.carry_packets();
             self.take_in();
             let Some(id) = self.next_task() else {
                 return self.idle(cx);
@@ -384,9 +385,9 @@ impl<'a> Executor<'a> {
         Err(Failure { at: now, expected, happened: Happened::Stuck(happened) })
     }
 
-    /// Delivers what the network has due, and sets the timer for what comes next.
-    fn carry_packets(&mut self, cx: &mut Context<'_>) {
-        let next = self.shared.carry_packets();
+    /// Sets the timer for what the network delivers next.
+    fn wait_for_packets(&mut self, cx: &mut Context<'_>) {
+        let next = self.shared.next_packet();
         let at = next.map_or(self.limit.deadline(), |next| self.shared.started + next);
         if self.network.deadline() != at {
             self.network.as_mut().reset(at);
@@ -409,6 +410,7 @@ impl<'a> Executor<'a> {
                 return Poll::Pending;
             }
         }
+        self.wait_for_packets(cx);
         if self.limit.as_mut().poll(cx).is_ready() && Instant::now() >= self.limit.deadline() {
             let expected = format!("the scenario to end within {:?} of virtual time", self.longest);
             let happened = Happened::Unmet("it still runs".to_owned());

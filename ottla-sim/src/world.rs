@@ -7,7 +7,10 @@ use std::{
     io,
     net::SocketAddr,
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Poll, Waker},
     time::Duration,
 };
@@ -60,6 +63,11 @@ struct State {
 pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) ready: Arc<Ready>,
+    /// Nanoseconds since it started, by tokio's clock: read there once for each turn of the executor, between which alone
+    /// it moves.
+    now: AtomicU64,
+    /// When the network has something to deliver, in the same way.
+    next_packet: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -78,7 +86,8 @@ impl Shared {
             clients_slept: Duration::ZERO,
             random,
         };
-        Self { started: Instant::now(), ready: Arc::default(), state: Mutex::new(state) }
+        let (now, next_packet) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Self { started: Instant::now(), ready: Arc::default(), now, next_packet, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -86,8 +95,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Time may have gone on: the executor takes its next turn.
+    pub(crate) fn look_at_clock(&self) {
+        self.now.store(nanos(self.started.elapsed()), Ordering::Relaxed);
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        Duration::from_nanos(self.now.load(Ordering::Relaxed))
     }
 
     /// How long the world lives: the clock of brokers, and the one that counts suspend.
@@ -110,15 +124,24 @@ impl Shared {
         let mut state = self.lock();
         let State { net, trace, .. } = &mut *state;
         let result = act(net, now, trace);
+        self.next_packet.store(net.next_due().map_or(u64::MAX, nanos), Ordering::Relaxed);
         let wakers = std::mem::take(&mut net.wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         result
     }
 
-    /// Delivers what is due, and says when there will be more.
-    pub(crate) fn carry_packets(&self) -> Option<Duration> {
-        self.with_net(|net, now, trace| net.carry(now, trace))
+    /// Delivers what is due.
+    pub(crate) fn carry_packets(&self) {
+        if self.next_packet.load(Ordering::Relaxed) <= self.now.load(Ordering::Relaxed) {
+            self.with_net(|net, now, trace| net.carry(now, trace));
+        }
+    }
+
+    /// When there will be something to deliver.
+    pub(crate) fn next_packet(&self) -> Option<Duration> {
+        let next = self.next_packet.load(Ordering::Relaxed);
+        (next < u64::MAX).then(|| Duration::from_nanos(next))
     }
 
     pub(crate) fn spawn(&self, task: NewSendTask) {
@@ -194,6 +217,11 @@ impl Shared {
             elapsed: self.elapsed(),
         }
     }
+}
+
+/// For five centuries.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
 }
 
 /// What is left of a world.

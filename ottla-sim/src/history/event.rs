@@ -214,12 +214,13 @@ const LONGEST: usize = 48;
 /// How a history calls a record's value: itself, if it is short text; else how it begins, and a hash of all of it.
 #[must_use]
 pub fn value_of(bytes: &[u8]) -> Box<str> {
-    let printable = |text: &&str| !text.contains(|c: char| c.is_control());
-    match std::str::from_utf8(bytes).ok().filter(printable) {
-        Some(text) if text.len() <= LONGEST => text.into(),
-        text => {
-            let word = text.and_then(|text| text.split(' ').next()).unwrap_or_default();
-            let word: String = word.chars().take(LONGEST / 2).collect();
+    let text = std::str::from_utf8(bytes).ok();
+    match text.filter(|text| text.len() <= LONGEST && !text.contains(char::is_control)) {
+        Some(text) => text.into(),
+        None => {
+            let of_word = |letter: &char| *letter != ' ' && !letter.is_control();
+            let word: String =
+                text.unwrap_or_default().chars().take_while(of_word).take(LONGEST / 2).collect();
             // FNV-1a: a file of one version is read by another.
             let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);

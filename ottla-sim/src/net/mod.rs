@@ -94,10 +94,14 @@ impl Net {
     }
 
     /// Does everything that is due, and says when it wants to be called again.
-    pub(crate) fn carry(&mut self, now: Duration, trace: &mut Trace) -> Option<Duration> {
+    pub(crate) fn carry(&mut self, now: Duration, trace: &mut Trace) {
         while let Some(due) = self.agenda.take_due(now) {
             self.carry_one(now, due, trace);
         }
+    }
+
+    /// When there is something to deliver.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
         self.agenda.next()
     }
 
