@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{Ending, Interference};
 
+/// The first of [`CLIENTS`] that is one of [`MEMBERS`].
+const FIRST_MEMBER: usize = CLIENTS.len() - MEMBERS.len();
+
 /// What the faults of a plan may be about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ground {
@@ -17,9 +20,42 @@ pub(super) struct Ground {
     pub(super) careless: bool,
     /// There are members of a group.
     pub(super) grouped: bool,
+    /// Where most of it happens; everywhere alike, if nothing is said.
+    pub(super) focus: Option<Focus>,
+}
+
+/// A broker and a client that most faults of a plan strike: what one fault begins, another one may finish there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Focus {
+    broker: usize,
+    client: usize,
 }
 
 impl Ground {
+    /// With a place where most of it happens: in a group, that of a member.
+    pub(super) fn focused(self, random: &mut fastrand::Rng) -> Self {
+        let clients = if self.grouped { FIRST_MEMBER..CLIENTS.len() } else { 0..FIRST_MEMBER };
+        let focus = Focus { broker: random.usize(..self.brokers), client: random.usize(clients) };
+        Self { focus: Some(focus), ..self }
+    }
+
+    fn focus(self, random: &mut fastrand::Rng) -> Option<Focus> {
+        self.focus.filter(|_| random.u32(..4) > 0)
+    }
+
+    fn broker(self, random: &mut fastrand::Rng) -> usize {
+        self.focus(random).map_or_else(|| random.usize(..self.brokers), |focus| focus.broker)
+    }
+
+    fn client(self, random: &mut fastrand::Rng) -> usize {
+        self.focus(random).map_or_else(|| random.usize(..CLIENTS.len()), |focus| focus.client)
+    }
+
+    fn member(self, random: &mut fastrand::Rng) -> usize {
+        let focus = self.focus(random).and_then(|focus| focus.client.checked_sub(FIRST_MEMBER));
+        focus.unwrap_or_else(|| random.usize(..MEMBERS.len()))
+    }
+
     /// One of the faults, whichever.
     pub(super) fn fault(self, random: &mut fastrand::Rng) -> Fault {
         let fits = |fault: &Fault| {
@@ -32,14 +68,14 @@ impl Ground {
     fn any(self, random: &mut fastrand::Rng) -> Fault {
         match random.u32(..36) {
             kind @ ..11 => self.of_broker(random, kind),
-            kind @ 11..16 => Self::of_client(random, kind - 11),
+            kind @ 11..16 => self.of_client(random, kind - 11),
             kind @ 16..26 => self.of_network(random, kind - 16),
             kind => self.of_requests(random, kind - 26),
         }
     }
 
     fn of_broker(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
-        let broker = random.usize(..self.brokers);
+        let broker = self.broker(random);
         match kind {
             0 => Fault::BrokerFrozen { broker },
             1 => Fault::BrokerKilled { broker },
@@ -55,8 +91,8 @@ impl Ground {
         }
     }
 
-    fn of_client(random: &mut fastrand::Rng, kind: u32) -> Fault {
-        let (client, member) = (random.usize(..CLIENTS.len()), random.usize(..MEMBERS.len()));
+    fn of_client(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
+        let (client, member) = (self.client(random), self.member(random));
         match kind {
             0 => Fault::ClientFrozen { client },
             1 => Fault::ClientsSleep,
@@ -68,7 +104,7 @@ impl Ground {
     }
 
     fn of_network(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
-        let (broker, client) = (random.usize(..self.brokers), random.usize(..CLIENTS.len()));
+        let (broker, client) = (self.broker(random), self.client(random));
         match kind {
             0 => Fault::CutOffFromClient { broker, client },
             1 => Fault::AnswersVanish { broker, client },
@@ -90,7 +126,7 @@ impl Ground {
     }
 
     fn of_requests(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
-        let (broker, times) = (random.usize(..self.brokers), random.u32(1..6));
+        let (broker, times) = (self.broker(random), random.u32(1..6));
         let api = Api::ALL[random.usize(..Api::ALL.len())];
         match kind {
             0 => {
