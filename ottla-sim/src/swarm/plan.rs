@@ -105,7 +105,10 @@ impl Plan {
         let (window, partitions, grouped) = (plan.window(), plan.partitions, plan.group.is_some());
         let ground = Ground { brokers: 3, partitions, careless, grouped, focus: None };
         let ground = if random.u32(..3) == 0 { ground.focused(&mut random) } else { ground };
-        let palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
+        let mut palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
+        if careless {
+            palette.extend(std::iter::repeat_with(|| ground.fault(&mut random)).find(Fault::loses_data));
+        }
         for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
             let like = palette[random.usize(..palette.len())];
