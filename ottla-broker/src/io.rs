@@ -64,6 +64,8 @@ pub enum Output {
     Peer(Recipient, PeerMessage),
     /// Something that happened and that a driver may tell: a scripted fault has struck, a client broke a rule.
     Note(String),
+    /// Something is wrong that a person has to put right: the disk is full.
+    Trouble(String),
     /// A client broke a rule, which a [strict](crate::strict) node noticed.
     Violation(Violation),
     /// The node cannot go on (its disk failed, or its data belongs to another cluster). It handles nothing any more:
@@ -177,6 +179,9 @@ pub enum DiskResult {
     Done,
     /// The bytes of a `Read`.
     Data(Bytes),
+    /// The disk is full; the text names the file and the cause. Nothing was written, and the request waits for room: its
+    /// token gets another result then. See [`Patience`](crate::disk::Patience).
+    NoRoom(String),
     /// The disk failed; the text names the file and the cause.
     Failed(String),
 }

@@ -20,6 +20,18 @@
 //!                                                              null      a broker that does nothing, to measure clients with
 //! ```
 //!
+//! # A full disk
+//!
+//! A write that finds no room (no space, a quota, a limit of the process) waits, and is tried again twice a second; what was
+//! written of it is taken back first. Its partition meanwhile takes no records, of clients or of its leader: Produce is answered
+//! with `KAFKA_STORAGE_ERROR`, also what waits for that write, since nobody knows when it will be there. Commits of groups are
+//! answered with `NOT_COORDINATOR`, and changes of topics time out. Everything that is there can be read, other partitions go
+//! on, and when there is room so does this one: nothing acknowledged is lost, nothing is there twice. The driver logs which
+//! partition and which file it is, and when there is room again.
+//!
+//! Apache Kafka takes a log directory offline at the first such error, and ends when it was the only one. So does a node here
+//! ([`io::Output::Halt`]) when a disk does not do what it must: a write that cannot be taken back, or a failed `fsync`.
+//!
 //! # Groups
 //!
 //! Classic groups are those of Apache Kafka 4.3, error code by error code: one suite runs against both. The leader of a

@@ -1,11 +1,11 @@
 //! `ottla dev`.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
 
 mod common;
 
-use std::fs;
+use std::{fs, io::BufRead, process::Command};
 
-use common::{Dev, Scratch, run};
+use common::{Dev, Scratch, eventually, run};
 
 #[test]
 fn acknowledged_lines_survive_kill_minus_nine() {
@@ -72,4 +72,72 @@ fn wrong_usage_has_exit_code_2() {
         );
         assert!(output.stdout.is_empty());
     }
+}
+
+/// A limit on the size of files does what a full disk does, and needs no other user: the last write is cut short, and the
+/// next one fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_producing_and_nothing_else_until_there_is_room() {
+    let data = Scratch::new();
+    let mut limited = Command::new("sh");
+    // 64 blocks of 512 or 1,024 bytes. Without the trap the kernel would end the process.
+    limited.args(["-c", "trap '' XFSZ; ulimit -S -f 64; exec \"$0\" \"$@\"", common::OTTLA]);
+    let (dev, mut said) = Dev::start_by(&mut limited, &["--data-dir", data.text(), "--topic", "t:1"]);
+    let line = "x".repeat(4_000);
+    let lines = |from: u32, until: u32| (from..until).map(|n| format!("{n} {line}\n")).collect::<String>();
+    // More than fits, each batch by itself, so that some of them do.
+    let quickly =
+        ["-X", "delivery.timeout.ms=4000", "-X", "request.timeout.ms=2000", "-X", "batch.size=5000"];
+    let produce = |from, until| {
+        let arguments = [&["produce", "t", "--output-format", r"%v\n"][..], &quickly].concat();
+        let output = dev.ottla(&arguments, &lines(from, until));
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, acknowledged, failed) = produce(0, 40);
+    assert_eq!(code, Some(1), "{failed}");
+    assert!(
+        failed.contains("KAFKA_STORAGE_ERROR") && failed.contains("records were not acknowledged"),
+        "{failed}"
+    );
+    let fits = acknowledged.lines().count();
+    assert!((1..40).contains(&fits), "{fits} records fit");
+
+    // It says what is full, and where.
+    let mut trouble = String::new();
+    while !trouble.contains("no room") {
+        trouble.clear();
+        assert!(said.read_line(&mut trouble).unwrap() > 0, "it says nothing");
+    }
+    assert!(trouble.contains("no room on the disk for t-0: ") && trouble.contains(data.text()), "{trouble}");
+    let read = || dev.ok(&["consume", "t", "--from-beginning", "--exit"], "");
+    assert_eq!(read(), acknowledged, "what is acknowledged can be read");
+    // There is room for others.
+    dev.ok(&["topics", "create", "u"], "");
+    dev.ok(&["produce", "u"], "small\n");
+    assert_eq!(dev.ok(&["consume", "u", "--from-beginning", "--exit"], ""), "small\n");
+
+    let raised =
+        Command::new("prlimit").args(["--fsize=unlimited:", "--pid", &dev.id().to_string()]).status();
+    if raised.is_ok_and(|raised| raised.success()) {
+        // What waited for room comes first, for it was promised to nobody but may be there.
+        let (code, ..) =
+            eventually("there is room again", || Some(produce(100, 101)).filter(|it| it.0 == Some(0)));
+        assert_eq!(code, Some(0));
+        let all = read();
+        assert!(
+            all.starts_with(&acknowledged) && all.ends_with(&lines(100, 101)),
+            "nothing is lost, or moved"
+        );
+    } else {
+        eprintln!("there is no prlimit here to make room with");
+    }
+    let before = read();
+    drop(dev);
+    let dev = Dev::start(&["--data-dir", data.text()]);
+    assert_eq!(dev.ok(&["consume", "t", "--from-beginning", "--exit"], ""), before, "nor after kill -9");
 }

@@ -25,8 +25,11 @@ use ottla::env::Duplex;
 use ottla_broker::{
     Controller, Node,
     controller::{ControllerInput, ControllerOutput},
-    disk::{Disk, MemoryDisk},
-    io::{ConnectionId, DiskRequest, DiskToken, Input, NodeId, Now, Output, PeerMessage, Recipient, Sender},
+    disk::{MemoryDisk, Patience},
+    io::{
+        ConnectionId, DiskRequest, DiskResult, DiskToken, Input, NodeId, Now, Output, PeerMessage, Recipient,
+        Sender,
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -80,6 +83,7 @@ impl Machine {
         out.extend(wanted.into_iter().map(|output| match output {
             ControllerOutput::Peer(node, message) => Output::Peer(Recipient::Node(node), message),
             ControllerOutput::Disk(token, request) => Output::Disk(token, request),
+            ControllerOutput::Trouble(text) => Output::Trouble(text),
             ControllerOutput::Halt(reason) => Output::Halt(reason),
         }));
     }
@@ -226,7 +230,7 @@ impl Driver {
                 self.disk_work.notify_one();
             }
             Output::Peer(to, message) => self.post(to, message),
-            Output::Note(text) => {
+            Output::Note(text) | Output::Trouble(text) => {
                 let text = format!("{}: {text}", self.host.name());
                 self.shared.record(Event::Note(text.into()));
             }
@@ -283,10 +287,20 @@ impl Driver {
 
     async fn serve_disk(self: Rc<Self>) {
         let mut random = self.shared.fork_random(self.host.id);
+        let mut patience = Patience::default();
+        let mut retry_at = tokio::time::Instant::now();
         loop {
+            if patience.is_waiting() && retry_at <= tokio::time::Instant::now() {
+                self.use_disk(|disk, complete| patience.retry(disk, complete));
+                retry_at = tokio::time::Instant::now() + Patience::RETRY;
+            }
             let next = self.state.borrow_mut().disk_queue.pop_front();
             let Some((token, request)) = next else {
-                self.disk_work.notified().await;
+                tokio::select! {
+                    biased;
+                    () = self.disk_work.notified() => {}
+                    () = tokio::time::sleep_until(retry_at), if patience.is_waiting() => {}
+                }
                 continue;
             };
             if random.f64() < SLOW_REQUESTS {
@@ -298,7 +312,15 @@ impl Driver {
                 tokio::time::sleep(Duration::from_nanos(random.u64(..=delay.as_nanos() as u64))).await;
             }
             self.shared.record(disk_event(self.host.id, &request));
-            let result = self.lasting.disk.borrow_mut().handle(request);
+            self.use_disk(|disk, complete| patience.handle(disk, token, request, complete));
+        }
+    }
+
+    /// Tells the machine what the disk has done.
+    fn use_disk(&self, act: impl FnOnce(&mut MemoryDisk, &mut dyn FnMut(DiskToken, DiskResult))) {
+        let mut done = Vec::new();
+        act(&mut self.lasting.disk.borrow_mut(), &mut |token, result| done.push((token, result)));
+        for (token, result) in done {
             self.handle(Input::Disk(token, result));
         }
     }

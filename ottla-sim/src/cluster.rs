@@ -430,6 +430,11 @@ impl Broker {
         self.slot().lasting.disk_delay.set(at_most);
     }
 
+    /// The disk is full: so many more bytes fit on it, or any number of them again.
+    pub fn disk_room(&self, bytes: Option<usize>) {
+        self.slot().lasting.disk.borrow_mut().set_room(bytes);
+    }
+
     /// The next `times` requests of that kind go wrong.
     pub fn interfere<R: Request>(&self, how: impl Into<Effect>, times: u32) {
         self.cluster.faults().add(Fault::on::<R>(how.into()).at(self.id()).times(times));

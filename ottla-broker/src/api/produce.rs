@@ -239,6 +239,10 @@ fn append(
     let rules = Rules::of(&node.config, topic, exchange.version, now.wall_ms);
     let meta = records::check(records, &rules)?;
     let verdict = replica.log.verify_producer(&meta).map_err(|error| refused(error, ""))?;
+    if verdict == Verdict::Append && replica.is_starved() {
+        let message = format!("The disk of broker {} has no room for {}-{index}", node.id, topic.name);
+        return Err(refused(ErrorCode::KAFKA_STORAGE_ERROR, &message));
+    }
     if let Some(records) = records {
         node.watch_append(exchange, key, records, verdict == Verdict::Append);
     }
@@ -266,6 +270,10 @@ fn settled(node: &Node, acks: i16, pending: &Pending) -> Option<ErrorCode> {
     };
     if planted!("broker-acknowledges-before-append") {
         return Some(ErrorCode::NONE);
+    }
+    // It will be written when there is room, which may take longer than anybody waits.
+    if replica.is_starved() && replica.written_offset() < pending.end {
+        return Some(ErrorCode::KAFKA_STORAGE_ERROR);
     }
     if acks != ALL || planted!("broker-acknowledges-before-replication") {
         return (replica.written_offset() >= pending.end).then_some(ErrorCode::NONE);

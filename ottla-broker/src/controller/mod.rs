@@ -65,6 +65,8 @@ pub enum ControllerOutput {
     Peer(NodeId, PeerMessage),
     /// Ask something of the disk.
     Disk(DiskToken, DiskRequest),
+    /// Something is wrong that a person has to put right: the disk is full.
+    Trouble(String),
     /// The controller cannot go on: its disk failed. It handles nothing any more.
     Halt(String),
 }
@@ -292,10 +294,17 @@ impl Controller {
     }
 
     fn disk_done(&mut self, token: DiskToken, result: &DiskResult, out: &mut Vec<ControllerOutput>) {
-        if let DiskResult::Failed(error) = result {
-            self.halted = true;
-            out.push(ControllerOutput::Halt(error.clone()));
-            return;
+        match result {
+            DiskResult::Failed(error) => {
+                self.halted = true;
+                return out.push(ControllerOutput::Halt(error.clone()));
+            }
+            // Nobody is told of what is not kept: requests wait for it, and time out.
+            DiskResult::NoRoom(why) => {
+                let trouble = format!("no room on the disk: {why}; topics cannot be changed until there is");
+                return out.push(ControllerOutput::Trouble(trouble));
+            }
+            DiskResult::Done | DiskResult::Data(_) => {}
         }
         while self.held.front().is_some_and(|(held, _)| *held <= token) {
             let messages = self.held.pop_front().map(|(_, messages)| messages).unwrap_or_default();

@@ -55,7 +55,7 @@ impl World {
                     ControllerOutput::Disk(token, _) => {
                         inputs.push(ControllerInput::Disk(token, DiskResult::Done))
                     }
-                    ControllerOutput::Halt(why) => panic!("{why}"),
+                    ControllerOutput::Trouble(why) | ControllerOutput::Halt(why) => panic!("{why}"),
                 }
             }
         }

@@ -162,6 +162,7 @@ impl Disk for FileDisk {
         let text = |error: &io::Error| format!("{}: {error}", self.path_of(&id).display());
         match result {
             Ok(()) => DiskResult::Done,
+            Err(Failure::Unchanged(error)) if is_no_room(&error) => DiskResult::NoRoom(text(&error)),
             Err(Failure::Unchanged(error)) => DiskResult::Failed(text(&error)),
             Err(Failure::Unknown(error)) => {
                 let text = text(&error);
@@ -242,6 +243,12 @@ impl OpenFile {
         }
         Ok(())
     }
+}
+
+/// Whether a write may succeed when somebody has made room: the disk is full, a quota or a limit of the process is reached.
+fn is_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn name_of(id: &FileId) -> String {
@@ -403,7 +410,7 @@ mod tests {
     /// `/dev/full` is a disk that is always full.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_fails_the_append_and_a_file_in_doubt_accepts_nothing_more() {
+    fn a_full_disk_that_cannot_be_cut_back_leaves_a_file_in_doubt_which_accepts_nothing_more() {
         let scratch = Scratch::new();
         let mut disk = disk(&scratch);
         std::os::unix::fs::symlink("/dev/full", disk.path_of(&LOG)).unwrap();
@@ -414,5 +421,23 @@ mod tests {
         assert!(text.contains("unusable since: No space left"), "{text}");
         done(&mut disk, DiskRequest::Remove(LOG));
         done(&mut disk, append(&LOG, b"x"));
+    }
+
+    /// The small file is written beside the old one first, and that is where there is no room for it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_small_file_that_finds_no_room_leaves_the_old_one_as_it_is() {
+        let scratch = Scratch::new();
+        let mut disk = disk(&scratch);
+        done(&mut disk, DiskRequest::Replace(META, Bytes::from_static(b"old")));
+        std::os::unix::fs::symlink("/dev/full", disk.path.join("cluster.json.tmp")).unwrap();
+        let result = disk.handle(DiskRequest::Replace(META, Bytes::from_static(b"new")));
+        assert!(
+            matches!(&result, DiskResult::NoRoom(text) if text.contains("cluster.json: No space")),
+            "{result:?}"
+        );
+        assert_eq!(read(&mut disk, &META, 0, 100), "old");
+        done(&mut disk, DiskRequest::Replace(META, Bytes::from_static(b"new")));
+        assert_eq!(read(&mut disk, &META, 0, 100), "new");
     }
 }

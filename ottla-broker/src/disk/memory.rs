@@ -12,6 +12,8 @@ use crate::io::{DiskRequest, DiskResult, FileId};
 #[derive(Debug, Default, Clone)]
 pub struct MemoryDisk {
     files: BTreeMap<FileId, MemoryFile>,
+    /// How many bytes fit on it, where that is limited.
+    room: Option<usize>,
 }
 
 /// What becomes of bytes that were written but not synced when the machine crashes.
@@ -61,6 +63,21 @@ impl MemoryDisk {
         }
     }
 
+    /// So many more bytes fit on it, or any number of them again. What is cut or removed makes room.
+    pub fn set_room(&mut self, bytes: Option<usize>) {
+        self.room = bytes.map(|bytes| self.used().saturating_add(bytes));
+    }
+
+    fn used(&self) -> usize {
+        self.files.values().map(|file| file.content.len()).sum()
+    }
+
+    /// Says so if there is no room for so many bytes.
+    fn no_room(&self, id: &FileId, bytes: usize) -> Option<DiskResult> {
+        let size = self.room.filter(|size| self.used() + bytes > *size)?;
+        Some(DiskResult::NoRoom(format!("{id:?}: {bytes} more bytes on a disk of {size}")))
+    }
+
     /// The bytes of a file; none when it does not exist.
     #[must_use]
     pub fn contents(&self, id: &FileId) -> Option<&[u8]> {
@@ -84,6 +101,9 @@ impl Disk for MemoryDisk {
     fn handle(&mut self, request: DiskRequest) -> DiskResult {
         match request {
             DiskRequest::Append(id, bytes) => {
+                if let Some(no_room) = self.no_room(&id, bytes.len()) {
+                    return no_room;
+                }
                 self.files.entry(id).or_default().content.extend_from_slice(&bytes);
             }
             DiskRequest::Sync(id) => {
@@ -98,6 +118,10 @@ impl Disk for MemoryDisk {
                 self.tear(&id, usize::try_from(length).unwrap_or(usize::MAX));
             }
             DiskRequest::Replace(id, bytes) => {
+                // The new file is complete before the old one goes.
+                if let Some(no_room) = self.no_room(&id, bytes.len()) {
+                    return no_room;
+                }
                 self.files.insert(id, MemoryFile { content: bytes.to_vec(), synced: bytes.len() });
             }
             DiskRequest::Remove(id) => {

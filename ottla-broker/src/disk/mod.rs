@@ -6,18 +6,21 @@
 mod data_dir;
 mod file;
 mod memory;
+mod patience;
 #[cfg(test)]
 mod scratch;
 
 pub use data_dir::DataDir;
 pub use file::FileDisk;
 pub use memory::{MemoryDisk, Tail};
+pub use patience::Patience;
 
 use crate::io::{DiskRequest, DiskResult, FileId};
 
 /// The disk of one node, or of the controller.
 pub trait Disk: Send {
-    /// Carries out one request. It may block; a failure is a [`DiskResult::Failed`], never a panic.
+    /// Carries out one request. It may block; a failure is a [`DiskResult::Failed`], never a panic. After a
+    /// [`DiskResult::NoRoom`] the file is as it was before.
     fn handle(&mut self, request: DiskRequest) -> DiskResult;
 
     /// The log files that exist, in order: what recovery has to read.

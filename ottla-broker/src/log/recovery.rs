@@ -173,7 +173,7 @@ fn recover_log(disk: &mut dyn Disk, file: &FileId) -> io::Result<RecoveredLog> {
     let log = scan.finish();
     if log.torn.is_some() {
         match disk.handle(DiskRequest::Truncate(file.clone(), log.size)) {
-            DiskResult::Failed(error) => return Err(io::Error::other(error)),
+            DiskResult::Failed(error) | DiskResult::NoRoom(error) => return Err(io::Error::other(error)),
             DiskResult::Done | DiskResult::Data(_) => {}
         }
     }
@@ -184,7 +184,7 @@ fn read_chunk(disk: &mut dyn Disk, file: &FileId, position: u64) -> io::Result<B
     match disk.handle(DiskRequest::Read { file: file.clone(), position, length: CHUNK }) {
         DiskResult::Data(chunk) => Ok(chunk),
         DiskResult::Done => Err(io::Error::other(format!("{file:?}: the disk gave no bytes"))),
-        DiskResult::Failed(error) => Err(io::Error::other(error)),
+        DiskResult::Failed(error) | DiskResult::NoRoom(error) => Err(io::Error::other(error)),
     }
 }
 

@@ -242,6 +242,9 @@ impl Node {
         if self.groups.shards.get(&key).is_none_or(|shard| shard.epoch() != replica.leader_epoch()) {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
+        if replica.is_starved() {
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        }
         if !has_enough_in_sync(self, topic, replica) {
             return Err(ErrorCode::NOT_ENOUGH_REPLICAS);
         }

@@ -181,6 +181,11 @@ impl Node {
     fn disk_done(&mut self, now: Now, token: DiskToken, result: DiskResult) {
         let Some(purpose) = self.disk.remove(&token) else { return };
         match result {
+            DiskResult::NoRoom(why) => {
+                // There will be another result.
+                self.disk.insert(token, purpose);
+                self.no_room(purpose, &why);
+            }
             DiskResult::Failed(error) => self.halt(error),
             DiskResult::Done => self.written(now, token, purpose),
             DiskResult::Data(data) => self.read(now, purpose, data),

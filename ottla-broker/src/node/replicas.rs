@@ -19,6 +19,8 @@ const MAX_EARLY: usize = 10_000;
 pub(super) enum Purpose {
     /// Nobody waits for it.
     Nothing,
+    /// An append of a replica is in the file; that it is on disk comes later.
+    Appended(ReplicaKey),
     /// An append of a replica is on disk.
     Written(ReplicaKey),
     /// Batches for a follower, from that offset on.
@@ -156,7 +158,7 @@ impl Node {
         match effect {
             Effect::Append { data, sync } => {
                 let purpose = Purpose::Written(key);
-                let first = if sync { Purpose::Nothing } else { purpose };
+                let first = if sync { Purpose::Appended(key) } else { purpose };
                 let mut token = self.ask_disk(DiskRequest::Append(file.clone(), data), first);
                 if sync {
                     token = self.ask_disk(DiskRequest::Sync(file), purpose);
@@ -209,7 +211,36 @@ impl Node {
 
     pub(super) fn written(&mut self, now: Now, token: DiskToken, purpose: Purpose) {
         if let Purpose::Written(key) = purpose {
+            let starved = |replica: &Replica| replica.is_starved();
+            let was_starved = self.replicas.get(&key).is_some_and(starved);
             self.with_replica(key, |replica, effects| replica.confirmed(now, token, effects));
+            if was_starved && !self.replicas.get(&key).is_some_and(starved) {
+                self.out.push(Output::Trouble(format!("there is room again for {}", self.describe(key))));
+            }
+        }
+    }
+
+    /// The disk has no room for a write, which waits until there is. What its partition has is served meanwhile; new
+    /// records are refused, so that what waits does not grow.
+    pub(super) fn no_room(&mut self, purpose: Purpose, why: &str) {
+        let (Purpose::Written(key) | Purpose::Appended(key)) = purpose else {
+            return self.out.push(Output::Trouble(format!("no room on the disk: {why}")));
+        };
+        let partition = self.describe(key);
+        self.out.push(Output::Trouble(format!(
+            "no room on the disk for {partition}: {why}; it takes no records until there is"
+        )));
+        if let Some(replica) = self.replicas.get_mut(&key) {
+            replica.starve();
+        }
+        // Whoever waits for an acknowledgement is told now.
+        self.wake_watchers(key);
+    }
+
+    fn describe(&self, (topic, partition): ReplicaKey) -> String {
+        match self.image.topic_by_id(topic) {
+            Some(topic) => format!("{}-{partition}", topic.name),
+            None => format!("{topic}-{partition}"),
         }
     }
 
@@ -222,7 +253,7 @@ impl Node {
             }
             Purpose::Request { id, slot } => self.deliver_read(id, slot, data),
             Purpose::Load { key, epoch, next_offset } => self.load_on(now, key, epoch, (data, next_offset)),
-            Purpose::Nothing | Purpose::Written(_) => {}
+            Purpose::Nothing | Purpose::Appended(_) | Purpose::Written(_) => {}
         }
     }
 }

@@ -47,7 +47,8 @@ impl Replica {
         if push.base_offset > end {
             return self.resync(now, out);
         }
-        if !push.data.is_empty() {
+        // What there is no room for is sent again.
+        if !push.data.is_empty() && !self.starved {
             self.take(now, push.clone(), out);
         }
         let known = push.high_watermark.min(self.log.end_offset());

@@ -59,6 +59,8 @@ pub(crate) struct Replica {
     written: i64,
     /// Appends that the disk has not confirmed, with the end of the log behind each, in order.
     writing: VecDeque<(Option<DiskToken>, i64)>,
+    /// The disk has no room for the next of them.
+    starved: bool,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Replica {
             high_watermark: log.start_offset(),
             written: log.end_offset(),
             writing: VecDeque::new(),
+            starved: false,
             log,
         }
     }
@@ -186,11 +189,22 @@ impl Replica {
         }
     }
 
+    /// The disk has no room for an append, which waits.
+    pub(crate) fn starve(&mut self) {
+        self.starved = true;
+    }
+
+    /// Whether an append waits until the disk has room: nothing more is to be appended.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// The disk has confirmed an append.
     pub(crate) fn confirmed(&mut self, now: Now, token: DiskToken, out: &mut Vec<Effect>) {
         while self.writing.front().is_some_and(|(asked, _)| asked.is_some_and(|asked| asked <= token)) {
             if let Some((_, end)) = self.writing.pop_front() {
                 self.written = end;
+                self.starved = false;
             }
         }
         match self.role {

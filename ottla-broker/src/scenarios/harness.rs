@@ -380,7 +380,7 @@ impl Cluster {
                 self.queue.push_back(Event::Controller(ControllerInput::Peer(id, message)));
             }
             Output::Peer(..) => {}
-            Output::Note(_) | Output::Violation(_) => {}
+            Output::Note(_) | Output::Trouble(_) | Output::Violation(_) => {}
             Output::Halt(why) => host.halted = Some(why),
         }
     }
@@ -395,6 +395,7 @@ impl Cluster {
                     let result = self.controller_disk.handle(request);
                     self.queue.push_back(Event::Controller(ControllerInput::Disk(token, result)));
                 }
+                ControllerOutput::Trouble(_) => {}
                 ControllerOutput::Halt(why) => panic!("{why}"),
             }
         }

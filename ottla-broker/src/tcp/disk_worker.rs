@@ -1,12 +1,20 @@
 //! Where a node's disk requests are carried out.
 
-use std::{collections::BTreeMap, io, sync::mpsc as blocking, thread};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::mpsc::{self as blocking, RecvTimeoutError},
+    thread,
+};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::runner::Event;
 use crate::{
-    disk::{Disk, FileDisk, MemoryDisk},
+    disk::{Disk, FileDisk, MemoryDisk, Patience},
     io::{DiskRequest, DiskResult, DiskToken, FileId, Input},
 };
 
@@ -80,43 +88,69 @@ impl DiskWorker {
     }
 }
 
-/// Carries out requests until the machine is gone: at once when it crashed, after the last one when it was stopped.
-///
-/// While one sync runs, more appends and syncs queue up; they then share the next one. A batch of requests is carried
-/// out in order, but its syncs come last, together with the completions of what follows them.
+/// Carries out requests until the machine is gone: at once when it crashed, after the last one when it was stopped. What
+/// finds no room on the disk is tried again every now and then.
 fn serve(
     disk: &mut impl Disk,
     requests: &blocking::Receiver<(DiskToken, DiskRequest)>,
     completions: &mpsc::UnboundedSender<Event>,
 ) {
-    let complete = |token, result| {
+    let mut complete = |token, result| {
         // The machine may have crashed in the meantime.
         drop(completions.send(Event::Input(Input::Disk(token, result))));
     };
-    while let Ok(first) = requests.recv() {
-        let mut held = Vec::new();
-        let mut next = Some(first);
-        while let Some((token, request)) = next
-            && !completions.is_closed()
-        {
-            match request {
-                DiskRequest::Sync(file) => held.push((token, Held::Sync(file))),
-                request if held.is_empty() => complete(token, disk.handle(request)),
-                request => held.push((token, Held::Result(disk.handle(request)))),
+    let mut patience = Patience::default();
+    let mut tried = Instant::now();
+    loop {
+        let first = match patience.is_waiting() {
+            false => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            true => requests.recv_timeout(Patience::RETRY),
+        };
+        if patience.is_waiting() && tried.elapsed() >= Patience::RETRY {
+            patience.retry(disk, &mut complete);
+            tried = Instant::now();
+        }
+        match first {
+            Ok(_) if completions.is_closed() => {}
+            Ok(first) => serve_batch(disk, &mut patience, first, requests, &mut complete),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// While one sync runs, more appends and syncs queue up; they then share the next one. A batch of requests is carried
+/// out in order, but its syncs come last, together with the completions of what follows them.
+fn serve_batch(
+    disk: &mut impl Disk,
+    patience: &mut Patience,
+    first: (DiskToken, DiskRequest),
+    requests: &blocking::Receiver<(DiskToken, DiskRequest)>,
+    complete: &mut impl FnMut(DiskToken, DiskResult),
+) {
+    let mut held = Vec::new();
+    let mut next = Some(first);
+    while let Some((token, request)) = next {
+        match request {
+            // A sync behind an append that waits must wait with it.
+            DiskRequest::Sync(file) if !patience.holds(&file) => held.push((token, Held::Sync(file))),
+            request => patience.handle(disk, token, request, &mut |token, result| match held.is_empty() {
+                true => complete(token, result),
+                false => held.push((token, Held::Result(result))),
+            }),
+        }
+        next = if held.len() < MAX_HELD { requests.try_recv().ok() } else { None };
+    }
+    let mut synced = BTreeMap::new();
+    for (token, held) in held {
+        let result = match held {
+            Held::Result(result) => result,
+            Held::Sync(file) => {
+                let sync = |file: &FileId| disk.handle(DiskRequest::Sync(file.clone()));
+                synced.entry(file).or_insert_with_key(sync).clone()
             }
-            next = if held.len() < MAX_HELD { requests.try_recv().ok() } else { None };
-        }
-        let mut synced = BTreeMap::new();
-        for (token, held) in held {
-            let result = match held {
-                Held::Result(result) => result,
-                Held::Sync(file) => {
-                    let sync = |file: &FileId| disk.handle(DiskRequest::Sync(file.clone()));
-                    synced.entry(file).or_insert_with_key(sync).clone()
-                }
-            };
-            complete(token, result);
-        }
+        };
+        complete(token, result);
     }
 }
 

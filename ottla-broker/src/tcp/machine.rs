@@ -44,6 +44,7 @@ impl Machine for Controller {
         out.extend(wanted.into_iter().map(|output| match output {
             ControllerOutput::Peer(node, message) => Output::Peer(Recipient::Node(node), message),
             ControllerOutput::Disk(token, request) => Output::Disk(token, request),
+            ControllerOutput::Trouble(text) => Output::Trouble(text),
             ControllerOutput::Halt(reason) => Output::Halt(reason),
         }));
     }

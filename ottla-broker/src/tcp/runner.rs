@@ -233,6 +233,7 @@ impl<M: Machine> Runner<M> {
             Output::Disk(token, request) => return Ok(self.disk.handle(token, request)),
             Output::Peer(to, message) => self.router.send(to, Event::Input(Input::Peer(self.name, message))),
             Output::Note(text) => tracing::info!(who = ?self.name, "{text}"),
+            Output::Trouble(text) => tracing::warn!(who = ?self.name, "{text}"),
             Output::Violation(violation) => {
                 tracing::warn!(who = ?self.name, %violation, "a client broke a rule")
             }

@@ -46,6 +46,9 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<IpAddr>,
     /// Keep everything in files below this directory, and go on with what is there. In memory when left out.
+    ///
+    /// When the disk is full, partitions without room refuse records with KAFKA_STORAGE_ERROR and go on when there is room;
+    /// what they have can be read.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Acknowledge a record only when it would survive a loss of power (fsync). `kill -9` it survives anyway.

@@ -39,6 +39,22 @@ impl Dev {
         Self { process, servers: servers.trim().to_owned() }
     }
 
+    /// Of a program that runs it with these arguments, and gives it its own process id and stdout. What it says is read too.
+    pub fn start_by(command: &mut Command, arguments: &[&str]) -> (Self, BufReader<process::ChildStderr>) {
+        command.args(["dev", "--port", "0"]).args(arguments);
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut servers = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut servers).unwrap();
+        let said = BufReader::new(process.stderr.take().unwrap());
+        assert!(!servers.is_empty(), "ottla dev did not start");
+        (Self { process, servers: servers.trim().to_owned() }, said)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn ottla(&self, arguments: &[&str], input: &str) -> Output {
         run(&[arguments, &["--bootstrap-server", &self.servers]].concat(), input)
     }

@@ -54,6 +54,22 @@ fn g09_a_coordinator_that_crashes_is_replaced_and_the_members_stay() {
     });
 }
 
+/// It cannot write commits, and says so; members do not hand out what nobody could know of.
+#[test]
+fn a_coordinator_whose_disk_is_full_keeps_its_members_and_goes_on_when_there_is_room() {
+    Sim::seeds(0..6).run(async |world| {
+        let mut random = world.random();
+        let rooms: Vec<usize> = (0..3).map(|_| random.usize(..2_000)).collect();
+        let next = std::cell::Cell::new(0);
+        coordinator_suffers(world, async |_: &Group, coordinator: &Broker| {
+            coordinator.disk_room(Some(rooms[next.replace(next.get() + 1)]));
+            sleep(30 * SECOND).await;
+            coordinator.disk_room(None);
+        })
+        .await;
+    });
+}
+
 #[test]
 fn g09_a_coordinator_that_moves_to_another_broker_takes_the_members_along() {
     Sim::seeds(0..6).run(async |world| {

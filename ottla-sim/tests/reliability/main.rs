@@ -10,6 +10,7 @@ mod consumer;
 mod crashed_broker;
 mod deadlines;
 mod frozen_broker;
+mod full_disk;
 mod life;
 mod moving_leaders;
 mod network;
