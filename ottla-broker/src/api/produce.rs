@@ -1,6 +1,6 @@
 //! `Produce`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,7 +31,9 @@ pub(crate) struct ProduceWait {
     leaders: BTreeSet<NodeId>,
     /// What the request names more than once.
     twice: BTreeSet<ReplicaKey>,
-    pending: Vec<Pending>,
+    pending: BTreeMap<ReplicaKey, Pending>,
+    /// Of what is pending, what has to be looked at: what has moved.
+    moved: Vec<ReplicaKey>,
     /// What is acknowledged.
     written: Vec<ReplicaKey>,
 }
@@ -42,7 +44,6 @@ struct Pending {
     /// Its place in the response.
     topic: usize,
     partition: usize,
-    key: ReplicaKey,
     /// The end of what was appended.
     end: i64,
 }
@@ -65,7 +66,8 @@ pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: P
         },
         leaders: BTreeSet::new(),
         twice: named_twice(node, exchange.version, &request),
-        pending: Vec::new(),
+        pending: BTreeMap::new(),
+        moved: Vec::new(),
         written: Vec::new(),
     };
     for topic in request.topic_data {
@@ -89,19 +91,27 @@ pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: P
 
 impl ProduceWait {
     pub(crate) fn watched(&self) -> Vec<ReplicaKey> {
-        self.pending.iter().map(|pending| pending.key).collect()
+        self.pending.keys().copied().collect()
+    }
+
+    /// A replica that it watches has moved.
+    pub(crate) fn on_moved(&mut self, key: ReplicaKey) {
+        self.moved.push(key);
     }
 
     /// Answers when every append is acknowledged or has failed.
     pub(crate) fn look(&mut self, node: &Node, now: Now, exchange: &Exchange) -> Option<Outcome> {
         let late = now.monotonic >= self.deadline;
-        for pending in std::mem::take(&mut self.pending) {
-            match settled(node, self.acks, &pending) {
-                Some(ErrorCode::NONE) => self.written.push(pending.key),
-                Some(error) => self.fail(node, &pending, error),
-                None if late => self.fail(node, &pending, ErrorCode::REQUEST_TIMED_OUT),
-                None => self.pending.push(pending),
+        let moved = std::mem::take(&mut self.moved);
+        for key in if late { self.watched() } else { moved } {
+            let Some(pending) = self.pending.get(&key).copied() else { continue };
+            match settled(node, self.acks, key, &pending) {
+                Some(ErrorCode::NONE) => self.written.push(key),
+                Some(error) => self.fail(node, key, &pending, error),
+                None if late => self.fail(node, key, &pending, ErrorCode::REQUEST_TIMED_OUT),
+                None => continue,
             }
+            self.pending.remove(&key);
         }
         self.pending.is_empty().then(|| {
             self.response.node_endpoints = endpoints(node, &self.leaders);
@@ -140,12 +150,9 @@ impl ProduceWait {
                 response.log_append_time_ms = appended.log_append_time.unwrap_or(-1);
                 response.log_start_offset =
                     node.replicas.get(&key).map_or(-1, |replica| replica.log.start_offset());
-                self.pending.push(Pending {
-                    topic: topic_at,
-                    partition: partition_at,
-                    key,
-                    end: appended.end,
-                });
+                let pending = Pending { topic: topic_at, partition: partition_at, end: appended.end };
+                self.pending.insert(key, pending);
+                self.moved.push(key);
             }
             (Err(refusal), key) => {
                 response.error_message =
@@ -159,14 +166,14 @@ impl ProduceWait {
         response
     }
 
-    fn fail(&mut self, node: &Node, pending: &Pending, error: ErrorCode) {
+    fn fail(&mut self, node: &Node, key: ReplicaKey, pending: &Pending, error: ErrorCode) {
         let topic = self.response.responses.get_mut(pending.topic);
         let partition = topic.and_then(|topic| topic.partition_responses.get_mut(pending.partition));
         let Some(mut response) = partition.map(std::mem::take) else { return };
         response.base_offset = -1;
         response.log_append_time_ms = -1;
         response.log_start_offset = -1;
-        self.set_error(node, Some(pending.key), &mut response, error);
+        self.set_error(node, Some(key), &mut response, error);
         let topic = self.response.responses.get_mut(pending.topic);
         if let Some(place) = topic.and_then(|topic| topic.partition_responses.get_mut(pending.partition)) {
             *place = response;
@@ -263,8 +270,8 @@ fn append(
 }
 
 /// What is known of an append: nothing while it is on its way.
-fn settled(node: &Node, acks: i16, pending: &Pending) -> Option<ErrorCode> {
-    let replica = match led(node, pending.key, -1) {
+fn settled(node: &Node, acks: i16, key: ReplicaKey, pending: &Pending) -> Option<ErrorCode> {
+    let replica = match led(node, key, -1) {
         Ok(replica) => replica,
         Err(error) => return Some(error),
     };
@@ -281,7 +288,7 @@ fn settled(node: &Node, acks: i16, pending: &Pending) -> Option<ErrorCode> {
     if replica.high_watermark() < pending.end {
         return None;
     }
-    let topic = node.image.topic_by_id(pending.key.0)?;
+    let topic = node.image.topic_by_id(key.0)?;
     Some(if has_enough_in_sync(node, topic, replica) {
         ErrorCode::NONE
     } else {

@@ -85,6 +85,13 @@ impl Waiting {
         }
     }
 
+    /// A replica that it watches has moved: of a request of ten thousand partitions, only that one is looked at.
+    fn on_moved(&mut self, key: ReplicaKey) {
+        if let Self::Produce(wait) = self {
+            wait.on_moved(key);
+        }
+    }
+
     /// What has become of the request; `None` while it has to wait on.
     fn look(&mut self, node: &mut Node, now: Now, id: RequestId, exchange: &mut Exchange) -> Option<Outcome> {
         match self {
@@ -148,8 +155,12 @@ impl Node {
 
     /// A replica has moved: whoever watches it looks again.
     pub(super) fn wake_watchers(&mut self, key: ReplicaKey) {
-        let watchers = self.requests.watchers.get(&key).into_iter().flatten();
-        self.work.extend(watchers.map(|id| Work::Request(*id)));
+        for id in self.requests.watchers.get(&key).into_iter().flatten() {
+            if let Some(entry) = self.requests.waiting.get_mut(id) {
+                entry.waiting.on_moved(key);
+            }
+            self.work.push_back(Work::Request(*id));
+        }
         self.wake_shard(key);
     }
 

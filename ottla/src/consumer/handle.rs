@@ -340,7 +340,8 @@ impl Consumer {
             let named = partitions.iter().map(|partition| (partition.topic(), partition.partition()));
             state.partitions.pause(named, &pause, now())
         });
-        inner.on_user_change();
+        // Brokers need not be asked for less at once, and who waits for records goes on waiting.
+        inner.on_change();
         PauseHandle::new(inner, id)
     }
 

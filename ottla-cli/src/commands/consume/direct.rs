@@ -26,19 +26,22 @@ impl Consume {
         consumer.assign(spans.assignment())?;
         let mut printer = Printer::new(self, &consumer, spans.total());
         let mut last = Instant::now();
-        while !printer.is_done() && !spans.all_ended(&consumer) {
+        while !printer.is_done() && !spans.have_ended() {
             match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
                 Ok(Ok(Some(batch))) => {
                     last = Instant::now();
-                    printer.batch(&batch, spans.limit(batch.topic_partition()))?;
-                    if printer.has_enough_of(batch.topic_partition()) {
-                        spans.end(&consumer, batch.topic_partition());
+                    let partition = batch.topic_partition().clone();
+                    printer.batch(&batch, spans.limit(&partition))?;
+                    drop(batch);
+                    if printer.has_enough_of(&partition) {
+                        spans.end(&consumer, &partition);
                     }
+                    spans.end_if_reached(&consumer, &partition);
                 }
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(reading(&error)),
                 Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => break,
-                Err(_) => {}
+                Err(_) => spans.end_all_reached(&consumer),
             }
         }
         consumer.close().await?;

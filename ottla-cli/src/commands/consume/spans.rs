@@ -71,21 +71,25 @@ impl Spans {
         }
     }
 
-    /// Ends what has been read to its end, and says whether that is everything. Looks at the positions, not at the
-    /// records: the last offsets may hold none (compaction, transaction markers).
-    pub(super) fn all_ended(&mut self, consumer: &Consumer) -> bool {
-        let is_reached = |partition: &TopicPartition, until: i64| {
-            consumer.position(partition).is_some_and(|position| position >= until)
-        };
-        let reached: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(partition, span)| span.until.is_some_and(|until| is_reached(partition, until)))
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        for partition in reached {
-            self.end(consumer, &partition);
+    /// Ends the partition if it has been read to its end.
+    pub(super) fn end_if_reached(&mut self, consumer: &Consumer, partition: &TopicPartition) {
+        let until = self.open.get(partition).and_then(|span| span.until);
+        if until.is_some_and(|until| consumer.position(partition).is_some_and(|position| position >= until)) {
+            self.end(consumer, partition);
         }
+    }
+
+    /// Ends what has been read to its end without a record that said so: the last offsets may hold none (compaction,
+    /// transaction markers).
+    pub(super) fn end_all_reached(&mut self, consumer: &Consumer) {
+        let open: Vec<_> = self.open.keys().cloned().collect();
+        for partition in &open {
+            self.end_if_reached(consumer, partition);
+        }
+    }
+
+    /// Whether everything has been read.
+    pub(super) fn have_ended(&self) -> bool {
         self.open.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! Where offsets are, and whether the log is still the same: ListOffsets and OffsetForLeaderEpoch.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use ottla_protocol::{
     ErrorCode, Str,
@@ -118,20 +118,20 @@ impl Partitions {
                 );
             }
         }
-        let is_named = |name: &Str, number: i32| {
-            let mut topics = response.topics.iter().filter(|topic| topic.name == *name);
-            topics.any(|topic| topic.partitions.iter().any(|part| part.partition_index == number))
-        };
-        self.on_left_out(tickets, is_named, tick);
+        let parts = response
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(move |part| (&topic.name, part.partition_index)));
+        self.on_left_out(tickets, &parts.collect(), tick);
         effects
     }
 
     /// A partition that is not in the answer is asked about again, but not at once.
-    fn on_left_out(&mut self, tickets: &[Ticket], is_named: impl Fn(&Str, i32) -> bool, tick: Tick) {
+    fn on_left_out(&mut self, tickets: &[Ticket], answered: &BTreeSet<(&Str, i32)>, tick: Tick) {
         for ticket in tickets {
             if let Some(cursor) = self.cursors.get_mut(&ticket.id)
                 && cursor.generation == ticket.generation
-                && !is_named(&cursor.topic, cursor.partition)
+                && !answered.contains(&(&cursor.topic, cursor.partition))
             {
                 cursor.on_look_up_error(ErrorCode::UNKNOWN_SERVER_ERROR, tick, &self.settings.backoff);
             }
@@ -167,11 +167,11 @@ impl Partitions {
                 );
             }
         }
-        let is_named = |name: &Str, number: i32| {
-            let mut topics = response.topics.iter().filter(|topic| topic.topic == *name);
-            topics.any(|topic| topic.partitions.iter().any(|part| part.partition == number))
-        };
-        self.on_left_out(tickets, is_named, tick);
+        let parts = response
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(move |part| (&topic.topic, part.partition)));
+        self.on_left_out(tickets, &parts.collect(), tick);
         effects
     }
 
@@ -209,7 +209,9 @@ impl Partitions {
     ) {
         let Some(id) = self.id(topic, partition) else { return };
         let Some(cursor) = self.cursors.get_mut(&id) else { return };
-        if !tickets.contains(&Ticket::of(id, cursor)) {
+        // They are in the order of the cursors that they were made of.
+        let ticket = tickets.binary_search_by_key(&id, |ticket| ticket.id).ok().map(|at| tickets[at]);
+        if ticket != Some(Ticket::of(id, cursor)) {
             return;
         }
         let reset = apply(cursor, effects, &self.settings);

@@ -108,6 +108,8 @@ pub struct Partitions {
     sessions: BTreeMap<i32, FetchSession>,
     next_id: u64,
     next_pause: u64,
+    /// Who was paused by which number, and may not be assigned any more.
+    paused: BTreeMap<u64, Vec<u64>>,
     rotation: usize,
 }
 
@@ -124,6 +126,7 @@ impl Partitions {
             sessions: BTreeMap::new(),
             next_id: 0,
             next_pause: 0,
+            paused: BTreeMap::new(),
             rotation: 0,
         }
     }
@@ -220,21 +223,26 @@ impl Partitions {
     ) -> u64 {
         let id = self.next_pause;
         self.next_pause += 1;
+        let mut paused = Vec::new();
         for (topic, partition) in partitions {
-            if let Some(cursor) = self.cursor_mut(topic, partition)
+            if let Some(cursor_id) = self.id(topic, partition)
+                && let Some(cursor) = self.cursors.get_mut(&cursor_id)
                 && cursor.pauses.last().is_none_or(|last| last.id != id)
             {
                 cursor.pauses.push(Paused { id, pause: pause.clone(), since: now });
+                paused.push(cursor_id);
             }
         }
+        self.paused.insert(id, paused);
         id
     }
 
     /// Ends one pause.
     pub fn resume(&mut self, pause: u64) {
-        for (id, cursor) in &mut self.cursors {
+        for id in self.paused.remove(&pause).unwrap_or_default() {
+            let Some(cursor) = self.cursors.get_mut(&id) else { continue };
             cursor.pauses.retain(|paused| paused.id != pause);
-            enlist(&mut self.ready, *id, cursor);
+            enlist(&mut self.ready, id, cursor);
         }
     }
 
