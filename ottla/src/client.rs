@@ -26,8 +26,9 @@ use crate::{
 /// A client of one Kafka cluster: its connections, and what is known of the cluster.
 ///
 /// Producers, consumers and admins are made from it and share it. Cheap to clone. It lives on the tokio runtime that it
-/// was built on, or [on its own](ClientBuilder::dedicated_io); when that is gone, every call answers
-/// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+/// was built on, or [on its own](ClientBuilder::dedicated_io), and may be used from any other; when that is gone, every call
+/// answers [`ErrorKind::Closed`](crate::ErrorKind::Closed), and who waits gets `None` from a consumer. While nobody runs it
+/// (a runtime of the current thread, outside of `block_on`) the client stands still, deadlines included.
 ///
 /// When the last handle is dropped, also of what was made from it, it closes in the background; [`Client::close`]
 /// waits for that.

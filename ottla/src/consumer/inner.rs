@@ -353,19 +353,21 @@ impl Inner {
     }
 
     async fn watch_metadata(self: Arc<Self>) {
+        let this = StopOnDrop(self);
+        let this = &this.0;
         let mut seen = 0;
         loop {
-            let changed = self.shared.metadata.changed(seen);
+            let changed = this.shared.metadata.changed(seen);
             let again = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL);
             tokio::select! {
                 biased;
-                () = self.closed.wait() => return,
-                () = self.shared.closed() => return self.stop(),
+                () = this.closed.wait() => return,
+                () = this.shared.closed() => return,
                 snapshot = changed => {
                     seen = snapshot.version;
-                    self.on_metadata(&snapshot);
+                    this.on_metadata(&snapshot);
                 }
-                () = again => self.look_for_unknown_topics(),
+                () = again => this.look_for_unknown_topics(),
             }
         }
     }
@@ -411,6 +413,15 @@ impl Inner {
             self.shared.spawn("consumer fetcher", fetcher::run(Arc::clone(self), node, Arc::clone(&wake)));
             self.shared.spawn("consumer look-ups", look_up::run(Arc::clone(self), node, wake));
         }
+    }
+}
+
+/// Whatever ends the task, and be it the runtime that it lived on, nobody waits for records that will not come.
+struct StopOnDrop(Arc<Inner>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
