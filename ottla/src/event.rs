@@ -143,6 +143,15 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// A topic that a consumer was told to read cannot be read: it does not exist, or not for this client. It is looked
+    /// for all the same.
+    #[non_exhaustive]
+    TopicAbsent {
+        /// The topic.
+        topic: Arc<str>,
+        /// What `poll` or `recv` gives.
+        error: Error,
+    },
     /// A program has passed records unprocessed.
     #[non_exhaustive]
     RecordsSkipped {
@@ -300,6 +309,7 @@ impl Event {
             Self::Fetched { .. } => "fetch.response",
             Self::PositionReset { .. } => "consumer.position_reset",
             Self::PartitionHeld { .. } => "consumer.partition_held",
+            Self::TopicAbsent { .. } => "consumer.topic_absent",
             Self::RecordsSkipped { .. } => "consumer.records_skipped",
             Self::GroupJoined { .. } => "group.joined",
             Self::PartitionsAssigned { .. } => "group.partitions_assigned",
@@ -360,6 +370,9 @@ impl Event {
             }
             Self::PartitionHeld { topic_partition, error } => {
                 tracing::warn!(target: "ottla", event, %topic_partition, error = format_args!("{error:#}"), "partition held");
+            }
+            Self::TopicAbsent { topic, error } => {
+                tracing::warn!(target: "ottla", event, %topic, error = format_args!("{error:#}"), "topic cannot be read");
             }
             Self::RecordsSkipped { topic_partition, from, to, reason } => {
                 tracing::warn!(target: "ottla", event, %topic_partition, from, to, %reason, "records skipped");

@@ -52,7 +52,7 @@ pub use self::{
     client::{Client, ClientBuilder},
     config::{ClientConfig, ConfigProblem, Properties},
     consumer::{
-        Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
+        Absence, Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
         ConsumerRecord, IsolationLevel, Lease, LogOffsets, OffsetAndMetadata, OffsetAndTimestamp,
         OffsetRange, OffsetSpec, PartitionConsumer, Pause, PauseHandle, Rebalance, RebalanceListener,
         ReceivedRecord, RecordStream, Records, RecordsIter, Reset, Trouble,

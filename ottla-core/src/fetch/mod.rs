@@ -11,6 +11,7 @@
 //! answers mean, what `poll` gets. Every partition is a state machine of its own (the private `cursor`), every broker
 //! has a [`FetchSession`], and all share one [`Budget`].
 
+mod absence;
 mod budget;
 mod buffer;
 mod cursor;
@@ -29,6 +30,7 @@ mod test_batches;
 use std::time::{Instant, SystemTime};
 
 pub use self::{
+    absence::{Absence, TopicWord},
     budget::{Budget, Lease},
     buffer::Range,
     cursor::{LeaderNews, LogMarks, Start},

@@ -2,6 +2,8 @@
 
 use ottla_protocol::{ErrorCode, Str, batch::BatchError};
 
+use super::absence::advice;
+
 /// Why a partition is held. The others go on; this one goes on after a seek.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -53,11 +55,15 @@ pub enum Trouble {
         limit: i32,
     },
     /// A broker refused, and asking again would not help.
-    #[error("the broker refused: {code}")]
+    #[error("the broker refused: {code}{}", in_brackets(*code))]
     Refused {
         /// What it said.
         code: ErrorCode,
     },
+}
+
+fn in_brackets(code: ErrorCode) -> String {
+    advice(code).map(|advice| format!(" ({advice})")).unwrap_or_default()
 }
 
 impl Trouble {

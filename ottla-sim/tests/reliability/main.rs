@@ -2,6 +2,7 @@
 //! there twice, order is kept, and readers see every record exactly once. Every seed is run twice, and both runs must
 //! be the same. The names begin with the ids of the scenarios in `docs/scenarios.md`.
 
+mod absent_topics;
 mod all_at_once;
 mod at_least_once;
 mod connecting;

@@ -244,6 +244,7 @@ impl ConsumerConfig {
                 ),
                 on_out_of_range: reset(&mut reader, "on.out.of.range", file),
                 backoff: shared.config.retry_backoff,
+                absent_after: shared.config.default_api_timeout,
                 rack: shared.config.client_rack.as_deref().map(Str::from).unwrap_or_default(),
             },
             buffered_bytes: reader.number("max.buffered.bytes", 64 * MIB, 1..=usize::MAX),

@@ -134,8 +134,14 @@ use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
 /// # Errors
 /// An error of `poll`, `recv` or the stream names the partition it is about and leaves that one held until a
 /// [`seek`](Consumer::seek); the others go on with the next call. Its source is a [`Trouble`](crate::Trouble), which
-/// has the offsets. What the client can cure by itself (brokers that are away, leaders that move, topics that are not
-/// there yet) is never an error: [`Consumer::explain`] tells.
+/// has the offsets.
+///
+/// A topic that was named and may not be read is an error as soon as that is known, one that does not exist once it has not
+/// for `default.api.timeout.ms`: each once, with an [`Absence`](crate::Absence) as its source. It is looked for all the
+/// same, and read when it is there; everything else goes on with the next call.
+///
+/// What the client can cure by itself (brokers that are away, leaders that move) is never an error:
+/// [`Consumer::explain`] tells.
 #[derive(Clone)]
 pub struct Consumer(Arc<Handle>);
 
@@ -178,7 +184,7 @@ impl Consumer {
     }
 
     /// Reads these partitions from these places, in place of whatever was read before. Partitions that do not exist
-    /// (yet) are waited for.
+    /// (yet) are waited for, and told of when that takes long: see [`Consumer`].
     ///
     /// # Errors
     /// `Misuse` for a partition that is named twice, for a negative number or offset, and after [`Consumer::subscribe`];

@@ -20,8 +20,8 @@ use std::{
 
 use ottla_core::{
     fetch::{
-        Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Range, Tick, Ticket, Trouble,
-        unpack,
+        Absence, Budget, Effects, Finished, Handout, LeaderNews, Outcome, Partitions, Range, Tick, Ticket,
+        TopicWord, Trouble, unpack,
     },
     group::{CommitSettings, Lease, Parcel},
     metadata::ClusterSnapshot,
@@ -241,6 +241,7 @@ impl Inner {
                 Some(Next::New(Handout::Trouble { topic, partition, trouble }, _)) => {
                     return Err(self.held(TopicPartition::new(&*topic, partition), trouble));
                 }
+                Some(Next::New(Handout::Absent(absence), _)) => return Err(self.absent(absence)),
                 Some(Next::New(Handout::Range { topic, partition, ticket, range }, owner)) => {
                     let topic_partition = match &owner {
                         Some(owner) => owner.topic_partition.clone(),
@@ -284,7 +285,7 @@ impl Inner {
         wanted.then(|| Pack::new(topic_partition, ticket, sections, duty, lease, &self.pool))
     }
 
-    /// What the user has to know although nothing may be handed out: that a partition is held.
+    /// What the user has to know although nothing may be handed out: that a partition is held, or something not there.
     pub(super) fn next_trouble<T>(&self, reader: Reader) -> Result<Option<T>> {
         let take = |state: &mut State| match reader {
             Reader::Any => state.partitions.take_trouble(),
@@ -294,8 +295,30 @@ impl Inner {
             Some(Handout::Trouble { topic, partition, trouble }) => {
                 Err(self.held(TopicPartition::new(&*topic, partition), trouble))
             }
-            _ => Ok(None),
+            Some(Handout::Absent(absence)) => Err(self.absent(absence)),
+            Some(Handout::Range { .. }) | None => Ok(None),
         }
+    }
+
+    /// The same for who has no partition yet.
+    pub(super) fn next_absent(&self) -> Result<()> {
+        match self.with(|state| state.partitions.take_absent()) {
+            Some(absence) => Err(self.absent(absence)),
+            None => Ok(()),
+        }
+    }
+
+    fn absent(&self, absence: Absence) -> Error {
+        let topic: Arc<str> = Arc::from(&*absence.topic);
+        let what = format!("topic {topic} cannot be read; it is looked for, and all else goes on");
+        let partition = absence.partition.map(|partition| TopicPartition::new(&*topic, partition));
+        let error = Error::broker(absence.code, what).with_source(absence);
+        let error = match partition {
+            Some(partition) => error.with_topic_partition(partition),
+            None => error,
+        };
+        self.shared.events.emit(Event::TopicAbsent { topic, error: error.clone() });
+        error
     }
 
     fn held(&self, topic_partition: TopicPartition, trouble: Trouble) -> Error {
@@ -369,6 +392,7 @@ impl Inner {
                 }
                 () = again => this.look_for_unknown_topics(),
             }
+            self.look_for_absent();
         }
     }
 
@@ -380,6 +404,21 @@ impl Inner {
         }
         if !unknown.is_empty() {
             self.on_metadata(&self.shared.metadata.snapshot());
+        }
+    }
+
+    /// Has the user hear of what was named and is not there.
+    fn look_for_absent(&self) {
+        let subscribed = self.group.as_ref().map(|group| group.wanted_topics()).unwrap_or_default();
+        let metadata = &self.shared.metadata;
+        let snapshot = metadata.snapshot();
+        let word_of = |topic: &str| match snapshot.topics.get(topic) {
+            Some(known) => TopicWord::Partitions(i32::try_from(known.partitions.len()).unwrap_or(i32::MAX)),
+            None => metadata.refusal(topic).map_or(TopicWord::Pending, TopicWord::Refused),
+        };
+        if self.with(|state| state.partitions.look_for_absent(now(), &subscribed, word_of)) {
+            self.wake_one();
+            self.gate.turned.notify_waiters();
         }
     }
 

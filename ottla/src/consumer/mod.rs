@@ -38,7 +38,7 @@ mod stream;
 mod tests;
 
 pub use ottla_core::{
-    fetch::{IsolationLevel, OffsetSpec, Pause, Reset, Trouble},
+    fetch::{Absence, IsolationLevel, OffsetSpec, Pause, Reset, Trouble},
     group::Assignor,
 };
 

@@ -270,7 +270,7 @@ impl State {
         }?;
         let owner = match &handout {
             Handout::Range { ticket, .. } => self.owner_of(ticket.token()),
-            Handout::Trouble { .. } => None,
+            Handout::Trouble { .. } | Handout::Absent(_) => None,
         };
         Some(Next::New(handout, owner))
     }

@@ -53,7 +53,7 @@ impl Consumer {
     /// What is taken is not handed out by [`poll`](Consumer::poll), [`recv`](Consumer::recv) and the stream.
     ///
     /// # Errors
-    /// What the group has to say before anything else, as for [`Consumer::poll`].
+    /// What the group has to say before anything else, and that a topic is not there, as for [`Consumer::poll`].
     ///
     /// # Cancel safety
     /// Nothing is taken when the future is dropped before it is ready.
@@ -75,6 +75,7 @@ impl Consumer {
             }
             // Without a partition there is nobody else who could tell it.
             inner.may_hand_out()?;
+            inner.next_absent()?;
             tokio::select! {
                 biased;
                 () = news => {}

@@ -87,6 +87,7 @@ fn line(event: &Event) -> Option<String> {
             format!("{topic_partition} from {from:?} to {to}: {reason}")
         }
         Event::PartitionHeld { topic_partition, error, .. } => format!("{topic_partition}: {error:#}"),
+        Event::TopicAbsent { error, .. } => format!("{error:#}"),
         Event::GroupJoined { generation, leader, .. } => format!("generation {generation}, leader: {leader}"),
         Event::PartitionsAssigned { partitions, .. } | Event::PartitionsRevoked { partitions, .. } => {
             format!("{} of them", partitions.len())

@@ -4,7 +4,7 @@ use ottla_protocol::{Str, batch::BatchError};
 
 use super::{
     super::{
-        Position, Range, Trouble,
+        Absence, Position, Range, Trouble,
         cursor::{Cursor, Phase},
     },
     Partitions, enlist,
@@ -54,6 +54,8 @@ pub enum Handout {
         /// Why.
         trouble: Trouble,
     },
+    /// Something that was named is not there. Told once for each cause.
+    Absent(Absence),
 }
 
 /// What unpacking a range came to: all of [`super::super::Unpacked`] but the records.
@@ -81,6 +83,9 @@ pub enum Finished {
 impl Partitions {
     /// The next thing for the user, of the partition whose turn it is.
     pub fn take(&mut self) -> Option<Handout> {
+        if let Some(absent) = self.take_absent() {
+            return Some(Handout::Absent(absent));
+        }
         while let Some(id) = self.ready.pop_front() {
             let Some(cursor) = self.cursors.get_mut(&id) else { continue };
             cursor.listed = false;
@@ -119,8 +124,12 @@ impl Partitions {
         self.cursors.get(&token).is_some_and(|cursor| cursor.reserved)
     }
 
-    /// The next partition that is held and of which the user was not told. It needs neither a lease nor a turn.
+    /// What is not there, or the next partition that is held, and of which the user was not told. It needs neither a lease
+    /// nor a turn.
     pub fn take_trouble(&mut self) -> Option<Handout> {
+        if let Some(absent) = self.take_absent() {
+            return Some(Handout::Absent(absent));
+        }
         let has_trouble = |cursor: &Cursor| !cursor.reserved && cursor.has_trouble();
         let (id, cursor) = self.cursors.iter_mut().find(|(_, cursor)| has_trouble(cursor))?;
         cursor.take(*id)
@@ -134,7 +143,7 @@ impl Partitions {
     /// Whether somebody else who polls would get something.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.notices.is_empty()
     }
 
     /// A range was unpacked.

@@ -1,5 +1,6 @@
 //! All partitions of a consumer.
 
+mod absent;
 mod explain;
 mod fetching;
 mod hand_out;
@@ -24,7 +25,8 @@ use std::{
 use ottla_protocol::Str;
 
 use super::{
-    Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Reset, Start,
+    Absence, Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Reset, Start,
+    absence::Absences,
     cursor::{Cursor, Paused, Phase},
 };
 use crate::backoff::BackoffPolicy;
@@ -52,6 +54,8 @@ pub struct FetchSettings {
     pub on_out_of_range: Reset,
     /// How long to wait before the next try.
     pub backoff: BackoffPolicy,
+    /// How long what was named may be unknown to the cluster before the user hears of it (`default.api.timeout.ms`).
+    pub absent_after: Duration,
     /// The rack of this client (KIP-392); empty for none.
     pub rack: Str,
 }
@@ -105,6 +109,9 @@ pub struct Partitions {
     by_name: BTreeMap<Str, BTreeMap<i32, u64>>,
     /// Who has something for `poll`, in turn. May name some that have not, never one twice.
     ready: VecDeque<u64>,
+    absences: Absences,
+    /// What is not there and has to be told.
+    notices: VecDeque<Absence>,
     sessions: BTreeMap<i32, FetchSession>,
     next_id: u64,
     next_pause: u64,
@@ -118,6 +125,8 @@ impl Partitions {
     #[must_use]
     pub fn new(settings: FetchSettings, budget: Arc<Budget>) -> Self {
         Self {
+            absences: Absences::new(settings.absent_after),
+            notices: VecDeque::new(),
             settings,
             budget,
             cursors: BTreeMap::new(),

@@ -152,6 +152,7 @@ impl World {
             isolation: IsolationLevel::ReadUncommitted,
             on_out_of_range,
             backoff: BackoffPolicy::new(Duration::from_millis(100), Duration::from_secs(1)),
+            absent_after: Duration::from_secs(60),
             rack: Str::EMPTY,
         };
         let budget = Budget::new(1 << 20, || {});

@@ -262,6 +262,12 @@ impl Member {
         &self.owned
     }
 
+    /// The topics that it wants; none once it is on its way out, or refused for good.
+    #[must_use]
+    pub fn wants(&self) -> BTreeSet<Str> {
+        if self.departure.is_some() || self.is_over() { BTreeSet::new() } else { self.subscription.clone() }
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn state(&self) -> State {

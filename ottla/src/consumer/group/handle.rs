@@ -13,7 +13,8 @@ use crate::{
 
 impl Consumer {
     /// Reads these topics as a member of the group, in place of those subscribed to before: the group gives each of its
-    /// members some of the partitions. Topics that do not exist (yet) are waited for.
+    /// members some of the partitions. Topics that do not exist (yet) are waited for, and told of when that takes long: see
+    /// [`Consumer`].
     ///
     /// # Errors
     /// `Misuse` without a [group](crate::ConsumerBuilder::group), without a topic, and after [`Consumer::assign`];

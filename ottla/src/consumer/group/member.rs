@@ -218,6 +218,11 @@ impl Group {
         result
     }
 
+    /// The topics that are subscribed to.
+    pub(in crate::consumer) fn wanted_topics(&self) -> BTreeSet<Str> {
+        self.look(|member, _| member.wants())
+    }
+
     /// Looks at the member, and changes nothing.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Member, Moment) -> T) -> T {
         look(&lock(&self.state).member, self.moment())
