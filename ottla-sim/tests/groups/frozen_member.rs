@@ -1,15 +1,8 @@
 //! A member's process, or its whole machine, stands still while others go on.
 
-use std::{
-    any::Any,
-    io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
-use ottla::env::{BoxFuture, Duplex, Env, Work};
+use ottla::env::{Env, Layer};
 use ottla_sim::{
     Sim, SimEnv, World,
     group::{Group, Member, Settings},
@@ -147,29 +140,14 @@ struct ClockStopsInSleep {
     began: Instant,
 }
 
-impl Env for ClockStopsInSleep {
-    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
-        self.env.connect(address)
+impl Layer for ClockStopsInSleep {
+    type Below = SimEnv;
+
+    fn below(&self) -> &SimEnv {
+        &self.env
     }
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        self.env.resolve(host, port)
-    }
-    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
-        self.env.spawn(name, future);
-    }
-    fn now(&self) -> SystemTime {
-        self.env.now()
-    }
+
     fn elapsed(&self) -> Duration {
         self.began.elapsed()
-    }
-    fn random(&self) -> u64 {
-        self.env.random()
-    }
-    fn read_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
-        self.env.read_file(path)
-    }
-    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
-        self.env.offload_any(work)
     }
 }

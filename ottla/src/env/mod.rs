@@ -70,6 +70,109 @@ pub trait Env: Send + Sync + 'static {
     fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>>;
 }
 
+/// An environment that is another one but for what it overrides.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use ottla::env::{Layer, Tokio};
+///
+/// /// The world, an hour ago.
+/// struct Yesterday(Tokio);
+///
+/// impl Layer for Yesterday {
+///     type Below = Tokio;
+///
+///     fn below(&self) -> &Tokio {
+///         &self.0
+///     }
+///
+///     fn now(&self) -> SystemTime {
+///         SystemTime::now() - Duration::from_secs(3_600)
+///     }
+/// }
+/// ```
+pub trait Layer: Send + Sync + 'static {
+    /// What is below.
+    type Below: Env;
+
+    /// What does everything that is not overridden.
+    fn below(&self) -> &Self::Below;
+
+    /// [`Env::connect`].
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
+        self.below().connect(address)
+    }
+
+    /// [`Env::resolve`].
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        self.below().resolve(host, port)
+    }
+
+    /// [`Env::spawn`].
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        self.below().spawn(name, future);
+    }
+
+    /// [`Env::now`].
+    fn now(&self) -> SystemTime {
+        self.below().now()
+    }
+
+    /// [`Env::elapsed`].
+    fn elapsed(&self) -> Duration {
+        self.below().elapsed()
+    }
+
+    /// [`Env::random`].
+    fn random(&self) -> u64 {
+        self.below().random()
+    }
+
+    /// [`Env::read_file`].
+    fn read_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
+        self.below().read_file(path)
+    }
+
+    /// [`Env::offload_any`].
+    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        self.below().offload_any(work)
+    }
+}
+
+impl<L: Layer> Env for L {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
+        Layer::connect(self, address)
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Layer::resolve(self, host, port)
+    }
+
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        Layer::spawn(self, name, future);
+    }
+
+    fn now(&self) -> SystemTime {
+        Layer::now(self)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Layer::elapsed(self)
+    }
+
+    fn random(&self) -> u64 {
+        Layer::random(self)
+    }
+
+    fn read_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
+        Layer::read_file(self, path)
+    }
+
+    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
+        Layer::offload_any(self, work)
+    }
+}
+
 /// A piece of CPU-heavy work with its result erased.
 pub type Work = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 

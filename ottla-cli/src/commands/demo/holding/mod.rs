@@ -12,16 +12,9 @@
 mod carry;
 mod gate;
 
-use std::{
-    any::Any,
-    io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use ottla::env::{BoxFuture, Duplex, Env, Work};
+use ottla::env::{BoxFuture, Duplex, Env, Layer};
 use tokio::io::duplex;
 
 pub(crate) use self::gate::Gate;
@@ -41,7 +34,13 @@ impl<E: Env> Holding<E> {
     }
 }
 
-impl<E: Env> Env for Holding<E> {
+impl<E: Env> Layer for Holding<E> {
+    type Below = E;
+
+    fn below(&self) -> &E {
+        &self.world
+    }
+
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Duplex>> {
         Box::pin(async move {
             let broker = self.world.connect(address).await?;
@@ -49,34 +48,6 @@ impl<E: Env> Env for Holding<E> {
             self.world.spawn("held connection", Box::pin(carry::carry(self.gate.clone(), near, broker)));
             Ok(client)
         })
-    }
-
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        self.world.resolve(host, port)
-    }
-
-    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
-        self.world.spawn(name, future);
-    }
-
-    fn now(&self) -> SystemTime {
-        self.world.now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.world.elapsed()
-    }
-
-    fn random(&self) -> u64 {
-        self.world.random()
-    }
-
-    fn read_file<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<u8>>> {
-        self.world.read_file(path)
-    }
-
-    fn offload_any(&self, work: Work) -> BoxFuture<'_, Box<dyn Any + Send>> {
-        self.world.offload_any(work)
     }
 }
 
@@ -92,6 +63,8 @@ fn pipes() -> (Duplex, Duplex) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ottla::env::Tokio;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -106,7 +79,7 @@ mod tests {
         let gate = Arc::new(Gate::default());
         gate.hold();
         let env = Holding::new(Tokio::current().unwrap(), gate.clone());
-        let mut client = env.connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = Env::connect(&env, listener.local_addr().unwrap()).await.unwrap();
         assert!(client.writer.is_write_vectored(), "batches are never copied together");
         let (mut broker, _) = listener.accept().await.unwrap();
         client.writer.write_all(&[0, 0, 0, 4, 0, 18, 0, 4]).await.unwrap();
