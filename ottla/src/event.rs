@@ -26,7 +26,7 @@ pub enum Event {
         node: i32,
         /// Host and port as the cluster (or the configuration) names them.
         address: Arc<str>,
-        /// What the connection is for: `control`, `produce`, `fetch`, `heartbeat` or `group`.
+        /// What the connection is for: `control`, `admin`, `produce`, `fetch`, `offsets`, `heartbeat` or `group`.
         lane: &'static str,
     },
     /// A connection ended.

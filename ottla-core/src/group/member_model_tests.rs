@@ -1,5 +1,5 @@
 //! Several members against a model of the coordinator: delays, lost requests, lost answers, frozen and crashed processes,
-//! clocks that differ. No partition may ever be handed out by two of them at the same moment, and in the end everything
+//! clocks that differ, coordinators that move and load. No partition may ever be handed out by two of them at the same moment, and in the end everything
 //! is assigned.
 
 use std::{
@@ -191,6 +191,10 @@ impl World {
     }
 
     fn trouble(&mut self) {
+        if self.happens(0.001) {
+            let loaded = self.now + SESSION.mul_f64(2.0 * self.fraction());
+            self.coordinator.moves(loaded);
+        }
         for process in 0..self.processes.len() {
             if self.happens(0.001) {
                 self.processes[process].frozen_until = self.now + SESSION.mul_f64(2.0 * self.fraction());

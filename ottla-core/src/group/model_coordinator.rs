@@ -1,4 +1,5 @@
-//! A small model of the classic coordinator, by Apache Kafka's rules: one group, dynamic members.
+//! A small model of the classic coordinator, by Apache Kafka's rules: one group, dynamic members. It can move to another
+//! broker, which takes its time to load what was written of the group and answers heartbeats blindly meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +36,7 @@ enum Stage {
     Stable,
 }
 
+#[derive(Clone)]
 struct Known {
     request: JoinGroupRequest,
     joins: Option<CallId>,
@@ -51,6 +53,9 @@ pub(super) struct Coordinator {
     leader: Str,
     named: u32,
     answers: Vec<(CallId, Answer)>,
+    /// The group as it was written last: when a generation was assigned.
+    written: (i32, BTreeMap<Str, Known>, Str),
+    loading_until: Option<Duration>,
 }
 
 impl Coordinator {
@@ -63,7 +68,26 @@ impl Coordinator {
             leader: Str::EMPTY,
             named: 0,
             answers: Vec::new(),
+            written: (0, BTreeMap::new(), Str::EMPTY),
+            loading_until: None,
         }
+    }
+
+    /// Another broker coordinates the group from now on, and has loaded it at that moment. Whoever waits for an answer of
+    /// the one before waits in vain.
+    pub(super) fn moves(&mut self, loaded: Duration) {
+        (self.generation, self.members, self.leader) = self.written.clone();
+        for (id, known) in &mut self.members {
+            (known.joins, known.syncs) = (None, None);
+            self.removed.remove(id);
+        }
+        self.stage = Stage::Stable;
+        self.answers.clear();
+        self.loading_until = Some(loaded);
+    }
+
+    fn write(&mut self) {
+        self.written = (self.generation, self.members.clone(), self.leader.clone());
     }
 
     pub(super) fn take_answers(&mut self) -> Vec<(CallId, Answer)> {
@@ -71,6 +95,11 @@ impl Coordinator {
     }
 
     pub(super) fn join(&mut self, now: Duration, call: CallId, request: JoinGroupRequest) {
+        if self.loading_until.is_some() {
+            let error_code = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+            let refused = JoinGroupResponse { error_code, ..JoinGroupResponse::default() };
+            return self.answers.push((call, Answer::Join(refused)));
+        }
         if request.member_id.is_empty() {
             self.named += 1;
             let named = JoinGroupResponse {
@@ -144,6 +173,9 @@ impl Coordinator {
             true => Stage::Stable,
             false => Stage::Completing { until: now + millis(timeout) },
         };
+        if self.members.is_empty() {
+            self.write();
+        }
         let ids: Vec<_> = self.members.keys().cloned().collect();
         for id in ids {
             let answer = self.join_answer(&id);
@@ -174,6 +206,7 @@ impl Coordinator {
     /// What is wrong with a request of that member in that generation.
     fn refusal(&self, member_id: &Str, generation: i32) -> Option<ErrorCode> {
         match self.members.contains_key(member_id) {
+            _ if self.loading_until.is_some() => Some(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
             false => Some(ErrorCode::UNKNOWN_MEMBER_ID),
             true if generation != self.generation => Some(ErrorCode::ILLEGAL_GENERATION),
             true => None,
@@ -204,6 +237,7 @@ impl Coordinator {
                 }
             }
             self.stage = Stage::Stable;
+            self.write();
         }
         for known in self.members.values_mut() {
             if let Some(call) = known.syncs.take() {
@@ -216,6 +250,10 @@ impl Coordinator {
     }
 
     pub(super) fn heartbeat(&mut self, now: Duration, member_id: &Str, generation: i32) -> ErrorCode {
+        if self.loading_until.is_some() {
+            // It cannot be told yet whether it is a member.
+            return ErrorCode::NONE;
+        }
         if let Some(code) = self.refusal(member_id, generation) {
             return code;
         }
@@ -237,7 +275,7 @@ impl Coordinator {
     }
 
     pub(super) fn leave(&mut self, now: Duration, member_id: &Str) {
-        if self.members.remove(member_id).is_some() {
+        if self.loading_until.is_none() && self.members.remove(member_id).is_some() {
             self.removed.insert(member_id.clone());
             self.prepare(now);
             self.go_on_if_all_joined(now);
@@ -246,6 +284,15 @@ impl Coordinator {
 
     /// Lets its timers fire.
     pub(super) fn tick(&mut self, now: Duration) {
+        if let Some(until) = self.loading_until {
+            if until > now {
+                return;
+            }
+            self.loading_until = None;
+            for known in self.members.values_mut() {
+                known.expires = now + millis(known.request.session_timeout_ms);
+            }
+        }
         // Whoever waits for an answer is alive.
         let silent = |known: &Known| known.joins.is_none() && known.syncs.is_none() && known.expires <= now;
         let gone: Vec<_> =

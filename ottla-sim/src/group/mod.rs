@@ -51,7 +51,7 @@ impl Group {
         Self { world, cluster, history, shop: OnceCell::new(), produced: Cell::new(0) }
     }
 
-    /// A member with default settings, in a process on a host of that name.
+    /// A member with default settings, in a process on a host of that name, which is its `client.id` as well.
     ///
     /// # Panics
     /// As [`Group::start_in`].
@@ -74,7 +74,7 @@ impl Group {
     /// # Panics
     /// When the settings are not allowed.
     pub fn start_in(&self, env: Arc<dyn Env>, host: &str, settings: &Settings) -> Member {
-        let client = self.cluster.client_builder(host).env(env).build();
+        let client = self.cluster.client_builder(host).client_id(host).env(env).build();
         Member::start(self, &self.world.host(host), client.expect("default settings"), settings)
     }
 

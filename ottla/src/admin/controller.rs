@@ -81,9 +81,9 @@ where
         let controller = shared.metadata.cluster().await?.controller_id;
         // Any broker passes such requests on to the controller (KIP-590), and knows earlier when it is another one.
         let connection = match controller {
-            -1 => shared.brokers.any(Lane::Control).await?,
-            controller if dead == Some(controller) => shared.brokers.any(Lane::Control).await?,
-            controller => shared.brokers.prefer(controller, Lane::Control).await?,
+            -1 => shared.brokers.any(Lane::Admin).await?,
+            controller if dead == Some(controller) => shared.brokers.any(Lane::Admin).await?,
+            controller => shared.brokers.prefer(controller, Lane::Admin).await?,
         };
         asked = Some(connection.node_id());
         ask(connection, open.to_vec(), retry.left()).await

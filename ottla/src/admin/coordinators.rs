@@ -92,7 +92,7 @@ where
     let (by_node, mut again) = find(retry, items).await;
     let asked = by_node.into_iter().map(|(node, groups)| async move {
         let attempt = async {
-            let connection = retry.shared.brokers.connection(node, Lane::Control).await?;
+            let connection = retry.shared.brokers.connection(node, Lane::Admin).await?;
             ask(connection, groups.clone(), retry.left()).await
         };
         let outcome = retry.bound(attempt).await;

@@ -95,7 +95,7 @@ async fn send(inner: Arc<Inner>, group: Arc<Group>, request: OffsetCommitRequest
     let wait = group.config.answer_timeout(inner.shared.config.request_timeout);
     let mut node = None;
     let call = async {
-        let connection = coordinators.connection(name, Lane::Control).await?;
+        let connection = coordinators.connection(name, Lane::Offsets).await?;
         node = Some(connection.node_id());
         let versions = if request.group_instance_id.is_some() { STATIC_VERSIONS } else { VERSIONS };
         let version = connection.version::<OffsetCommitRequest>(versions)?;

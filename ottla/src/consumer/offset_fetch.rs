@@ -49,7 +49,7 @@ pub(super) async fn until_answered(
 async fn ask(inner: &Inner, group: &Group, partitions: &BTreeSet<Name>) -> Result<FetchedOffsets> {
     let coordinators = &inner.shared.coordinators;
     let limit = group.config.answer_timeout(inner.shared.config.request_timeout);
-    let Ok(connection) = timeout(limit, coordinators.connection(&group.name, Lane::Control)).await else {
+    let Ok(connection) = timeout(limit, coordinators.connection(&group.name, Lane::Offsets)).await else {
         return Err(Error::timeout(format!("the coordinator of group {} was not found in time", group.name)));
     };
     let connection = connection?;

@@ -38,13 +38,18 @@ use crate::{Error, ErrorKind, Result, config::HostPort, event::Event};
 /// What a connection is for. Traffic that may wait long (a full produce queue, a long poll) must not hold up the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
-    /// Metadata, administration, and what a group is asked besides: commits, committed offsets, departures.
+    /// Metadata, and what is looked up: answered at once.
     Control,
+    /// Administration: a broker may park such a request until the cluster has carried it out.
+    Admin,
     /// Produce requests.
     Produce,
     /// Fetch requests of the consumer with this number: a broker answers the requests of one connection one after the
     /// other, so that a long poll holds up whatever is behind it.
     Fetch(u64),
+    /// Commits of all of the client's consumers, what their groups have committed, and their departures. The lease hangs on
+    /// commits: nothing that takes long may stand in front of one.
+    Offsets,
     /// Heartbeats of all of the client's consumers, and nothing else: nothing may stand in front of one.
     Heartbeat,
     /// JoinGroup and SyncGroup of the consumer with this number: the broker answers JoinGroup when all
@@ -56,8 +61,10 @@ impl Lane {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Control => "control",
+            Self::Admin => "admin",
             Self::Produce => "produce",
             Self::Fetch(_) => "fetch",
+            Self::Offsets => "offsets",
             Self::Heartbeat => "heartbeat",
             Self::Group(_) => "group",
         }

@@ -142,7 +142,7 @@ impl ListGroups {
     }
 
     async fn ask(&self, node: i32, left: Duration) -> Result<Vec<GroupListing>> {
-        let connection = self.shared.brokers.connection(node, Lane::Control).await?;
+        let connection = self.shared.brokers.connection(node, Lane::Admin).await?;
         let oldest = match (self.types.is_empty(), self.states.is_empty()) {
             (false, _) => BY_TYPE,
             (true, false) => BY_STATE,

@@ -107,7 +107,7 @@ impl Task {
             heartbeats: caller(Lane::Heartbeat),
             joins: caller(Lane::Group(inner.id)),
             // A JoinGroup may be parked on the other one.
-            leaves: caller(Lane::Control),
+            leaves: caller(Lane::Offsets),
             handovers: Handovers::new(inner, group),
             inner: Arc::clone(inner),
             group: Arc::clone(group),
