@@ -20,8 +20,9 @@ use super::{
     offsets::{self, LogOffsets, OffsetAndTimestamp},
     partition::Reader,
     pause::PauseHandle,
+    ready::Waiting,
     received::ReceivedRecord,
-    recv::{Waiting, give_way},
+    recv::give_way,
     stream::RecordStream,
 };
 use crate::{Client, Error, Result, TopicPartition, consumer::Pause, net::now};
@@ -275,7 +276,7 @@ impl Consumer {
             {
                 return Ok(Some(found));
             }
-            let _waiting = Waiting::new(inner);
+            let _waiting = Waiting::in_line(&inner.ready);
             let ready = inner.ready.notified();
             tokio::pin!(ready);
             // From here on nothing is missed.

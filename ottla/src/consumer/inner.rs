@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +40,7 @@ use super::{
     owned::{Next, Owned},
     partition::Reader,
     pool::Pool,
+    ready::Ready,
     recv::Current,
 };
 use crate::{
@@ -56,9 +57,7 @@ pub(super) struct Inner {
     pub(super) id: u64,
     state: Mutex<State>,
     /// Something is there for `poll`.
-    pub(super) ready: Arc<Notify>,
-    /// How many wait for `ready`.
-    pub(super) waiting: AtomicUsize,
+    pub(super) ready: Arc<Ready>,
     /// Somebody reads partitions one by one, or has done so.
     pub(super) has_readers: AtomicBool,
     /// There may be a partition that nobody has taken.
@@ -132,7 +131,7 @@ impl Inner {
         let budget = Budget::new(config.buffered_bytes, move || waker.wake_all());
         let partitions = Partitions::new(config.fetch.clone(), budget);
         let id = shared.next_id();
-        let (gate, ready) = (Arc::<Gate>::default(), Arc::<Notify>::default());
+        let (gate, ready) = (Arc::<Gate>::default(), Arc::<Ready>::default());
         let group = config.group.clone().map(|group| Arc::new(Group::new(&shared, group, &gate, &ready)));
         let owned = config.group.as_ref().map(|group| {
             Owned::new(CommitSettings {
@@ -152,7 +151,6 @@ impl Inner {
                 unreachable: BTreeMap::new(),
             }),
             ready,
-            waiting: AtomicUsize::new(0),
             has_readers: AtomicBool::new(false),
             untaken: Notify::new(),
             settled: Notify::new(),

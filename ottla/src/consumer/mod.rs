@@ -29,6 +29,7 @@ mod ownership;
 mod partition;
 mod pause;
 mod pool;
+mod ready;
 mod received;
 mod records;
 mod recv;

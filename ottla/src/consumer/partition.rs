@@ -200,7 +200,7 @@ impl Inner {
 
     /// Everybody has to look: the consumer is closed.
     pub(super) fn wake_all_readers(&self) {
-        self.ready.notify_waiters();
+        self.ready.notify_all();
         self.untaken.notify_waiters();
         self.with(|state| state.readers.values().for_each(|news| news.notify_one()));
     }

@@ -42,22 +42,6 @@ pub(super) async fn give_way() {
     }
 }
 
-/// Somebody who waits for records. To be made before the look that finds none.
-pub(super) struct Waiting(Arc<Inner>);
-
-impl Waiting {
-    pub(super) fn new(inner: &Arc<Inner>) -> Self {
-        inner.waiting.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(inner))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Current {
     active: Option<Portion>,
@@ -149,7 +133,7 @@ impl Inner {
     #[inline]
     fn pass_on(&self, current: &Current, is_more: bool) {
         // Whoever looks in vain counts among those who wait before it locks what was locked here.
-        if self.waiting.load(Ordering::Acquire) > 0 {
+        if self.ready.is_awaited() {
             self.wake_next(is_more || !current.parked.is_empty());
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use futures_core::{FusedStream, Stream};
 use tokio::{sync::futures::OwnedNotified, task::coop::poll_proceed};
 
-use super::{Consumer, received::ReceivedRecord, recv::Waiting};
+use super::{Consumer, ready::Waiting, received::ReceivedRecord};
 use crate::Result;
 
 /// The records of a consumer, one at a time, as [`Consumer::stream`] gives them. It ends when the consumer is closed;
@@ -64,8 +64,8 @@ impl Stream for RecordStream {
                     }
                     Ok(None) if waiting.is_some() => break,
                     Ok(None) => {
-                        let counted = Waiting::new(inner);
-                        let mut notified = Box::pin(inner.ready.clone().notified_owned());
+                        let counted = Waiting::stream(&inner.ready);
+                        let mut notified = Box::pin(inner.ready.notified_stream());
                         notified.as_mut().enable();
                         waiting = Some((notified, counted));
                     }

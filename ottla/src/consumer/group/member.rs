@@ -29,6 +29,7 @@ use super::{
 use crate::{
     Error, Event, Result,
     client::Shared,
+    consumer::ready::Ready,
     net::{Latch, lock, now},
 };
 
@@ -43,7 +44,7 @@ pub(in crate::consumer) struct Group {
     shared: Arc<Shared>,
     gate: Arc<Gate>,
     /// Wakes whoever waits for records.
-    ready: Arc<Notify>,
+    ready: Arc<Ready>,
     state: Mutex<GroupState>,
     /// The membership task has to look at the member.
     pub(super) wake: Notify,
@@ -83,7 +84,7 @@ impl Group {
         shared: &Arc<Shared>,
         config: GroupConfig,
         gate: &Arc<Gate>,
-        ready: &Arc<Notify>,
+        ready: &Arc<Ready>,
     ) -> Self {
         let member = Member::new(MemberConfig {
             instance_id: config.instance_id.clone(),

@@ -55,6 +55,25 @@ async fn all_who_stream_get_records_of_the_same_answer() {
     timeout(60 * SECOND, all).await.expect("eight records for eight readers");
 }
 
+/// A stream that has found nothing and is not asked again, as in a `select!` whose other branch goes on for ever.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_asks_any_more_keeps_no_news_from_others() {
+    let brokers = Brokers::start(1, 1);
+    let client = brokers.client();
+    let consumer = brokers.consumer(&client);
+    let mut idle = consumer.stream();
+    assert!(idle.next().now_or_never().is_none(), "there is nothing yet");
+    let producer = async {
+        sleep(SECOND).await;
+        brokers.produce(0, 1, Compression::None);
+    };
+    let both = async { tokio::join!(consumer.recv(), producer).0 };
+    let record = timeout(60 * SECOND, both).await.expect("it hears of it").unwrap().unwrap();
+    assert_eq!(record.view().offset(), 0);
+    // Asked again it goes on behind that.
+    assert_eq!(idle.next().await.unwrap().unwrap().view().offset(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_get_something_of_what_is_resumed_together() {
     let brokers = Brokers::start(1, 3);
