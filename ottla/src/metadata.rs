@@ -6,7 +6,8 @@ use std::{
 };
 
 use ottla_core::metadata::{
-    BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Refresh, TopicMetadata, Useless,
+    BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Overdue, Refresh, TopicMetadata,
+    Useless,
 };
 use ottla_protocol::{
     ErrorCode, Str,
@@ -110,6 +111,26 @@ impl MetadataDriver {
     pub(crate) fn refresh(&self) {
         lock(&self.0.state).refresh.on_routing_failure();
         self.0.wake.notify_one();
+    }
+
+    /// Awaits an answer of a leader that should come within `takes`. While it does not, the cluster is asked now and then
+    /// who leads by now: a broker that stands still breaks no connection.
+    ///
+    /// # Cancel safety
+    /// As safe as `answer`.
+    pub(crate) async fn ask_while_overdue<T>(&self, takes: Duration, answer: impl Future<Output = T>) -> T {
+        tokio::pin!(answer);
+        let mut overdue = Overdue::new(now(), takes);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                () = sleep_until_some(Some(overdue.at())) => {
+                    self.refresh();
+                    overdue.asked(now());
+                }
+            }
+        }
     }
 
     /// The first snapshot with a version above `seen`; never, once the client is closed. Cancel safe.

@@ -59,7 +59,7 @@ impl fmt::Display for Absence {
             (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None) => {
                 write!(f, "no broker has known topic {topic} for {seconds} s")?;
             }
-            (code, _) => write!(f, "the cluster refuses topic {topic} ({code})")?,
+            (code, _) => write!(f, "the cluster answers {code} for topic {topic}")?,
         }
         let advice = match (*code, partition) {
             (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(_)) => "is the number right? else add partitions",
@@ -218,7 +218,7 @@ mod tests {
         );
         assert_eq!(
             absence(None, FORBIDDEN),
-            "the cluster refuses topic orders (TOPIC_AUTHORIZATION_FAILED): \
+            "the cluster answers TOPIC_AUTHORIZATION_FAILED (29) for topic orders: \
              its reader needs the rights to describe and to read it"
         );
         assert!(absence(None, None).contains("9999"));

@@ -15,11 +15,11 @@ pub enum Trouble {
         offset: i64,
     },
     /// Records that were handed out are not in the log any more (KIP-320).
-    #[error("the log was truncated below offset {offset}, up to which it was read")]
+    #[error("the log was truncated below offset {offset}, up to which it was read: {}", differs(*divergent))]
     Truncated {
         /// The position.
         offset: i64,
-        /// Where the log begins to differ, if that is known.
+        /// Where the log begins to differ from what was read, if that is known: everything in front of it is what it was.
         divergent: Option<i64>,
     },
     /// The topic was deleted and created again: its offsets mean something else now (KIP-516).
@@ -60,6 +60,13 @@ pub enum Trouble {
         /// What it said.
         code: ErrorCode,
     },
+}
+
+fn differs(divergent: Option<i64>) -> String {
+    match divergent {
+        Some(offset) => format!("from offset {offset} on it is another one"),
+        None => "what of it is as it was is not known".to_owned(),
+    }
 }
 
 fn in_brackets(code: ErrorCode) -> String {

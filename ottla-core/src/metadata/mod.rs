@@ -1,11 +1,13 @@
 //! What is known of the cluster: who leads which partition, and when to ask again.
 
 mod cache;
+mod overdue;
 mod refresh;
 mod snapshot;
 
 pub use self::{
     cache::{Applied, LeaderHint, Lookup, MetadataCache, Useless},
+    overdue::Overdue,
     refresh::Refresh,
     snapshot::{BrokerAddress, ClusterSnapshot, PartitionMetadata, TopicMetadata},
 };

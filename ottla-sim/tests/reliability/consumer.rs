@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use ottla::{
-    Acks, Consumer, ConsumerBuilder, ErrorCode, OffsetSpec, Producer, Record, Reset, Result, TopicPartition,
+    Acks, Compression, Consumer, ConsumerBuilder, ErrorCode, OffsetSpec, Producer, Record, Reset, Result,
+    TopicPartition, Trouble,
 };
 use ottla_broker::{
     ClusterConfig,
     faults::{Effect, Fault},
 };
-use ottla_protocol::messages::{
-    FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, fetch_response::PartitionData,
+use ottla_protocol::{
+    BatchBuilder, Compressor,
+    messages::{
+        FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, fetch_response::PartitionData,
+    },
 };
 use ottla_sim::{Cluster, Conditions, Sim, World};
 use tokio::time::{sleep, timeout};
@@ -188,6 +192,9 @@ fn c02_without_a_policy_a_truncation_is_told() {
         assert_eq!(error.topic_partition(), Some(&partition(0)));
         let text = format!("{error:#}");
         assert!(text.contains("truncated below offset 30"), "{text}");
+        assert!(text.contains("from offset 20 on it is another one"), "{text}");
+        let trouble = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Trouble>());
+        assert_eq!(trouble, Some(&Trouble::Truncated { offset: 30, divergent: Some(parted) }));
         consumer.seek(&partition(0), OffsetSpec::At(parted)).await?;
         assert_eq!(consumer.recv().await?.expect("open").view().value(), Some(&b"other 0"[..]));
         Ok::<_, ottla::Error>(())
@@ -386,5 +393,49 @@ fn c14_gaps_are_crossed_and_records_below_the_position_left_out() {
             assert_eq!(record.expect("it is open").view().offset(), offset);
         }
         Ok::<_, ottla::Error>(())
+    });
+}
+
+/// A record of nothing but zeros: some hundred bytes that would become eight megabytes.
+fn bomb() -> Bytes {
+    let zeros = vec![0; 8 << 20];
+    let mut batch = BatchBuilder::new(zeros.len());
+    batch.append(0, None, Some(&zeros), std::iter::empty()).expect("there is room for it");
+    let mut zstd = Compressor::new(Compression::Zstd, None).expect("it is built in");
+    let mut batch = batch.seal_with(&mut zstd).expect("zeros can be compressed");
+    batch.stamp_without_producer();
+    batch.into_bytes()
+}
+
+#[test]
+fn d03_a_batch_that_is_a_bomb_is_told_and_other_partitions_flow() {
+    Sim::seeds(FEW).run(async |world| {
+        let cluster = filled(world, ClusterConfig::with_nodes(3, "", 0)).await;
+        let bomb = bomb();
+        assert!(bomb.len() < 1_000, "it is worth its name: {}", bomb.len());
+        let mined = cluster.faults().add(edit_fetched(move |data| {
+            if data.records.as_ref().is_some_and(|records| !records.is_empty()) {
+                data.records = Some(bomb.clone());
+            }
+        }));
+        let consumer = reader(&cluster, |builder| builder)?;
+        let mut next = BTreeMap::from([(1, 0)]);
+        let error = loop {
+            match timeout(60 * SECOND, consumer.recv()).await.expect("it is told") {
+                Ok(record) => {
+                    assert_eq!(record.expect("open").view().partition(), 1);
+                    next.entry(1).and_modify(|next| *next += 1);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.topic_partition(), Some(&partition(0)));
+        let trouble = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Trouble>());
+        assert!(matches!(trouble, Some(Trouble::Corrupt { offset: 0, .. })), "{error:#}");
+        timeout(60 * SECOND, read_on(&consumer, &mut next)).await.expect("the other one flows")?;
+
+        mined.end();
+        consumer.seek(&partition(0), OffsetSpec::Earliest).await?;
+        timeout(60 * SECOND, read_on(&consumer, &mut BTreeMap::from([(0, 0)]))).await.expect("all is read")
     });
 }

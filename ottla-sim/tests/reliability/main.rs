@@ -3,6 +3,7 @@
 //! be the same. The names begin with the ids of the scenarios in `docs/scenarios.md`.
 
 mod absent_topics;
+mod addresses;
 mod all_at_once;
 mod at_least_once;
 mod connecting;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use ottla::ErrorCode;
+use ottla::{Compression, ErrorCode, SendError};
 use ottla_broker::{
     ClusterConfig,
     faults::{Effect, Fault},
 };
-use ottla_protocol::messages::ProduceRequest;
+use ottla_protocol::{
+    ApiKey,
+    messages::{ApiVersionsRequest, ProduceRequest},
+};
 use ottla_sim::{Sim, history::Fate};
 use tokio::time::sleep;
 
@@ -186,4 +189,26 @@ fn p21_a_throttled_connection_is_silent_and_others_are_not() {
         world.expect(took > 25 * SECOND, "silence for half a minute", || format!("it took {took:?}"));
         stream.settle_all().await;
     });
+}
+
+/// Whether the broker says so itself, or offers no version of Produce that could carry it.
+#[test]
+fn p17_a_codec_that_the_broker_does_not_have_fails_at_once() {
+    let old = Effect::edit::<ApiVersionsRequest>(|response| {
+        let produce = response.api_keys.iter_mut().find(|key| key.api_key == ApiKey::PRODUCE.0);
+        produce.expect("it is offered").max_version = 6;
+    });
+    let refusal = Effect::Refuse(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+    for fault in [Fault::on::<ApiVersionsRequest>(old), Fault::on::<ProduceRequest>(refusal)] {
+        Sim::seeds(FEW).run(async |world| {
+            let stream = Stream::start(world, |builder| builder.compression(Compression::Zstd)).await;
+            stream.cluster.faults().add(fault.clone());
+            let begin = world.elapsed();
+            let error = stream.producer.send(TOPIC, "one").await.expect_err("nobody takes zstd");
+            assert!(matches!(error, SendError::NotWritten(_)), "{error:?}");
+            let (took, text) = (world.elapsed() - begin, format!("{error:#}"));
+            assert!(took < 2 * SECOND, "{took:?}");
+            assert!(text.contains("zstd") || text.contains("UNSUPPORTED_COMPRESSION_TYPE"), "{text}");
+        });
+    }
 }

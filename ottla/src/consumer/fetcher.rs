@@ -100,7 +100,10 @@ impl Fetcher {
             FetchPlan::Wait(_) => Ok(None),
             FetchPlan::Send(ask) => {
                 let reply = self.send(&connection, &ask)?;
-                let response = self.catch_up_until(reply).await?;
+                // If it does not come, the partitions may have another leader, whose fetcher then goes on.
+                let takes = self.inner.config.fetch.max_wait;
+                let answer = self.inner.shared.metadata.ask_while_overdue(takes, self.catch_up_until(reply));
+                let response = answer.await?;
                 let tick = self.inner.tick();
                 let effects =
                     self.inner.answered(|partitions| partitions.on_fetch(self.node, response, tick));

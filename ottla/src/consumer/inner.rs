@@ -390,7 +390,7 @@ impl Inner {
                 }
                 () = again => this.look_for_unknown_topics(),
             }
-            self.look_for_absent();
+            this.look_for_absent();
         }
     }
 

@@ -1,14 +1,14 @@
 //! Asks one broker where offsets are and where epochs end, beside its fetcher: on another connection, so that no long
 //! poll stands in front of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ottla_core::fetch::{LookUpAsk, LookUpPlan, Ticket};
 use ottla_protocol::{Request, Response};
 
 use super::inner::{BrokerWake, Inner};
 use crate::{
-    ErrorKind, Result,
+    Error, ErrorKind, Result,
     net::{Lane, sleep_until_some},
 };
 
@@ -50,7 +50,7 @@ async fn look_up(inner: &Inner, node: i32, ask: LookUpAsk) {
                     inner
                         .apply(inner.answered(|partitions| partitions.on_offsets(&tickets, &response, tick)));
                 }
-                Err(_) => on_lost(inner, &tickets),
+                Err(error) => on_lost(inner, node, error, &tickets),
             }
         }
         LookUpAsk::EpochEnds(request, tickets) => match call(inner, node, &request, EPOCH_VERSIONS).await {
@@ -61,15 +61,18 @@ async fn look_up(inner: &Inner, node: i32, ask: LookUpAsk) {
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 inner.with(|state| state.partitions.on_epochs_unavailable(&tickets));
             }
-            Err(_) => on_lost(inner, &tickets),
+            Err(error) => on_lost(inner, node, error, &tickets),
         },
     }
     inner.on_positions_known();
 }
 
-fn on_lost(inner: &Inner, tickets: &[Ticket]) {
+fn on_lost(inner: &Inner, node: i32, error: Error, tickets: &[Ticket]) {
     let tick = inner.tick();
-    inner.with(|state| state.partitions.on_look_up_lost(tickets, tick));
+    inner.with(|state| {
+        state.partitions.on_look_up_lost(tickets, tick);
+        state.unreachable.insert(node, error);
+    });
     inner.shared.metadata.refresh();
 }
 
@@ -83,6 +86,8 @@ where
     R: Request<Response: Response + Send + 'static> + 'static,
 {
     let connection = inner.shared.brokers.connection(node, Lane::Control).await?;
+    inner.with(|state| state.unreachable.remove(&node));
     let version = connection.version::<R>(versions)?;
-    connection.call(request, version, inner.shared.config.request_timeout).await
+    let answer = connection.call(request, version, inner.shared.config.request_timeout);
+    inner.shared.metadata.ask_while_overdue(Duration::ZERO, answer).await
 }

@@ -15,18 +15,19 @@
 //!
 //! Whoever lists a partition wakes the sender only if nothing was listed. Nothing scans: a partition at rest costs
 //! nothing. If nothing is in flight the caller's thread sends by itself ([`Sender::listed`]); otherwise the task does.
-//! Answers are settled in the connection's reader, one hop from the futures that wait for them.
+//! Answers are settled in the connection's reader, one hop from the futures that wait for them. While none comes although
+//! something is in flight, the cluster is asked who leads by now; what is in flight stays in doubt until its request ends.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, TryLockError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use ottla_core::{backoff::Backoff, produce::Next};
+use ottla_core::{backoff::Backoff, metadata::Overdue, produce::Next};
 use ottla_protocol::{compression::Compression, messages::ProduceRequest};
 use tokio::sync::Notify;
 
@@ -37,7 +38,7 @@ use super::{
     topic::{Partition, Slot},
 };
 use crate::{
-    ErrorKind, Result,
+    Error, ErrorKind, Result,
     net::{Connection, Lane, RequestError, lock, now, sleep_until_some},
 };
 
@@ -50,6 +51,10 @@ pub(super) struct Sender {
     /// Requests in flight, and their bytes.
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    /// Requests that came to an end.
+    ended: AtomicUsize,
+    /// The task looks whether answers come: it need not be told that something is in flight.
+    watched: AtomicBool,
     /// Held by whoever sends, so that batches go out in the order in which they were taken.
     line: Mutex<Line>,
 }
@@ -71,6 +76,13 @@ struct Timers {
     next: u64,
 }
 
+/// What the task has seen of the answers.
+#[derive(Clone, Copy)]
+struct Watch {
+    overdue: Overdue,
+    ended: usize,
+}
+
 struct Live {
     connection: Connection,
     version: i16,
@@ -87,6 +99,8 @@ impl Sender {
             wake: Notify::new(),
             requests: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
             line: Mutex::default(),
         }
     }
@@ -116,7 +130,7 @@ impl Sender {
     }
 
     fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Acquire) == 0
+        self.requests.load(Ordering::SeqCst) == 0
     }
 
     fn send_directly(self: &Arc<Self>, inner: &Arc<Inner>) {
@@ -137,6 +151,7 @@ impl Sender {
 
     /// An answer came, or will not come.
     pub(super) fn answered(&self, bytes: usize) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
         let was_full = self.bytes.fetch_sub(bytes, Ordering::AcqRel) >= MOST_IN_FLIGHT;
         let was_last = self.requests.fetch_sub(1, Ordering::AcqRel) == 1;
         // What lingers waited for the last one.
@@ -150,6 +165,7 @@ impl Sender {
         let ended = inner.ended();
         tokio::pin!(ended);
         let mut backoff = Backoff::new(inner.config.retry_backoff);
+        let mut overdue = None;
         loop {
             if lock(&self.line).wants_connection() {
                 tokio::select! {
@@ -166,13 +182,41 @@ impl Sender {
             if needs_connection {
                 continue;
             }
+            let overdue_at = self.watch(&inner, &mut overdue);
             tokio::select! {
                 biased;
                 () = &mut ended => return,
                 () = self.wake.notified() => {}
-                () = sleep_until_some(next_time) => {}
+                () = sleep_until_some(next_time.into_iter().chain(overdue_at).min()) => {}
             }
         }
+    }
+
+    /// While answers do not come, has the cluster asked who leads by now. Gives when to look again: as long as anything is
+    /// in flight, now and then; a sender at rest is not looked at.
+    fn watch(&self, inner: &Inner, watch: &mut Option<Watch>) -> Option<Instant> {
+        let now = now();
+        if self.is_idle() && watch.as_ref().is_none_or(|watch| watch.overdue.at() <= now) {
+            *watch = None;
+            self.watched.store(false, Ordering::SeqCst);
+            // Something may have gone out just before.
+            if self.is_idle() {
+                return None;
+            }
+            self.watched.store(true, Ordering::SeqCst);
+        }
+        let ended = self.ended.load(Ordering::Relaxed);
+        let new = Watch { overdue: Overdue::new(now, Duration::ZERO), ended };
+        let seen = watch.get_or_insert(new);
+        if seen.overdue.at() <= now {
+            if seen.ended == ended {
+                inner.client.metadata.refresh();
+                seen.overdue.asked(now);
+            } else {
+                *seen = new;
+            }
+        }
+        Some(seen.overdue.at())
     }
 
     async fn connect(&self, inner: &Arc<Inner>, backoff: &mut Backoff) {
@@ -187,7 +231,7 @@ impl Sender {
                 } else {
                     // Whoever leads these partitions now may be somebody else.
                     inner.client.metadata.refresh();
-                    self.drop_moved();
+                    self.drop_moved(Some(&error));
                 }
                 tokio::time::sleep(backoff.on_failure(inner.client.env.random())).await;
             }
@@ -196,20 +240,24 @@ impl Sender {
 
     async fn try_connect(&self, inner: &Arc<Inner>) -> Result<Live> {
         let connection = inner.client.brokers.connection(self.node, Lane::Produce).await?;
-        let versions = if inner.config.compression == Compression::Zstd { ZSTD } else { VERSIONS };
-        let version = connection.version::<ProduceRequest>(versions)?;
-        Ok(Live { connection, version })
+        let version = match inner.config.compression {
+            Compression::Zstd => connection.version::<ProduceRequest>(ZSTD).map_err(|error| {
+                error.context("zstd is for brokers since Kafka 2.1: use another compression")
+            }),
+            _ => connection.version::<ProduceRequest>(VERSIONS),
+        };
+        Ok(Live { connection, version: version? })
     }
 
     fn take_ready(&self) -> Vec<Arc<Partition>> {
-        self.drop_moved();
+        self.drop_moved(None);
         let ready = std::mem::take(&mut lock(&self.line).ready);
         ready.into_iter().inspect(|partition| partition.lock().listed = false).collect()
     }
 
     /// Forgets partitions that are none of this sender's, or have nothing to send, so that a broker that is gone is
-    /// not dialled for ever.
-    fn drop_moved(&self) {
+    /// not dialled for ever. The others have this trouble, if there is any.
+    fn drop_moved(&self, trouble: Option<&Error>) {
         let mut line = lock(&self.line);
         line.ready.extend(lock(&self.arrivals).drain(..));
         line.ready.retain(|partition| {
@@ -218,6 +266,9 @@ impl Sender {
             let stays = mine && !slot.queue.is_empty();
             if mine {
                 slot.listed = stays;
+            }
+            if stays && let Some(trouble) = trouble {
+                slot.trouble = Some(trouble.clone());
             }
             stays
         });
@@ -343,7 +394,10 @@ impl Sender {
         let version = draft.version(newest);
         let timeout = inner.config.request_timeout;
         // Counted before it is sent: the answer may be here before this function returns.
-        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        if !self.watched.load(Ordering::SeqCst) && !self.watched.swap(true, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
         self.bytes.fetch_add(draft.bytes, Ordering::AcqRel);
         let in_flight = InFlight::new(inner.clone(), self.clone(), draft);
         if inner.config.acks.code() == 0 {

@@ -265,16 +265,19 @@ impl Partitions {
     fn on_part(&mut self, answer: Answer<'_>, charge: &Arc<Charge>, tick: Tick, effects: &mut Effects) {
         let id = answer.asked.id;
         let Some(cursor) = self.cursors.get_mut(&id) else { return };
-        // Nobody else may have moved it meanwhile: a seek changes the generation, another broker's answer the offset.
+        // Nobody else may have moved it meanwhile: a seek changes the generation, another broker's answer the offset. Nor may
+        // another leader be known: who was deposed while it stood still speaks of a log that may have been cut since.
         let current = cursor.generation == answer.asked.generation
             && cursor.fetch.offset == answer.asked.offset
+            && cursor.leader == Some(answer.node)
+            && cursor.epoch_to_know() == answer.asked.leader_epoch
             && matches!(cursor.phase, Phase::Fetching);
         if !current && !planted!("late-fetch-answer-accepted") {
             return;
         }
         if answer.part.error_code.is_ok() {
             cursor.on_answer(answer, charge, &self.settings, tick, effects);
-        } else if cursor.leader == Some(answer.node) && cursor.epoch_to_know() == answer.asked.leader_epoch {
+        } else {
             effects.hints.extend(answer.hint(cursor));
             let code = answer.part.error_code;
             effects.refresh_metadata |= cursor.on_fetch_error(code, tick, &self.settings.backoff);

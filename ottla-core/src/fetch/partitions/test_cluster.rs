@@ -234,8 +234,18 @@ impl World {
 
     /// Answers what is under way to `node`.
     pub(super) fn answer(&mut self, node: i32, manner: Manner) {
-        let Some(request) = self.in_flight.remove(&node) else { return };
-        let response = self.fetch(node, &request, manner);
+        if let Some(response) = self.carry_out(node, manner) {
+            self.deliver(node, response);
+        }
+    }
+
+    /// What `node` makes of what is under way to it. The answer is on its way until [`Self::deliver`].
+    pub(super) fn carry_out(&mut self, node: i32, manner: Manner) -> Option<FetchResponse> {
+        let request = self.in_flight.remove(&node)?;
+        Some(self.fetch(node, &request, manner))
+    }
+
+    pub(super) fn deliver(&mut self, node: i32, response: FetchResponse) {
         self.note(|client, tick| client.on_fetch(node, response, tick));
     }
 
@@ -404,6 +414,7 @@ impl World {
         let Some(handout) = self.client.take() else { return false };
         match handout {
             Handout::Trouble { partition, trouble, .. } => self.troubles.push((partition, trouble)),
+            Handout::Absent(absence) => unreachable!("everything that is read is there: {absence}"),
             Handout::Range { partition, ticket, range, .. } => {
                 let unpacked = unpack(range, &mut Decompressor::new(), enough);
                 let (next, rest, corrupt) = (unpacked.next, unpacked.rest, unpacked.corrupt);

@@ -92,6 +92,23 @@ fn c09_an_answer_that_was_asked_for_before_a_seek_is_dropped() {
 }
 
 #[test]
+fn a_late_answer_of_a_leader_that_was_deposed_meanwhile_is_dropped() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    world.send(0);
+    let late = world.carry_out(0, GENEROUS).expect("it was asked");
+    // It stood still; another one leads, and has not seen the end of the log.
+    world.log(0).truncate(10);
+    world.move_leader(0, 1);
+    world.tell_leaders();
+    world.deliver(0, late);
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(0..10));
+    world.log(0).append(5);
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(10..15));
+}
+
+#[test]
 fn a_seek_to_the_same_offset_drops_the_answer_too() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     world.send(0);
