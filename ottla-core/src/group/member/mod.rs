@@ -218,6 +218,8 @@ impl Member {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
+            // Who is about to go does not join any more.
+            Phase::Joining(_) if self.departure.is_some() => None,
             Phase::Joining(Turn::At(at)) | Phase::Syncing(_, Turn::At(at)) | Phase::Leaving(Turn::At(at)) => {
                 Some(*at)
             }

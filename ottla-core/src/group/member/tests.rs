@@ -607,6 +607,20 @@ mod leaving {
     }
 
     #[test]
+    fn whoever_goes_while_waiting_to_join_again_does_not_spin() {
+        let mut desk = Desk::settled(Desk::config(), &[0]);
+        desk.beat(ErrorCode::REBALANCE_IN_PROGRESS);
+        desk.take_join();
+        desk.join_refused(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+        desk.leave_within(s(30));
+        assert!(matches!(desk.news()[..], [Action::Revoke { .. }]), "its work is finished first");
+        // The time has come at which it would have joined again.
+        desk.pass(s(5));
+        assert_eq!(desk.news(), []);
+        assert!(desk.deadline() > Some(s(0)), "{:?}", desk.deadline());
+    }
+
+    #[test]
     fn whoever_has_not_joined_has_nothing_to_leave() {
         let mut desk = Desk::new(Desk::config());
         desk.member.subscribe(["orders".into()].into());
