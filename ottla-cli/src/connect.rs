@@ -6,6 +6,7 @@ use clap::Args;
 use ottla::{Client, ClientBuilder, Properties};
 
 use crate::{
+    bounds,
     output::{Failure, say},
     profile,
 };
@@ -59,23 +60,29 @@ impl Connect {
         Ok(self.builder()?.bootstrap_servers(servers.iter().cloned()).connect().await?)
     }
 
-    /// The same, with settings of the command's own where nothing else is said.
-    pub(crate) async fn client_unless_said(&self, defaults: Properties) -> Result<Client, Failure> {
+    /// The same, with settings of the command's own: those of a line hold where nothing is said of any of them.
+    pub(crate) async fn client_unless_said(&self, defaults: &[&[(&str, &str)]]) -> Result<Client, Failure> {
         Ok(self.builder_over(defaults)?.connect().await?)
     }
 
     /// A client as it is configured, which has asked nobody yet.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
-        self.builder_over(Properties::default())
+        self.builder_over(&[])
     }
 
-    fn builder_over(&self, defaults: Properties) -> Result<ClientBuilder, Failure> {
+    fn builder_over(&self, defaults: &[&[(&str, &str)]]) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder().client_id("ottla-cli").bootstrap_servers([DEFAULT_SERVERS]);
-        builder = builder.properties(defaults);
+        builder = builder.default_api_timeout(bounds::API);
         let profile = profile::load(self.profile.as_deref())?;
         let file = self.command_config.as_ref().map(Properties::load).transpose()?;
         let single = Properties::from_iter(self.properties.iter().cloned());
-        for properties in profile.into_iter().chain(file).chain([single]) {
+        let said: Vec<_> = profile.into_iter().chain(file).chain([single]).collect();
+        for line in defaults {
+            if !line.iter().any(|(key, _)| said.iter().any(|properties| properties.get(key).is_some())) {
+                builder = builder.properties(Properties::from_iter(line.iter().copied()));
+            }
+        }
+        for properties in said {
             for warning in properties.warnings() {
                 say(format_args!("ottla: {warning}"));
             }

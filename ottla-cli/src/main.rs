@@ -3,6 +3,7 @@
 //! Data goes to stdout and nothing else does; what is said to a person goes to stderr. Exit codes: 0 done, 1 failed
 //! (also when only one item of several failed), 2 wrong usage.
 
+mod bounds;
 mod commands;
 mod connect;
 mod output;

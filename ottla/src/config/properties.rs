@@ -82,6 +82,14 @@ impl Properties {
         properties
     }
 
+    /// What is said of a setting, by either of its names; the last word counts.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let key = keys::find(key).map_or(key, |key| key.name);
+        let same = |name: &str| keys::find(name).map_or(name, |known| known.name) == key;
+        self.entries.iter().rev().find(|(name, _)| same(name)).map(|(_, setting)| setting.value.as_str())
+    }
+
     /// What has no effect, and why: misspelt names, and settings that this version does not read.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
@@ -303,6 +311,16 @@ mod tests {
     fn secrets_are_not_shown() {
         let properties = Properties::from_iter([("sasl.password", "hunter2"), ("client.id", "me")]);
         assert_eq!(format!("{properties:?}"), r#"{"sasl.password": "***", "client.id": "me"}"#);
+    }
+
+    #[test]
+    fn a_setting_is_found_by_either_of_its_names() {
+        let properties =
+            Properties::from_iter([("linger.ms", "1"), ("queue.buffering.max.ms", "2"), ("x", "3")]);
+        for name in ["linger.ms", "queue.buffering.max.ms"] {
+            assert_eq!(properties.get(name), Some("2"), "{name}");
+        }
+        assert_eq!((properties.get("x"), properties.get("acks")), (Some("3"), None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use regex::Regex;
 use tokio::time::Instant;
 
 use super::{Consume, printer::Printer, reading, spans::Spans};
-use crate::{output::Failure, text::offset_range::OffsetRange};
+use crate::{bounds, output::Failure, text::offset_range::OffsetRange};
 
 /// How long to wait for records before looking whether the end has come by other means.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -19,10 +19,13 @@ impl Consume {
         expressions: &[Regex],
         range: OffsetRange,
     ) -> Result<(), Failure> {
-        let topics = self.topics(client, expressions).await?;
-        let partitions = self.partitions(client, &topics).await?;
         let consumer = self.builder(client).build()?;
-        let mut spans = Spans::resolve(&consumer, &partitions, range, self.exit).await?;
+        let look_up = async {
+            let topics = self.topics(client, expressions).await?;
+            let partitions = self.partitions(client, &topics).await?;
+            Spans::resolve(&consumer, &partitions, range, self.exit).await
+        };
+        let mut spans = bounds::within(bounds::LOOK_UP, look_up).await?;
         consumer.assign(spans.assignment())?;
         let mut printer = Printer::new(self, &consumer, spans.total());
         let mut last = Instant::now();
@@ -40,6 +43,9 @@ impl Consume {
                 }
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(reading(&error)),
+                Err(_) if self.exit && self.timeout.is_none() && last.elapsed() >= bounds::STALL => {
+                    return Err(spans.stalled(&consumer, last.elapsed()));
+                }
                 Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => break,
                 Err(_) => spans.end_all_reached(&consumer),
             }

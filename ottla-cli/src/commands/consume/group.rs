@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Properties, Reset};
+use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Reset};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
 use crate::{
+    bounds,
     output::{Failure, say, with_causes},
     signals::{Signals, Stop},
     text::{
@@ -82,9 +83,12 @@ impl Consume {
             builder = builder.group_instance_id(name);
         }
         let consumer = builder.build()?;
-        let topics = self.topics(client, expressions).await?;
-        say_what_is_missing(client, &topics).await?;
-        consumer.subscribe(topics)?;
+        let look_up = async {
+            let topics = self.topics(client, expressions).await?;
+            say_what_is_missing(client, &topics).await?;
+            Ok(topics)
+        };
+        consumer.subscribe(bounds::within(bounds::LOOK_UP, look_up).await?)?;
         let printed = self.print(&consumer, &mut stop).await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
         match (printed, consumer.close().await) {
@@ -128,9 +132,8 @@ async fn say_what_is_missing(client: &Client, topics: &[String]) -> Result<(), F
 
 /// What holds if neither the command line nor a properties file says it. A start that is not there any more is said, not
 /// skipped.
-pub(super) fn defaults() -> Properties {
-    Properties::from_iter([("auto.offset.reset", "latest"), ("on.out.of.range", "none")])
-}
+pub(super) const DEFAULTS: &[&[(&str, &str)]] =
+    &[&[("auto.offset.reset", "latest")], &[("on.out.of.range", "none")]];
 
 /// Where to begin in a partition that the group has committed nothing of.
 pub(super) fn begin(range: OffsetRange) -> Result<Reset, Failure> {

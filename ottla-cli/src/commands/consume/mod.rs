@@ -109,7 +109,7 @@ impl Consume {
         let (result, client) = match &self.membership.group {
             Some(group) => {
                 let begin = said.map(|_| group::begin(range)).transpose()?;
-                let client = self.connect.client_unless_said(group::defaults()).await?;
+                let client = self.connect.client_unless_said(group::DEFAULTS).await?;
                 (self.as_member(&client, &expressions, group, begin, signals).await, client)
             }
             None => {

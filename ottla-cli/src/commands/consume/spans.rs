@@ -71,6 +71,17 @@ impl Spans {
         }
     }
 
+    /// Nothing came for so long, though there is more to read.
+    pub(super) fn stalled(&self, consumer: &Consumer, silence: Duration) -> Failure {
+        let why: Vec<_> =
+            self.open.keys().map(|open| format!("{open}: {}", consumer.explain(open))).collect();
+        Failure::new(format!(
+            "nothing came for {} s, and the end is not reached; --timeout waits longer. {}",
+            silence.as_secs(),
+            why.join("; ")
+        ))
+    }
+
     /// Ends the partition if it has been read to its end.
     pub(super) fn end_if_reached(&mut self, consumer: &Consumer, partition: &TopicPartition) {
         let until = self.open.get(partition).and_then(|span| span.until);

@@ -4,7 +4,10 @@ mod describe;
 mod lag;
 mod seek;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use ottla::{
@@ -15,9 +18,10 @@ use serde_json::json;
 
 use self::{lag::Filter, seek::Seek};
 use crate::{
+    bounds,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::table::Table,
+    text::{table::Table, time},
 };
 
 /// List, describe, move and delete consumer groups, and show how far they are behind.
@@ -36,6 +40,9 @@ pub(crate) struct Groups {
     /// Print JSON lines, one for each group (of seek and delete-offsets: for each partition).
     #[arg(long, global = true)]
     json: bool,
+    /// End after so long, done or not.
+    #[arg(long, global = true, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
+    timeout: Duration,
     #[command(flatten)]
     connect: Connect,
 }
@@ -109,6 +116,10 @@ impl Chosen {
 
 impl Groups {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        bounds::within(self.timeout, self.run_unbounded()).await
+    }
+
+    async fn run_unbounded(self) -> Result<(), Failure> {
         let client = self.connect.client().await?;
         let (admin, json) = (Admin::new(&client), self.json);
         let result = match self.verb {

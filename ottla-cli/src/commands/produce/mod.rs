@@ -13,6 +13,7 @@ use self::{
     source::{Shape, Source},
 };
 use crate::{
+    bounds,
     connect::Connect,
     output::{Failure, with_causes},
     text::{
@@ -108,7 +109,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 impl Produce {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let shape = self.shape()?;
-        let client = self.connect.client().await?;
+        let client = self.connect.client_unless_said(bounds::PRODUCING).await?;
         let producer = Producer::builder(&client).properties(self.properties()).build()?;
         let result = match Source::stdin(shape, self.max_record_bytes) {
             Ok(source) => self.produce(&producer, source).await,
@@ -166,7 +167,16 @@ impl Produce {
         outcomes: &mut Outcomes<'_>,
     ) -> Result<(), Failed> {
         let mut number = 0_u64;
-        while let Some(records) = source.next().await {
+        loop {
+            let records = tokio::select! {
+                biased;
+                records = source.next() => records,
+                settled = outcomes.settle_first(), if outcomes.is_pending() => {
+                    settled.map_err(Failed::Output)?;
+                    continue;
+                }
+            };
+            let Some(records) = records else { return Ok(()) };
             for record in records.map_err(Failed::Input)? {
                 number += 1;
                 let failed = |error| Failed::Input(format!("{} {number}: {error}", source.counts));
@@ -176,7 +186,6 @@ impl Produce {
                 outcomes.expect(receipt, record).await.map_err(Failed::Output)?;
             }
         }
-        Ok(())
     }
 
     /// What the arguments say of every record.

@@ -74,15 +74,27 @@ impl<'a> Outcomes<'a> {
         }
     }
 
-    async fn settle_first(&mut self) -> Result<(), Failure> {
-        let Some(Pending { receipt, record }) = self.pending.pop_front() else { return Ok(()) };
+    /// Whether there is a receipt to wait for.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Waits for the oldest receipt. Cancel safe.
+    pub(super) async fn settle_first(&mut self) -> Result<(), Failure> {
+        let Some(first) = self.pending.front_mut() else { return Ok(()) };
+        let settled = (&mut first.receipt).await;
+        let Some(Pending { record, .. }) = self.pending.pop_front() else { return Ok(()) };
         self.pending_bytes -= record.as_ref().map_or(0, size);
-        match receipt.await {
+        match settled {
             Ok(metadata) => {
                 self.written += 1;
                 self.progress.add(1);
                 if let (Some(format), Some(record)) = (self.format, record) {
                     print(format, &record, &metadata, self.written, &mut self.out)?;
+                    // Whoever types wants to see it now.
+                    if self.pending.is_empty() {
+                        self.out.flush()?;
+                    }
                 }
             }
             Err(error) => {

@@ -3,7 +3,10 @@
 mod configs;
 mod missing;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use ottla::{Admin, NewTopic, admin::PartitionDescription};
@@ -12,9 +15,10 @@ use serde_json::json;
 use self::configs::Configs;
 pub(crate) use self::missing::create_missing;
 use crate::{
+    bounds,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::table::Table,
+    text::{table::Table, time},
 };
 
 /// List, describe, create, change and delete topics.
@@ -33,6 +37,9 @@ pub(crate) struct Topics {
     /// Print JSON lines.
     #[arg(long, global = true)]
     json: bool,
+    /// End after so long, done or not.
+    #[arg(long, global = true, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
+    timeout: Duration,
     #[command(flatten)]
     connect: Connect,
 }
@@ -105,6 +112,10 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 impl Topics {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        bounds::within(self.timeout, self.run_unbounded()).await
+    }
+
+    async fn run_unbounded(self) -> Result<(), Failure> {
         let client = self.connect.client().await?;
         let admin = Admin::new(&client);
         let json = self.json;

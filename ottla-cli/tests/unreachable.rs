@@ -1,0 +1,115 @@
+//! Whatever the brokers do, a command ends within a minute, with the reason.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Dev, Running, run};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All that needs a cluster.
+const COMMANDS: &[&[&str]] = &[
+    &["produce", "t"],
+    &["produce", "t", "--json"],
+    &["consume", "t"],
+    &["consume", "t", "--from-beginning", "--exit"],
+    &["consume", "t.*", "--regex"],
+    &["consume", "t", "--group", "g"],
+    &["topics", "list"],
+    &["topics", "describe", "t"],
+    &["topics", "configs", "t"],
+    &["topics", "create", "t"],
+    &["topics", "add-partitions", "t", "--partitions", "2"],
+    &["topics", "delete", "t"],
+    &["groups", "list"],
+    &["groups", "describe", "g"],
+    &["groups", "seek", "g", "t", "--to", "start"],
+    &["groups", "delete", "g"],
+    &["groups", "delete-offsets", "g", "t"],
+    &["bench", "produce"],
+    &["bench", "consume"],
+    &["bench", "e2e"],
+    &["demo", "--against"],
+];
+
+/// With the settings that everybody has who says nothing.
+#[test]
+fn every_command_ends_in_time_when_nobody_answers() {
+    // Connections are accepted by the kernel, and nobody says anything.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|address| (silent, address.to_string())).unwrap();
+    let begin = Instant::now();
+    let wrong: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = [silent.1.as_str(), "127.0.0.1:1", "no-such-host.invalid:9092"]
+            .into_iter()
+            .flat_map(|address| COMMANDS.iter().map(move |command| (address, *command)))
+            .map(|(address, command)| scope.spawn(move || fails(address, command, begin)))
+            .collect();
+        running.into_iter().filter_map(|one| one.join().unwrap()).collect()
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What is wrong with how a command fails.
+fn fails(address: &str, command: &[&str], begin: Instant) -> Option<String> {
+    let to = match command.last() {
+        Some(&"--against") => vec![address],
+        _ => vec!["--bootstrap-server", address],
+    };
+    let output = run(&[command, &to].concat(), "{\"value\":\"a\"}\n");
+    let (took, said) = (begin.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
+    let is_told = said.contains(address) && said.contains("ottla: ");
+    let is_right = output.status.code() == Some(1) && output.stdout.is_empty() && is_told && took < MINUTE;
+    (!is_right).then(|| format!("{command:?} at {address}: {} after {took:?}: {said}", output.status))
+}
+
+/// A broker that stands still in the middle of it.
+#[cfg(unix)]
+#[test]
+fn a_command_under_way_ends_in_time_when_the_broker_stands_still() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let line = "x".repeat(10_000);
+    dev.ok(&["produce", "t"], &(0..1_000).map(|_| format!("{line}\n")).collect::<String>());
+
+    // Its reader is slow, so that most is not fetched yet; and its writer has not written yet.
+    let consume = [
+        "consume",
+        "t",
+        "--from-beginning",
+        "--exit",
+        "-X",
+        "max.buffered.bytes=1000000",
+        "-b",
+        &dev.servers,
+    ];
+    let mut consumer = Running::start_unread(&consume);
+    let mut lines = BufReader::new(consumer.process.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), line);
+    let mut producer = Command::new(common::OTTLA);
+    producer.args(["produce", "t", "--output-format", r"%o\n", "-b", &dev.servers]);
+    let mut producer =
+        producer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    producer.stdin.as_ref().unwrap().write_all(b"first\n").unwrap();
+    let mut offsets = BufReader::new(producer.stdout.take().unwrap()).lines();
+    assert_eq!(offsets.next().unwrap().unwrap(), "1000");
+
+    let begin = Instant::now();
+    assert!(Command::new("kill").args(["-STOP", &dev.id().to_string()]).status().unwrap().success());
+    producer.stdin.take().unwrap().write_all(b"second\n").unwrap();
+    let rest = thread::spawn(move || lines.count());
+    let produced = producer.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&produced.stderr);
+    assert_eq!(produced.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 records were not acknowledged, 1 were written"), "{said}");
+    assert!(rest.join().unwrap() < 999, "it was stopped in the middle");
+    assert_eq!(consumer.end().0, Some(1));
+    assert!(begin.elapsed() < MINUTE, "{:?}", begin.elapsed());
+}
