@@ -43,9 +43,27 @@ fn every_benchmark_ends_with_one_line_of_figures() {
 }
 
 #[test]
+fn a_client_that_nobody_uses_costs_next_to_nothing() {
+    let figures = measured(&["idle", "--against", "embedded", "--seconds", "3"]);
+    let most = [
+        ("cpu_ms_per_minute", 2_000.0, cfg!(unix)),
+        // A fetch that finds nothing comes back every half second, a heartbeat goes out every three.
+        ("requests_per_minute", 200.0, cfg!(target_os = "linux")),
+        ("wake_ups_per_minute", 2_000.0, cfg!(unix)),
+        // The bootstrap server's, and the broker's, one for each kind of request that was made.
+        ("sockets", 8.0, cfg!(target_os = "linux")),
+    ];
+    for (name, most, is_known) in most {
+        let figure = figures[name].as_f64();
+        assert!(!is_known || figure.is_some_and(|figure| figure <= most), "{name} in {figures}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for arguments in [
         &["e2e", "--against", "null"][..],
+        &["idle", "--against", "null"],
         &["produce", "--record-size", "2000000000"],
         &["produce", "--producer-props", "linger"],
     ] {

@@ -70,6 +70,8 @@ pub(super) struct Inner {
     pub(super) commits: Notify,
     /// A commit has come to something.
     pub(super) committed: Notify,
+    /// A topic that is read may not be known to the cluster.
+    unknown: Notify,
     /// Grows whenever batches that were unpacked may be out of date or paused.
     pub(super) changes: AtomicU64,
     pub(super) current: Mutex<Current>,
@@ -157,6 +159,7 @@ impl Inner {
             drained: Notify::new(),
             commits: Notify::new(),
             committed: Notify::new(),
+            unknown: Notify::new(),
             changes: AtomicU64::new(0),
             current: Mutex::default(),
             gate,
@@ -379,7 +382,8 @@ impl Inner {
         let mut seen = 0;
         loop {
             let changed = this.shared.metadata.changed(seen);
-            let again = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL);
+            // Nobody is woken for nothing while all is well.
+            let has_unknown = this.with(|state| !state.partitions.unknown_topics().is_empty());
             tokio::select! {
                 biased;
                 () = this.closed.wait() => return,
@@ -388,7 +392,8 @@ impl Inner {
                     seen = snapshot.version;
                     this.on_metadata(&snapshot);
                 }
-                () = again => this.look_for_unknown_topics(),
+                () = this.unknown.notified(), if !has_unknown => {}
+                () = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL), if has_unknown => this.look_for_unknown_topics(),
             }
             this.look_for_absent();
         }
@@ -422,7 +427,7 @@ impl Inner {
 
     /// Takes over who leads what, and starts tasks for brokers that lead something for the first time.
     pub(super) fn on_metadata(self: &Arc<Self>, snapshot: &ClusterSnapshot) {
-        let leaders = self.with(|state| {
+        let (leaders, has_unknown) = self.with(|state| {
             let refusals: BTreeMap<Str, ErrorCode> = state
                 .partitions
                 .topics()
@@ -432,8 +437,11 @@ impl Inner {
                 Some(code) => LeaderNews::Refused(*code),
                 None => news(snapshot, topic, partition),
             });
-            state.partitions.leaders()
+            (state.partitions.leaders(), !state.partitions.unknown_topics().is_empty())
         });
+        if has_unknown {
+            self.unknown.notify_one();
+        }
         self.start_tasks(leaders);
         self.wakes.wake_all();
         self.wake_one();

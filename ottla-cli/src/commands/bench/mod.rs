@@ -3,6 +3,7 @@
 mod arrivals;
 mod consume;
 mod e2e;
+mod idle;
 mod produce;
 mod report;
 mod target;
@@ -29,7 +30,8 @@ use crate::{
   ottla bench produce --against null
   ottla bench produce --against null --throughput 1000 --producer-props linger.ms=0
   ottla bench consume --against embedded --record-size 1000
-  ottla bench e2e --against localhost:9092 --json")]
+  ottla bench e2e --against localhost:9092 --json
+  ottla bench idle --against embedded --seconds 60")]
 pub(crate) struct Bench {
     #[command(subcommand)]
     what: What,
@@ -43,6 +45,8 @@ enum What {
     Consume(consume::Consume),
     /// Produce a record, wait until it is consumed, produce the next one.
     E2e(e2e::EndToEnd),
+    /// Have a producer and a member of a group do nothing; what a client costs that nobody uses.
+    Idle(idle::Idle),
 }
 
 /// What the benchmarks have in common.
@@ -91,6 +95,7 @@ impl Bench {
             What::Produce(command) => (command.run().await?, command.common.json),
             What::Consume(command) => (command.run().await?, command.common.json),
             What::E2e(command) => (command.run().await?, command.common.json),
+            What::Idle(command) => return command.run().await,
         };
         report.print(json)
     }

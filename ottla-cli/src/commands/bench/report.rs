@@ -30,6 +30,7 @@ impl Span {
             user: now.user.saturating_sub(before.user),
             system: now.system.saturating_sub(before.system),
             peak_rss_bytes: now.peak_rss_bytes,
+            sleeps: now.sleeps.saturating_sub(before.sleeps),
         });
         Report { what, records, bytes, took, used, latencies }
     }
@@ -187,6 +188,7 @@ mod tests {
                 user: Duration::from_millis(3),
                 system: Duration::from_millis(1),
                 peak_rss_bytes: 7_000_000,
+                sleeps: 5,
             }),
             latencies,
         };
