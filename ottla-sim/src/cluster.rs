@@ -11,7 +11,7 @@ use ottla_broker::{
     faults::{Effect, Fault, Faults},
     image::Image,
     io::{FileId, NodeId},
-    strict::Strict,
+    strict::{Rule, Strict},
 };
 use ottla_protocol::{ApiKey, ErrorCode, Request};
 use tokio::time::sleep;
@@ -157,6 +157,11 @@ impl Cluster {
                 .map(|((api, error), times)| (format!("{}: {}", name(api), code(error)), times)),
         );
         met
+    }
+
+    /// From now on only these of the rules for clients count: for brokers that lie.
+    pub(crate) fn watch_only(&self, rules: &[Rule]) {
+        self.0.watched.strict.watch_only(rules);
     }
 
     /// The broker of that index, counted from 0. Its id is one more.

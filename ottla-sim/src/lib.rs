@@ -82,6 +82,7 @@ mod failure;
 mod gate;
 pub mod group;
 pub mod history;
+pub mod hostile;
 mod interference;
 pub mod kit;
 pub mod load;

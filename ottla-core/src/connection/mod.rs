@@ -8,6 +8,6 @@ pub mod throttle;
 pub use self::{
     handshake::{Handshake, HandshakeError, HandshakeMemory, HandshakeStep},
     in_flight::{Answer, InFlight, UnexpectedAnswer},
-    reconnect::{DialLimit, DialPermit, Reconnect},
+    reconnect::{DialLimit, DialPermit, Ended, Reconnect},
     throttle::Throttle,
 };

@@ -1,7 +1,7 @@
 //! When a broker may be dialled again, and how many dials an outage may cost.
 //!
 //! ```text
-//!                dial fails, or the connection dies unused
+//!                dial fails, or the connection dies unused, or of what its broker said
 //!   ready ───────────────────────────────────────────────▶ waiting until t (doubling, with jitter)
 //!    ▲  ▲                                                      │
 //!    │  └───────────────────── t passes ───────────────────────┘ (the count of failures stays)
@@ -32,15 +32,19 @@ impl Reconnect {
         self.not_before.filter(|at| *at > now)
     }
 
-    /// A dial failed, or a connection died before it answered anything but the handshake.
+    /// A dial failed.
     pub fn on_failure(&mut self, now: Instant, random: u64) {
         self.not_before = Some(now + self.backoff.on_failure(random));
     }
 
-    /// The broker does its work: it answered a request.
-    pub fn on_success(&mut self) {
-        self.backoff.on_success();
-        self.not_before = None;
+    /// A connection has ended: it counts as a failure if nothing came of it, or nonsense.
+    pub fn on_end(&mut self, now: Instant, ended: Ended, random: u64) {
+        if ended.answered && !ended.misbehaved {
+            self.backoff.on_success();
+            self.not_before = None;
+        } else {
+            self.on_failure(now, random);
+        }
     }
 
     /// Whether the last thing that is known of the broker is a failure.
@@ -50,13 +54,28 @@ impl Reconnect {
     }
 }
 
+/// How a connection was, now that it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The broker has answered something beside the handshake. One that closes what it accepts is no better than one that
+    /// does not accept.
+    pub answered: bool,
+    /// It ended because the broker said what no broker says.
+    pub misbehaved: bool,
+    /// How long it lived.
+    pub lived: Duration,
+}
+
+/// A connection that ended sooner was hardly worth its dial.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
 /// Bounds the failing dials of a whole client, over all its brokers, their addresses, and the versions that they are
 /// asked in, so that an outage does not become a dial storm. A dial is one attempt to connect to one address.
 ///
 /// ```text
 ///            permit: free, counted when it fails
 ///   calm ◀──────────────────────────────────────┐
-///    │ a dial fails                             │ the failures are old enough
+///    │ a dial fails, or was for little          │ the failures are old enough
 ///    ▼                                          │
 ///   failing: a permit is counted at once, given back by success; too many of them: wait
 /// ```
@@ -128,6 +147,14 @@ impl DialLimit {
         }
     }
 
+    /// A connection has ended. One of a short life counts as a failing dial: a broker that answers once and then closes, or
+    /// says nonsense, must not be dialled for ever at full speed.
+    pub fn on_end(&mut self, now: Instant, ended: Ended) {
+        if ended.lived < SHORT_LIFE {
+            self.count(now);
+        }
+    }
+
     fn count(&mut self, now: Instant) {
         let from = self.empty_at.filter(|at| *at > now).unwrap_or(now);
         self.empty_at = Some(from + self.interval);
@@ -157,8 +184,44 @@ mod tests {
         assert_eq!(broker.wait_until(now), Some(now + ms(80)));
         assert_eq!(broker.wait_until(now + ms(80)), None);
         assert!(broker.is_failing());
-        broker.on_success();
+        broker.on_end(now, ended(true, false, 5_000), 0);
         assert_eq!((broker.wait_until(now), broker.is_failing()), (None, false));
+    }
+
+    fn ended(answered: bool, misbehaved: bool, lived: u64) -> Ended {
+        Ended { answered, misbehaved, lived: ms(lived) }
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_unused_or_over_nonsense_is_a_failure() {
+        for failed in [ended(false, false, 5_000), ended(true, true, 5_000)] {
+            let (mut broker, now) = (Reconnect::new(BackoffPolicy::new(ms(50), ms(1_000))), now());
+            broker.on_end(now, failed, 0);
+            assert!(broker.wait_until(now).is_some());
+        }
+    }
+
+    #[test]
+    fn connections_that_live_for_moments_cost_at_most_ten_dials_in_any_second() {
+        let (mut limit, start) = (DialLimit::default(), now());
+        let (mut now, mut dials) = (start, Vec::new());
+        while now < start + ms(10_000) {
+            match limit.permit(now) {
+                Ok(permit) => {
+                    dials.push(now);
+                    limit.on_success(permit);
+                    now += ms(1);
+                    limit.on_end(now, ended(true, false, 1));
+                }
+                Err(later) => now = later,
+            }
+        }
+        let at_once =
+            |from: &Instant| dials.iter().filter(|at| (*from..*from + ms(1_000)).contains(at)).count();
+        assert!(dials.iter().all(|dial| at_once(dial) <= 10), "{} dials in 10 s", dials.len());
+        assert!(dials.len() >= 50, "the limit must not starve: {} dials in 10 s", dials.len());
+        limit.on_end(now + ms(60_000), ended(true, false, 60_000));
+        assert_eq!(limit.wait_until(now + ms(60_000)), None);
     }
 
     #[test]

@@ -35,8 +35,9 @@ pub(super) struct Scan {
     pub(super) error: Option<BatchError>,
 }
 
-/// Reads the headers of what was fetched at `from`: 61 bytes a batch, and no record.
-pub(super) fn scan(bytes: &Bytes, from: Position) -> Scan {
+/// Reads the headers of what was fetched at `from`: 61 bytes a batch, and no record. `leader_epoch` is that of the leader
+/// who gave it; -1 if unknown.
+pub(super) fn scan(bytes: &Bytes, from: Position, leader_epoch: i32) -> Scan {
     let mut batches = batch::batches(bytes.clone());
     let (mut whole, mut end, mut error) = (0, from, None);
     for batch in batches.by_ref() {
@@ -46,7 +47,10 @@ pub(super) fn scan(bytes: &Bytes, from: Position) -> Scan {
                 whole += header.size();
                 // A broker may begin with batches that end before the offset asked for.
                 if header.next_offset() > end.offset {
-                    end = end.behind(header.base_offset, header.next_offset(), header.partition_leader_epoch);
+                    // No checksum covers it, and no leader has anything of a later epoch than its own.
+                    let epoch = header.partition_leader_epoch;
+                    let epoch = if leader_epoch < 0 { epoch } else { epoch.min(leader_epoch) };
+                    end = end.behind(header.base_offset, header.next_offset(), epoch);
                 }
             }
             Err(malformed) => error = Some(malformed),
@@ -97,15 +101,21 @@ mod tests {
         let whole = concat([data(10, 5, 1), data(15, 5, 2)]);
         let mut bytes = whole.to_vec();
         bytes.extend_from_slice(&data(20, 5, 2)[..70]);
-        let scan = scan(&bytes.into(), Position::at(12));
+        let scan = scan(&bytes.into(), Position::at(12), -1);
         assert_eq!(scan.whole, whole.len());
         assert_eq!(scan.end, Position { offset: 20, epoch: 2, epoch_start: 15 });
         assert_eq!((scan.cut, scan.error), (70, None));
     }
 
     #[test]
+    fn no_batch_is_of_a_later_epoch_than_its_leader() {
+        let scan = scan(&concat([data(0, 5, 3), data(5, 5, 1_000)]), Position::at(0), 4);
+        assert_eq!(scan.end, Position { offset: 10, epoch: 4, epoch_start: 5 });
+    }
+
+    #[test]
     fn batches_in_front_of_the_position_do_not_move_it_back() {
-        let scan = scan(&data(0, 5, 1), Position::at(40));
+        let scan = scan(&data(0, 5, 1), Position::at(40), -1);
         assert_eq!(scan.end, Position::at(40));
     }
 
@@ -114,7 +124,7 @@ mod tests {
         let mut bytes = data(0, 3, 0).to_vec();
         let good = bytes.len();
         bytes.extend_from_slice(&[0xff; 80]);
-        let scan = scan(&bytes.into(), Position::at(0));
+        let scan = scan(&bytes.into(), Position::at(0), -1);
         assert_eq!((scan.whole, scan.end.offset), (good, 3));
         assert!(scan.error.is_some());
     }

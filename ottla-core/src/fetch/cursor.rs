@@ -36,7 +36,7 @@ use super::{
     judge,
     trouble::{NO_COMMITTED_OFFSET, Remedy, remedy},
 };
-use crate::backoff::BackoffPolicy;
+use crate::{backoff::BackoffPolicy, metadata::LIE_BELIEVED};
 
 /// One assigned partition.
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub(super) struct Cursor {
     pub(super) retry: Retry,
     /// Where the bytes were found corrupt once.
     corrupt: Option<i64>,
+    /// Since when the leader does not know the epoch of `fetch`.
+    epoch_unknown_since: Option<Instant>,
     /// How often the part of an answer was doubled because no batch fitted into it.
     pub(super) stretch: u32,
     /// The generation and offset that were asked for beside a long poll.
@@ -216,6 +218,7 @@ impl Cursor {
             pauses: Vec::new(),
             retry: Retry::default(),
             corrupt: None,
+            epoch_unknown_since: None,
             stretch: 0,
             caught_up: None,
         };
@@ -285,7 +288,9 @@ impl Cursor {
         if self.leader_epoch < 0 { -1 } else { self.leader_epoch.max(self.fetch.epoch) }
     }
 
-    /// The cluster's newest word. An answer that is older than what is known changes nothing.
+    /// The cluster's newest word. What is older than what is known has been sorted out already
+    /// ([`MetadataCache`](crate::metadata::MetadataCache)): an epoch that goes back all the same takes a lie back, and with
+    /// it what was read under that epoch is of unknown epoch.
     pub(super) fn on_leader(&mut self, news: LeaderNews) {
         self.known = matches!(news, LeaderNews::Known { .. });
         let (topic_id, leader, epoch) = match news {
@@ -295,9 +300,8 @@ impl Cursor {
             LeaderNews::Unknown => return,
         };
         let recreated = !topic_id.is_zero() && !self.topic_id.is_zero() && topic_id != self.topic_id;
-        let stale = !recreated && epoch >= 0 && epoch < self.leader_epoch;
-        if stale && !planted!("stale-metadata-accepted") {
-            return;
+        if !recreated && (0..self.leader_epoch).contains(&epoch) {
+            self.disbelieve(epoch);
         }
         if !topic_id.is_zero() {
             self.topic_id = topic_id;
@@ -313,6 +317,19 @@ impl Cursor {
             if matches!(self.phase, Phase::Fetching) && epoch > was_epoch && !unread {
                 self.phase = Phase::Validating;
             }
+        }
+    }
+
+    /// No leader was ever in an epoch behind this one.
+    fn disbelieve(&mut self, epoch: i32) {
+        for place in [Some(&mut self.fetch), self.position.as_mut()].into_iter().flatten() {
+            if place.epoch > epoch {
+                *place = Position::at(place.offset);
+            }
+        }
+        if self.fetch.epoch < 0 {
+            // There is nothing left to compare logs by.
+            self.skip_validation();
         }
     }
 
@@ -400,6 +417,7 @@ impl Cursor {
 
     /// A broker refused to fetch at `fetch`. Says whether the cluster has to be asked who leads the partition.
     pub(super) fn on_fetch_error(&mut self, code: ErrorCode, tick: Tick, backoff: &BackoffPolicy) -> bool {
+        self.on_unknown_epoch(code, tick);
         let remedy = remedy(code);
         match remedy {
             Remedy::Reset => {
@@ -418,6 +436,7 @@ impl Cursor {
     /// A broker refused to say where an offset or an epoch is. Says whether the cluster has to be asked who leads the
     /// partition.
     pub(super) fn on_look_up_error(&mut self, code: ErrorCode, tick: Tick, backoff: &BackoffPolicy) -> bool {
+        self.on_unknown_epoch(code, tick);
         let remedy = remedy(code);
         if remedy == Remedy::Hold {
             self.phase = Phase::Draining { trouble: Trouble::Refused { code } };
@@ -425,6 +444,20 @@ impl Cursor {
             self.retry.after(Some(code), tick, backoff);
         }
         remedy == Remedy::Reroute
+    }
+
+    /// What was read or committed is of an epoch that the leader does not know. It may have been deposed, and the cluster
+    /// says so soon. It does not: then there never was such an epoch, and somebody has lied.
+    fn on_unknown_epoch(&mut self, code: ErrorCode, tick: Tick) {
+        if code != ErrorCode::UNKNOWN_LEADER_EPOCH || self.fetch.epoch <= self.leader_epoch {
+            self.epoch_unknown_since = None;
+            return;
+        }
+        let since = *self.epoch_unknown_since.get_or_insert(tick.now);
+        if tick.now >= since + LIE_BELIEVED {
+            self.disbelieve(self.leader_epoch);
+            self.epoch_unknown_since = None;
+        }
     }
 
     /// An answer brought bytes of which nothing is of use; asking again at once would go on for ever.
@@ -435,6 +468,7 @@ impl Cursor {
     /// An answer was good.
     pub(super) fn on_success(&mut self) {
         self.retry = Retry::default();
+        self.epoch_unknown_since = None;
     }
 
     /// What was fetched at `fetch` does not begin with a batch.

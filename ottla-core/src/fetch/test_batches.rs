@@ -33,7 +33,7 @@ pub(super) fn concat(batches: impl IntoIterator<Item = Bytes>) -> Bytes {
 /// A range of these bytes, asked for at `from`.
 pub(super) fn range_of(bytes: Bytes, from: i64) -> Range {
     let charge = Budget::new(usize::MAX, || {}).charge(bytes.len());
-    let end = scan(&bytes, Position::at(from)).end;
+    let end = scan(&bytes, Position::at(from), -1).end;
     let lease = Lease::new(bytes.len(), &Account::default(), &charge);
     Range { bytes, from: Position::at(from), end, aborted: AbortedTransactions::default(), lease }
 }

@@ -16,6 +16,8 @@
 //! * Of one incarnation (topic id, KIP-516) a leader epoch never goes back (KIP-320), and partitions never get fewer.
 //! * Another topic id is another incarnation: nothing of the old one holds, and the old one cannot come back.
 //! * Without topic ids, epochs that stay lower for several answers are believed: the topic was created anew.
+//! * What every answer of five minutes contradicts was a lie, of a broker that is broken or not what it seems: an epoch, an
+//!   id or a partition that no broker knows would make the topic unusable for as long as the client lives.
 
 use std::{
     collections::BTreeMap,
@@ -49,8 +51,32 @@ struct Watch {
     refused: Option<(ErrorCode, Instant)>,
     /// Earlier incarnations, newest last.
     retired: Vec<TopicId>,
-    /// Answers in a row whose leader epochs were older, on clusters without topic ids.
-    regressions: u32,
+    /// Answers in a row of an earlier incarnation, of older leader epochs, or of fewer partitions.
+    regressions: Regressions,
+}
+
+/// Answers in a row that go behind what is known.
+#[derive(Debug, Default)]
+struct Regressions {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Regressions {
+    /// Takes an answer; true if it has to be believed, after all that were like it.
+    fn believed(&mut self, now: Instant, goes_back: bool, has_ids: bool) -> bool {
+        if !goes_back {
+            *self = Self::default();
+            return false;
+        }
+        self.count += 1;
+        let since = *self.since.get_or_insert(now);
+        let believed = self.count >= REGRESSIONS_BELIEVED && (!has_ids || now >= since + LIE_BELIEVED);
+        if believed {
+            *self = Self::default();
+        }
+        believed
+    }
 }
 
 /// What is known of a topic by name.
@@ -130,6 +156,10 @@ const REFUSAL_HOLDS: Duration = Duration::from_secs(1);
 const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(600);
 /// Without topic ids: after so many answers in a row an older epoch is believed.
 const REGRESSIONS_BELIEVED: u32 = 5;
+/// With them, when they go on for so long as well; also otherwise, what brokers contradict for so long was never true. Much
+/// longer than brokers lag behind each other, and than a
+/// deposed leader that hears nobody is the only one whom a client hears.
+pub(crate) const LIE_BELIEVED: Duration = Duration::from_secs(300);
 /// Earlier incarnations of a topic that are remembered.
 const RETIRED_KEPT: usize = 8;
 
@@ -210,7 +240,7 @@ impl MetadataCache {
             let topic = match told.get(name.as_str()) {
                 Some(topic) if topic.error_code == ErrorCode::NONE => {
                     (watch.missing_since, watch.refused) = (None, None);
-                    merge(old, watch, name, topic, &next.brokers)
+                    merge(now, (old, watch), name, topic, &next.brokers)
                 }
                 Some(topic) if is_final(topic.error_code) => {
                     watch.refused = Some((topic.error_code, now));
@@ -321,14 +351,20 @@ fn brokers(told: &[MetadataResponseBroker]) -> BTreeMap<i32, BrokerAddress> {
 
 /// What is known of a topic after an answer about it: `None` if it has told nothing yet.
 fn merge(
-    old: Option<&Arc<TopicMetadata>>,
-    watch: &mut Watch,
+    now: Instant,
+    (old, watch): (Option<&Arc<TopicMetadata>>, &mut Watch),
     name: &Str,
     told: &MetadataResponseTopic,
     brokers: &BTreeMap<i32, BrokerAddress>,
 ) -> Option<Arc<TopicMetadata>> {
-    if watch.retired.contains(&told.topic_id) || told.partitions.is_empty() {
+    if told.partitions.is_empty() {
         return old.cloned();
+    }
+    if watch.retired.contains(&told.topic_id) {
+        if !watch.regressions.believed(now, true, true) {
+            return old.cloned();
+        }
+        watch.retired.retain(|retired| *retired != told.topic_id);
     }
     let same = old.filter(|old| old.id == told.topic_id || old.id.is_zero() || told.topic_id.is_zero());
     let fresh = partitions(&told.partitions, brokers);
@@ -342,13 +378,13 @@ fn merge(
         (Some(same), _) => {
             // A broker that does not tell the id has not changed it.
             merged.id = if told.topic_id.is_zero() { same.id } else { told.topic_id };
-            merged.partitions = merge_partitions(same, watch, fresh);
+            merged.partitions = merge_partitions(now, same, watch, fresh);
         }
         (None, old) => {
             if let Some(old) = old {
                 retire(watch, old.id);
             }
-            watch.regressions = 0;
+            watch.regressions = Regressions::default();
             merged.partitions = fresh.into_iter().map(Option::unwrap_or_default).collect();
         }
     }
@@ -388,20 +424,21 @@ fn partitions(
 }
 
 fn merge_partitions(
+    now: Instant,
     old: &TopicMetadata,
     watch: &mut Watch,
     mut fresh: Vec<Option<PartitionMetadata>>,
 ) -> Vec<PartitionMetadata> {
-    fresh.resize(fresh.len().max(old.partitions.len()), None);
+    let has_ids = !old.id.is_zero();
     let older = |old: &PartitionMetadata, new: &PartitionMetadata| {
         (0..old.leader_epoch).contains(&new.leader_epoch) && !planted!("stale-metadata-accepted")
     };
+    let fewer = fresh.len() < old.partitions.len();
     let known = old.partitions.iter().zip(&fresh);
     let stale = known.filter_map(|(old, new)| Some((old, new.as_ref()?))).any(|(old, new)| older(old, new));
-    watch.regressions = if stale && old.id.is_zero() { watch.regressions + 1 } else { 0 };
-    let believed = watch.regressions >= REGRESSIONS_BELIEVED;
-    if believed {
-        watch.regressions = 0;
+    let believed = watch.regressions.believed(now, stale || fewer && has_ids, has_ids);
+    if !believed {
+        fresh.resize(fresh.len().max(old.partitions.len()), None);
     }
     let merge = |(at, new): (usize, Option<PartitionMetadata>)| match (old.partitions.get(at), new) {
         (Some(old), Some(new)) if older(old, &new) && !believed => old.clone(),

@@ -47,7 +47,7 @@ fn answer() -> impl Strategy<Value = MetadataResponse> {
     })
 }
 
-/// Of one incarnation, a leader epoch that is known may only grow, and partitions only get more.
+/// Of one incarnation, a leader epoch that is known may only grow, and partitions only get more, within minutes.
 fn check_progress(before: &ClusterSnapshot, after: &ClusterSnapshot) {
     for (id, old) in &before.topics_by_id {
         let Some(new) = after.topics_by_id.get(id) else { continue };

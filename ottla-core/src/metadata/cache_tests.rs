@@ -109,6 +109,38 @@ fn without_topic_ids_an_older_epoch_is_believed_in_the_end() {
     assert_eq!(leaders(&cache), [(Some(1), 0)]);
 }
 
+/// Tells the same for so long, ten times.
+fn tell_for(cache: &mut MetadataCache, time: Duration, told: &MetadataResponseTopic) {
+    let from = now();
+    for tenth in 0..=10 {
+        cache.apply(from + time * tenth / 10, &answer(vec![told.clone()])).unwrap();
+    }
+}
+
+#[test]
+fn what_every_answer_of_five_minutes_contradicts_was_a_lie() {
+    let honest = topic("orders", OLD, vec![partition(0, 0, 3), partition(1, 0, 3)]);
+    let lies = [
+        topic("orders", NEW, vec![partition(0, 1, 0), partition(1, 1, 0)]),
+        topic("orders", OLD, vec![partition(0, 1, i32::MAX), partition(1, 0, 3)]),
+        topic("orders", OLD, vec![partition(0, 0, 3), partition(1, 0, 3), partition(2, 1, 7)]),
+    ];
+    for lie in lies {
+        let mut cache = told(OLD, vec![partition(0, 0, 3), partition(1, 0, 3)]);
+        tell(&mut cache, lie.clone());
+        let lied = leaders(&cache);
+        tell_for(&mut cache, LIE_BELIEVED - Duration::from_secs(1), &honest);
+        assert_eq!(leaders(&cache), lied);
+        // One broker that says so again, and the time begins anew.
+        tell(&mut cache, lie);
+        tell_for(&mut cache, LIE_BELIEVED - Duration::from_secs(1), &honest);
+        assert_eq!(leaders(&cache), lied);
+        tell_for(&mut cache, LIE_BELIEVED * 2, &honest);
+        assert_eq!(leaders(&cache), [(Some(0), 3), (Some(0), 3)]);
+        assert_eq!(cache.snapshot().topics_by_id.keys().collect::<Vec<_>>(), [&OLD]);
+    }
+}
+
 #[test]
 fn an_unknown_epoch_is_accepted() {
     let mut cache = told(OLD, vec![partition(0, 0, 3)]);

@@ -5,6 +5,7 @@ mod overdue;
 mod refresh;
 mod snapshot;
 
+pub(crate) use self::cache::LIE_BELIEVED;
 pub use self::{
     cache::{Applied, LeaderHint, Lookup, MetadataCache, Useless},
     overdue::Overdue,

@@ -98,7 +98,7 @@ impl Totals {
             }
             Err(report) => {
                 println!("{report}\nits plan:\n{plan}");
-                println!("smaller:  cargo xtask sim --seed {} --shrink\n", plan.seed);
+                println!("smaller:  {} --shrink\n", plan.replay());
                 self.failed.insert(plan.seed);
             }
         }

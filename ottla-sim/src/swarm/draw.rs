@@ -86,7 +86,7 @@ impl Ground {
             6 => Fault::NameGone { broker },
             7 => Fault::TailLost { broker },
             8 => Fault::TailTorn { broker, bytes: random.usize(1..20_000) },
-            9 => Fault::LeaderMoves { partition: random.i32(..self.partitions), broker },
+            9 => Fault::LeaderMoves { partition: random.i32(0..self.partitions), broker },
             _ => Fault::CoordinatorMoves { broker },
         }
     }
@@ -147,7 +147,7 @@ impl Ground {
             6 => Fault::RequestsLate { broker, api, millis: random.u64(10..8_000), times },
             7 => Fault::AnswersCutShort { broker, api, bytes: random.usize(..200), times },
             8 => {
-                let (partition, byte) = (random.i32(..self.partitions), random.usize(..10_000));
+                let (partition, byte) = (random.i32(0..self.partitions), random.usize(..10_000));
                 Fault::RecordsCorrupted { broker, partition, byte }
             }
             _ => Fault::Throttled { broker, api, millis: random.u64(10..15_000), times },
@@ -164,7 +164,7 @@ impl Ground {
         let api = apis[random.usize(..apis.len())];
         let codes = codes(api);
         let alone = api.has_partitions() && random.bool();
-        let partition = alone.then(|| random.i32(..self.partitions));
+        let partition = alone.then(|| random.i32(0..self.partitions));
         (api, partition, codes[random.usize(..codes.len())])
     }
 }

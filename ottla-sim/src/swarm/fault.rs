@@ -140,6 +140,7 @@ impl Fault {
     pub fn kinds(profile: Profile) -> &'static [&'static str] {
         match profile {
             Profile::Short | Profile::Long => &KINDS,
+            Profile::Hostile => &[],
         }
     }
 

@@ -33,7 +33,7 @@ pub use self::{
 };
 use self::{members::Members, nemesis::Nemesis};
 use crate::{
-    Counts, Sim, World,
+    Counts, Sim, World, hostile,
     kit::{Report, Summary},
     load::{self, Load, TOPIC},
 };
@@ -83,12 +83,18 @@ impl Plan {
     fn run_in(&self, sim: Sim) -> Result<Ran, Report> {
         let outcome = Cell::default();
         let ran = sim.once().try_run(async |world| outcome.set(self.happen(world).await));
-        let summary = ran
-            .map_err(|report| Report { replay: format!("cargo xtask sim --seed {}", self.seed), ..report })?;
+        let summary = ran.map_err(|report| Report { replay: self.replay(), ..report })?;
         let Summary { hashes, simulated, cpu, .. } = summary;
         let hash = hashes.first().copied().unwrap_or_default();
         let (acknowledged, met) = outcome.take();
         Ok(Ran { hash, acknowledged, simulated, cpu, met })
+    }
+
+    /// The command that runs the seed again.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let profile = if self.lies.is_some() { " --profile hostile" } else { "" };
+        format!("cargo xtask sim --seed {}{profile}", self.seed)
     }
 
     /// For regression tests: runs it twice, and panics with a report if a rule was broken or the runs differ.
@@ -103,6 +109,9 @@ impl Plan {
 
     /// Gives how many records were acknowledged, and what clients met.
     async fn happen(&self, world: &World) -> (usize, Counts) {
+        if let Some(lies) = &self.lies {
+            return hostile::happen(world, self.partitions, lies).await;
+        }
         let load = load::Plan {
             partitions: self.partitions,
             senders: self.senders,

@@ -7,6 +7,7 @@ use super::{
     fault::{Fault, Planned},
     members::GroupPlan,
 };
+use crate::hostile::Lies;
 
 /// A run of the swarm.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Plan {
     pub request_timeout: Option<Duration>,
     /// A group that handles the records; none if nothing is said.
     pub group: Option<GroupPlan>,
+    /// Brokers that lie; then other clients are at work than otherwise, and other things hold: see [`crate::hostile`].
+    pub lies: Option<Lies>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
     /// what two of three replicas acknowledged may be lost by careless disks otherwise, as in Kafka.
     pub one_broker_at_a_time: bool,
@@ -43,6 +46,8 @@ pub enum Profile {
     Short,
     /// About an hour: what only shows after long.
     Long,
+    /// About a minute in which brokers lie to their clients.
+    Hostile,
 }
 
 impl FromStr for Profile {
@@ -52,6 +57,7 @@ impl FromStr for Profile {
         match text {
             "short" => Ok(Self::Short),
             "long" => Ok(Self::Long),
+            "hostile" => Ok(Self::Hostile),
             _ => Err(UnknownProfile),
         }
     }
@@ -73,6 +79,7 @@ impl Plan {
             deadline: None,
             request_timeout: None,
             group: None,
+            lies: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
         }
@@ -87,11 +94,15 @@ impl Plan {
     /// [`Plan::draw`] of that kind.
     #[must_use]
     pub fn draw_as(profile: Profile, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         let long = match profile {
             Profile::Short => 1,
             Profile::Long => 60,
+            Profile::Hostile => {
+                let (partitions, lies) = (random.i32(1..6), Some(Lies::draw(&mut random)));
+                return Self { partitions, lies, records: 0, senders: 0, ..Self::new(seed) };
+            }
         };
-        let mut random = fastrand::Rng::with_seed(seed);
         let careless = random.u32(..3) == 0;
         let mut plan = Self {
             partitions: random.i32(1..6),
@@ -171,10 +182,19 @@ impl Plan {
     pub fn to_test(&self) -> String {
         use fmt::Write as _;
         let Self {
-            seed, partitions, records, senders, deadline, group, one_broker_at_a_time, faults, ..
+            seed,
+            partitions,
+            records,
+            senders,
+            deadline,
+            group,
+            lies,
+            one_broker_at_a_time,
+            faults,
+            ..
         } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
-        text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, swarm::{Api::*, Assignors::*, *}};\n");
+        text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, hostile::{Lie::*, Lies}, swarm::{Api::*, Assignors::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));
@@ -187,6 +207,9 @@ impl Plan {
         }
         if let Some(group) = group {
             line(format_args!("    group: Some({group:?}),"));
+        }
+        if let Some(lies) = lies {
+            line(format_args!("    lies: Some({lies:?}),"));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));
@@ -203,6 +226,9 @@ impl Plan {
 /// Its faults, one a line.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lies) = &self.lies {
+            writeln!(f, "    {lies:?}")?;
+        }
         self.faults.iter().try_for_each(|planned| writeln!(f, "    {planned}"))
     }
 }

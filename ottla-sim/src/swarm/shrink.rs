@@ -1,6 +1,7 @@
 //! Makes a plan that fails smaller, as long as it fails.
 
 use super::{members::GroupPlan, plan::Plan};
+use crate::hostile::Lies;
 
 /// Makes `plan`, which fails, as small as it goes. `fails` runs one; `budget` is how often it may.
 ///
@@ -60,6 +61,9 @@ fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) ->
     if let Some(group) = smallest.group {
         try_one(smallest, Plan { group: Some(GroupPlan { members: 1, ..group }), ..smallest.clone() });
     }
+    if let Some(lies) = smallest.lies {
+        reduce_lies(lies, smallest, try_one);
+    }
     try_one(smallest, Plan { senders: 1, ..smallest.clone() });
     try_one(smallest, Plan { partitions: 1, ..smallest.clone() });
     try_one(smallest, Plan { deadline: None, ..smallest.clone() });
@@ -67,6 +71,26 @@ fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) ->
     while smallest.records > 1
         && try_one(smallest, Plan { records: smallest.records / 2, ..smallest.clone() })
     {}
+}
+
+fn reduce_lies(lies: Lies, smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) -> bool) {
+    let [one, two, three] = lies.kinds;
+    let smaller = [
+        Lies { kinds: [one; 3], ..lies },
+        Lies { kinds: [two; 3], ..lies },
+        Lies { kinds: [three; 3], ..lies },
+        Lies { silent_per_mille: 0, ..lies },
+        Lies { cut_per_mille: 0, ..lies },
+        Lies { per_mille: 0, ..lies },
+        Lies { bytes_per_second: None, ..lies },
+        Lies { lasts_ms: lies.lasts_ms / 2, ..lies },
+    ];
+    for lies in smaller {
+        // What is gained shows in the next round.
+        if try_one(smallest, Plan { lies: Some(lies), ..smallest.clone() }) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -433,7 +433,7 @@ impl Inner {
                 .topics()
                 .filter_map(|topic| Some((topic.clone(), self.shared.metadata.refusal(topic)?)))
                 .collect();
-            state.partitions.on_metadata(|topic, partition| match refusals.get(topic) {
+            state.partitions.on_metadata(snapshot.version, |topic, partition| match refusals.get(topic) {
                 Some(code) => LeaderNews::Refused(*code),
                 None => news(snapshot, topic, partition),
             });

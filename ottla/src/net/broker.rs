@@ -274,11 +274,9 @@ impl Brokers {
                 Some(Slot::Dialling(dial)) => (dial.clone(), false),
                 dead => {
                     if let Some(Slot::Live(connection)) = dead {
-                        // A broker that closes what it accepts is no better than one that does not accept.
-                        match connection.has_answered() {
-                            true => broker.reconnect.on_success(),
-                            false => broker.reconnect.on_failure(now(), self.0.context.env.random()),
-                        }
+                        let ended = connection.ended();
+                        broker.reconnect.on_end(now(), ended, self.0.context.env.random());
+                        lock(&self.0.limit).on_end(now(), ended);
                     }
                     let dial = Arc::new(Latch::default());
                     broker.lanes.insert(lane, Slot::Dialling(dial.clone()));

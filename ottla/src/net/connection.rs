@@ -25,7 +25,7 @@ use std::{
 
 use bytes::Bytes;
 use ottla_core::{
-    connection::{Answer, InFlight, Throttle},
+    connection::{Answer, Ended, InFlight, Throttle},
     versions::Versions,
 };
 use ottla_protocol::{
@@ -45,7 +45,7 @@ use super::{
     lock, now,
     writer::{Stopped, Writer, Writing},
 };
-use crate::{Error, Result, event::Event};
+use crate::{Error, ErrorKind, Result, event::Event};
 
 /// A keeper without a deadline looks again after this; whatever comes up wakes it earlier.
 const NOTHING_TO_DO: Duration = Duration::from_secs(86_400);
@@ -62,6 +62,10 @@ pub(super) struct Peer {
     pub(super) versions: Versions,
 }
 
+/// A broker that lacks what is needed may have learned it since the connection was opened (KIP-584), or was misheard: after
+/// so long it is asked again, on another connection.
+const NEGOTIATED_ANEW: Duration = Duration::from_secs(300);
+
 struct Inner {
     context: Arc<Context>,
     peer: Peer,
@@ -70,6 +74,7 @@ struct Inner {
     writer: Mutex<Writer>,
     keeper: Notify,
     closed: Latch<Error>,
+    began: Instant,
 }
 
 #[derive(Default)]
@@ -81,6 +86,7 @@ struct State {
     armed: Option<Instant>,
     last_used: Option<Instant>,
     closed: bool,
+    closed_at: Option<Instant>,
     answered: bool,
 }
 
@@ -163,6 +169,7 @@ impl Connection {
             writer: Mutex::new(Writer::new(writer)),
             keeper: Notify::new(),
             closed: Latch::default(),
+            began: now(),
         });
         context.spawn("connection reader", read(CloseOnDrop(inner.clone()), reader));
         context.spawn("connection keeper", keep(CloseOnDrop(inner.clone())));
@@ -200,9 +207,15 @@ impl Connection {
         state.in_flight.len() + state.queue.len()
     }
 
-    /// Whether the broker has answered anything but the handshake.
-    pub(super) fn has_answered(&self) -> bool {
-        lock(&self.0.state).answered
+    /// How it was, once it is closed.
+    pub(super) fn ended(&self) -> Ended {
+        let why = self.0.closed.get();
+        let state = lock(&self.0.state);
+        Ended {
+            answered: state.answered,
+            misbehaved: why.is_some_and(|error| error.kind() == ErrorKind::Peer),
+            lived: state.closed_at.unwrap_or_else(now).saturating_duration_since(self.0.began),
+        }
     }
 
     pub(super) fn close(&self, error: Error) {
@@ -215,7 +228,11 @@ impl Connection {
     /// `Incompatible`, which names the API and both ranges.
     pub(crate) fn version<R: Request>(&self, wanted: RangeInclusive<i16>) -> Result<i16> {
         self.versions().choose::<R>(&wanted).map_err(|none| {
-            Error::incompatible(format!("{}: {none}", self.0.describe("no common version with")))
+            let error = Error::incompatible(format!("{}: {none}", self.0.describe("no common version with")));
+            if now().saturating_duration_since(self.0.began) >= NEGOTIATED_ANEW {
+                self.close(error.clone());
+            }
+            error
         })
     }
 
@@ -466,6 +483,7 @@ impl Inner {
             }
             // Set under the lock, so that whoever sees `closed` finds the reason.
             self.closed.set(error.clone());
+            state.closed_at = Some(now());
             (state.in_flight.drain(), std::mem::take(&mut state.queue))
         };
         for pending in in_flight {

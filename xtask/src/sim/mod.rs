@@ -54,6 +54,8 @@ enum Profile {
     Short,
     /// About an hour each
     Long,
+    /// About a minute each, in which brokers lie to their clients
+    Hostile,
 }
 
 impl Arguments {
@@ -113,6 +115,7 @@ impl Swarm<'_> {
         let profile = match self.arguments.profile {
             Profile::Short => "short",
             Profile::Long => "long",
+            Profile::Hostile => "hostile",
         };
         command.env("OTTLA_SIM_PROFILE", profile);
         command.env("OTTLA_SIM_JOBS", self.arguments.jobs().to_string());

@@ -423,7 +423,7 @@ impl Cursor {
             ),
             IsolationLevel::ReadUncommitted => AbortedTransactions::default(),
         };
-        let scan = scan(&bytes, self.fetch);
+        let scan = scan(&bytes, self.fetch, asked.leader_epoch);
         if scan.end.offset > self.fetch.offset {
             let lease = Lease::new(scan.whole, &self.account, charge);
             let (from, end) = (self.fetch, scan.end);

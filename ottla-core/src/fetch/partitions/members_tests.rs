@@ -101,6 +101,17 @@ fn a_leader_that_was_deposed_before_the_commit_is_not_believed() {
 }
 
 #[test]
+fn a_committed_epoch_that_no_leader_ever_knew_is_forgotten_in_the_end() {
+    let (mut world, _) = reading_one_of_two(Reset::Error);
+    world.client.add(TOPIC, 1, Start::Committed(Position::with_epoch(15, 99)));
+    world.tell_leaders();
+    // The cluster is asked after each refusal, and says the same for minutes.
+    world.settle();
+    assert_eq!(world.delivered(1), range_of(15..20));
+    assert_eq!(world.troubles, []);
+}
+
+#[test]
 fn a_log_that_was_truncated_while_nobody_read_it_is_noticed() {
     for policy in [Reset::Error, Reset::Latest] {
         let (mut world, _) = reading_one_of_two(policy);

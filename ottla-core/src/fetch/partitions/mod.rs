@@ -106,6 +106,7 @@ pub struct Partitions {
     budget: Arc<Budget>,
     /// By an id that is never used again, so that an answer cannot reach a later assignment of the same partition.
     cursors: BTreeMap<u64, Cursor>,
+    metadata_version: u64,
     by_name: BTreeMap<Str, BTreeMap<i32, u64>>,
     /// Who has something for `poll`, in turn. May name some that have not, never one twice.
     ready: VecDeque<u64>,
@@ -130,6 +131,7 @@ impl Partitions {
             settings,
             budget,
             cursors: BTreeMap::new(),
+            metadata_version: 0,
             by_name: BTreeMap::new(),
             ready: VecDeque::new(),
             sessions: BTreeMap::new(),
@@ -177,7 +179,13 @@ impl Partitions {
     }
 
     /// Takes over what the cluster says about the leaders of the partitions.
-    pub fn on_metadata(&mut self, news: impl Fn(&str, i32) -> LeaderNews) {
+    ///
+    /// What is known of the cluster has a version that counts up; an older one than was told before changes nothing.
+    pub fn on_metadata(&mut self, version: u64, news: impl Fn(&str, i32) -> LeaderNews) {
+        if version < self.metadata_version {
+            return;
+        }
+        self.metadata_version = version;
         let policy = self.settings.on_out_of_range;
         for (id, cursor) in &mut self.cursors {
             cursor.on_leader(news(&cursor.topic, cursor.partition));

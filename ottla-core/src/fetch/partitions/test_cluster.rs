@@ -194,7 +194,7 @@ impl World {
 
     /// Metadata as it is now.
     pub(super) fn tell_leaders(&mut self) {
-        self.client.on_metadata(|_, partition| match self.logs.get(&partition) {
+        self.client.on_metadata(0, |_, partition| match self.logs.get(&partition) {
             Some(log) => {
                 LeaderNews::Known { topic_id: log.topic_id, leader: Some(log.leader), epoch: log.epoch }
             }

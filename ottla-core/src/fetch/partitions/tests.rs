@@ -214,10 +214,10 @@ fn what_was_handed_out_stays_good_until_a_seek_whatever_happens_behind_it() {
 fn a_topic_that_may_not_be_read_is_told() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
-    world.client.on_metadata(|_, _| LeaderNews::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    world.client.on_metadata(0, |_, _| LeaderNews::Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
     assert!(!world.poll(1), "it may come back");
-    world.client.on_metadata(|_, _| LeaderNews::Refused(code));
-    world.client.on_metadata(|_, _| LeaderNews::Refused(code));
+    world.client.on_metadata(0, |_, _| LeaderNews::Refused(code));
+    world.client.on_metadata(0, |_, _| LeaderNews::Refused(code));
     while world.poll(1) {}
     assert_eq!(world.troubles, [(0, Trouble::Refused { code })]);
 }
@@ -264,6 +264,32 @@ fn the_old_leaders_answer_counts_if_it_is_the_first() {
     world.answer(1, GENEROUS);
     world.settle();
     assert_eq!(world.delivered(0), range_of(0..20));
+}
+
+#[test]
+fn an_epoch_that_the_cluster_takes_back_costs_nothing() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    world.send(0);
+    world.answer(0, Manner { batches: 2, cut: 0 });
+    let epoch = std::mem::replace(&mut world.log(0).epoch, 99);
+    world.tell_leaders();
+    world.log(0).epoch = epoch;
+    world.look_up(0);
+    assert!(!world.send(0), "no broker knows that epoch");
+    world.tell_leaders();
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(0..20));
+    assert_eq!(world.troubles, []);
+}
+
+#[test]
+fn what_is_known_of_the_cluster_never_gets_older() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    let topic_id = world.log(0).topic_id;
+    let led_by = |leader| LeaderNews::Known { topic_id, leader: Some(leader), epoch: 7 };
+    world.client.on_metadata(2, |_, _| led_by(1));
+    world.client.on_metadata(1, |_, _| led_by(0));
+    assert_eq!(world.client.leader(&TOPIC, 0), Some(1));
 }
 
 #[test]
