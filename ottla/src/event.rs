@@ -248,6 +248,8 @@ pub enum Event {
         group: Arc<str>,
         /// Of how many partitions.
         partitions: usize,
+        /// The offsets of the next records to be processed, by partition.
+        offsets: Arc<[(TopicPartition, i64)]>,
     },
     /// A commit failed; it is tried again unless the partitions are gone.
     #[non_exhaustive]
@@ -415,7 +417,7 @@ impl Event {
             Self::HeartbeatFailed { group, error } => {
                 tracing::info!(target: "ottla", event, %group, error = format_args!("{error:#}"), "heartbeat failed");
             }
-            Self::OffsetsCommitted { group, partitions } => {
+            Self::OffsetsCommitted { group, partitions, .. } => {
                 tracing::debug!(target: "ottla", event, %group, partitions, "committed");
             }
             Self::CommitFailed { group, error } => {

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_protocol::{ApiKey, Str, frame};
+use ottla_protocol::{ApiKey, ErrorCode, Str, frame};
 
 use super::{Node, RequestId, Timer, Waiting, Work};
 use crate::api;
@@ -69,6 +69,13 @@ impl Exchange {
     /// The answer, in the version of the request.
     pub(crate) fn reply<R: Answers>(&self, response: &R::Response) -> Outcome {
         self.reply_as::<R>(self.version, response)
+    }
+
+    /// The answer is going to say this as well: it is written into it later.
+    pub(crate) fn answers_also(&self, api: ApiKey, error: ErrorCode) {
+        if let Some(strict) = &self.strict {
+            strict.answers(api, std::iter::once(error));
+        }
     }
 
     /// The answer, in another version.

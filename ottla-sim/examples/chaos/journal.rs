@@ -17,6 +17,9 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::Result;
 
+/// A history of more events, half a gigabyte, is that of a loop without end.
+const MOST_EVENTS: usize = 4_000_000;
+
 /// Cheap to clone: clones share it.
 #[derive(Clone)]
 pub(crate) struct Journal(Arc<Shared>);
@@ -31,6 +34,7 @@ struct Shared {
 struct Inner {
     file: Writer<BufWriter<File>>,
     failed: Option<io::Error>,
+    events: usize,
     /// What a process does after its crash did not happen.
     dead: BTreeSet<Actor>,
     seen: Seen,
@@ -51,7 +55,7 @@ fn now() -> SystemTime {
 impl Journal {
     pub(crate) fn create(file: &Path) -> io::Result<Self> {
         let file = Writer::new(BufWriter::new(File::create(file)?));
-        let inner = Inner { file, failed: None, dead: BTreeSet::new(), seen: Seen::default() };
+        let inner = Inner { file, failed: None, events: 0, dead: BTreeSet::new(), seen: Seen::default() };
         Ok(Self(Arc::new(Shared { began: now(), inner: Mutex::new(inner), changed: Notify::new() })))
     }
 
@@ -151,7 +155,12 @@ impl Journal {
 
 impl Inner {
     fn write(&mut self, event: &Event) {
-        if let Err(error) = self.file.write(event) {
+        self.events += 1;
+        let written = match self.events {
+            ..=MOST_EVENTS => self.file.write(event),
+            _ => Err(io::Error::other(format!("the history has more than {MOST_EVENTS} events"))),
+        };
+        if let Err(error) = written {
             self.failed.get_or_insert(error);
         }
     }

@@ -72,7 +72,7 @@ pub struct Member {
 impl Member {
     pub(super) fn start(group: &Group, host: &Host, client: Client, settings: &Settings) -> Self {
         let history = group.history.member(&host.name());
-        let events = listen(group, &host.name(), &client);
+        let events = listen(group, &host.name(), &client, &history);
         let stop = Rc::new(Notify::new());
         let process = Process {
             client,
@@ -141,14 +141,18 @@ impl Member {
 }
 
 /// Whoever listens does not crash with the client. What is no routine goes into the trace as well.
-fn listen(group: &Group, host: &str, client: &Client) -> Told {
+fn listen(group: &Group, host: &str, client: &Client, member: &MemberHistory) -> Told {
     let (mut events, told) = (client.events(), Told::default());
-    let (keep, history) = (Rc::clone(&told), group.history.clone());
+    let (keep, history, member) = (Rc::clone(&told), group.history.clone(), member.clone());
     let (world, host, met) = (group.world.clone(), host.to_owned(), group.cluster.counter());
     drop(group.world.host("test").spawn("events", async move {
         while let Some(event) = events.recv().await {
-            if !matches!(event, Event::Fetched { .. } | Event::OffsetsCommitted { .. }) {
-                world.note(format!("{host}: {event:?}"));
+            match &event {
+                Event::Fetched { .. } => {}
+                Event::OffsetsCommitted { offsets, .. } => {
+                    offsets.iter().for_each(|(owned, offset)| member.committed(owned.partition(), *offset));
+                }
+                _ => world.note(format!("{host}: {event:?}")),
             }
             met.event(&event);
             keep.borrow_mut().push((history.now(), event));

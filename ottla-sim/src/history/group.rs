@@ -37,6 +37,8 @@ pub enum What {
     HandedOut(i64),
     /// The application has done what the record at this offset asks for.
     Handled(i64),
+    /// The coordinator has acknowledged the commit of this offset, the next one to be handled.
+    Committed(i64),
 }
 
 /// One thing that a member said.
@@ -252,6 +254,11 @@ impl MemberHistory {
         self.tell(partition, What::Handled(offset));
     }
 
+    /// The coordinator has acknowledged its commit of this offset.
+    pub fn committed(&self, partition: i32, offset: i64) {
+        self.tell(partition, What::Committed(offset));
+    }
+
     fn tell(&self, partition: i32, what: What) {
         let GroupHistory { shared, .. } = &self.history;
         let mut records = self.history.lock();
@@ -261,13 +268,13 @@ impl MemberHistory {
                 records.owned.remove(&(self.number, partition));
             }
             What::Handled(offset) => *records.handled.entry((partition, offset)).or_default() += 1,
-            What::HandedOut(_) => {}
+            What::HandedOut(_) | What::Committed(_) => {}
         }
         let told = Told { at: shared.lived(), member: self.number, partition, what };
         records.told.push(told);
         let name = Arc::clone(&records.members[self.number as usize - 1]);
         drop(records);
-        if !matches!(what, What::HandedOut(_) | What::Handled(_)) {
+        if !matches!(what, What::HandedOut(_) | What::Handled(_) | What::Committed(_)) {
             shared.record(trace::Event::Note(format!("{name} of partition {partition}: {what:?}").into()));
         }
     }
@@ -309,6 +316,7 @@ impl Told {
         let change = match self.what {
             What::HandedOut(offset) => return event::What::Poll(vec![Entry::at(partition, offset)]),
             What::Handled(offset) => return event::What::Process(vec![Entry::at(partition, offset)]),
+            What::Committed(offset) => return event::What::Commit(vec![Entry::at(partition, offset)]),
             // Its partitions are told one by one, and the process ends with the first of them.
             What::Crashed => return event::What::Crash,
             What::Assigned => Change::Assigned,

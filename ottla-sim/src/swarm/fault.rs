@@ -200,6 +200,20 @@ impl Fault {
         )
     }
 
+    /// Whether it strikes the next requests of a kind, whenever they come, and is over with them.
+    pub(super) fn awaits_requests(&self) -> bool {
+        matches!(
+            self,
+            Self::RequestsFail { .. }
+                | Self::RequestsRefused { .. }
+                | Self::AnswersDoubtful { .. }
+                | Self::RequestsDelayed { .. }
+                | Self::AnswersDelayed { .. }
+                | Self::RequestsLate { .. }
+                | Self::AnswersCutShort { .. }
+        )
+    }
+
     /// Whether records that a broker has acknowledged vanish from its disk.
     pub(super) fn loses_data(&self) -> bool {
         matches!(self, Self::TailLost { .. } | Self::TailTorn { .. })

@@ -127,7 +127,8 @@ impl Plan {
                 .find(|fault| fault.kind() == like.kind())
                 .unwrap_or(like);
             // Mostly shorter than the timeouts of cluster and client, now and then longer than most of them.
-            let most = if random.u32(..5) == 0 { 50_000 } else { 8_000 };
+            // The next requests of a kind may be long in coming.
+            let most = if fault.awaits_requests() || random.u32(..5) == 0 { 50_000 } else { 8_000 };
             let at = Duration::from_millis(random.u64(..window.as_millis() as u64));
             plan.faults.push(Planned { at, lasts: Duration::from_millis(random.u64(10..most)), fault });
         }

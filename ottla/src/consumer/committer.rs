@@ -10,7 +10,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use ottla_core::group::{CommitPlan, Committed};
+use ottla_core::group::{CommitPlan, Committed, TopicPartition as Name};
 use ottla_protocol::{
     ErrorCode,
     messages::{OffsetCommitRequest, OffsetCommitResponse},
@@ -153,13 +153,18 @@ fn tell(inner: &Inner, group: &Group, outcome: Committed, failure: Option<Error>
     if let Some((sent, membership)) = &written {
         group.on_commit_acknowledged(*sent, membership);
         let (group, partitions) = (group.name.clone(), acknowledged.len());
-        inner.shared.events.emit(Event::OffsetsCommitted { group, partitions });
+        let named = |(name, offset): (_, i64)| (public(&name), offset);
+        let offsets = acknowledged.into_iter().map(named).collect();
+        inner.shared.events.emit(Event::OffsetsCommitted { group, partitions, offsets });
     }
     let refusals = refused.into_iter().map(|(name, code)| {
-        let error = Error::broker(code, "the offset was not committed");
-        error.with_topic_partition(TopicPartition::new(&*name.topic, name.partition))
+        Error::broker(code, "the offset was not committed").with_topic_partition(public(&name))
     });
     for error in failure.into_iter().chain(refusals) {
         inner.shared.events.emit(Event::CommitFailed { group: group.name.clone(), error });
     }
+}
+
+fn public(name: &Name) -> TopicPartition {
+    TopicPartition::new(&*name.topic, name.partition)
 }
