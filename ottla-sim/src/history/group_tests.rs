@@ -186,6 +186,20 @@ fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
 }
 
 #[test]
+fn a_commit_of_a_former_owner_is_found_also_where_the_next_one_makes_it_good() {
+    let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 1)).chain([(1, CLEAN)]); // 1 s to 6 s
+    let second = [(2, Assigned)].into_iter().chain(record(2, 2)).chain([(2, CLEAN)]); // 7 s to 10 s
+    let what: Vec<_> = first.chain(second).collect();
+    let late = verdict(what.clone(), 3, [(3, 1), (5, 2), (9, 1), (10, 3)]).unwrap_err();
+    assert_eq!(
+        late,
+        "commit-back: no commit of topic-0 below 2, where member 2 began, which owns it from 7.000 s on; 1 was committed \
+         at 9.000 s"
+    );
+    assert!(verdict(what, 3, [(3, 1), (5, 2), (9, 2), (10, 3)]).is_ok(), "it may repeat where it began");
+}
+
+#[test]
 fn a_commit_beyond_a_record_that_was_never_handled_is_found() {
     let what = [(1, Assigned), (1, HandedOut(0)), (1, HandedOut(1)), (1, Handled(1))];
     let told = verdict(what, 2, [(9, 2)]).unwrap_err();

@@ -16,7 +16,8 @@
 //!   where the last commit says.
 //! * **Exclusivity**: once somebody owns a partition, nothing is polled under an earlier ownership any more.
 //! * **Commits** never pass the first record that nobody has processed, and never go back for good: one that got lost with
-//!   its connection can still be carried out behind a later one, which the member then repeats.
+//!   its connection can still be carried out behind a later one, which the member then repeats. Not one of a former owner:
+//!   the coordinator refuses it once the partition is somebody else's.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -47,6 +48,7 @@ pub(super) fn check(
     owned.iter().for_each(|ownership| partition.order(ownership, findings));
     let first = partition.first_processed(&owned);
     partition.commits(&first, findings);
+    owned.iter().for_each(|ownership| partition.late_commits(ownership, findings));
     let twice = partition.twice(&owned, findings);
     partition.lost(&first, findings);
     Verdict { processed: first.iter().flatten().count(), twice }
@@ -356,6 +358,29 @@ impl Partition<'_> {
         if let Some(last) = gone_back {
             self.commit_back(last, findings);
         }
+    }
+
+    /// Nothing below where an owner began is committed while it owns the partition: it would be a former owner's.
+    fn late_commits(&self, owned: &Ownership, findings: &mut Findings) {
+        let (Some((low, _)), true) = (owned.range, owned.seeks.is_empty()) else { return };
+        let overlap = self.tables.actors[owned.actor as usize].open.overlap;
+        let until = owned.end.map_or(Duration::MAX, |(_, end)| self.tables.at(end));
+        let began = self.tables.at(owned.began) + TIMESTAMP;
+        let start = self.log.rank(low);
+        let late = |commit: &&Commit| {
+            let at = self.tables.at(commit.place);
+            commit.stored && began < at && at < until && self.log.rank(commit.offset) < start
+        };
+        let Some(commit) = self.commits.iter().find(late).filter(|_| overlap.is_zero()) else { return };
+        findings.add(Anomaly::CommitBack, self.focus(Some(commit.offset), commit.place), || {
+            let (owner, at) = (self.tables.name(owned.actor), self.tables.second(commit.place));
+            let since = self.tables.second(owned.began);
+            let expected = format!(
+                "no commit of {} below {low}, where {owner} began, which owns it from {since} on",
+                self.name()
+            );
+            (expected, format!("{} was committed at {at}", commit.offset))
+        });
     }
 
     fn commit_back(&self, (before, commit): (i64, Commit), findings: &mut Findings) {
