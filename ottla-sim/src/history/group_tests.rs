@@ -2,7 +2,7 @@
 
 use super::{super::Violation, *};
 use crate::Logged;
-use What::{Assigned, Crashed, HandedOut, Handled, Lost};
+use What::{Assigned, Committed, Crashed, HandedOut, Handled, Lost};
 
 const CLEAN: What = What::Revoked { committed: true };
 const UNCOMMITTED: What = What::Revoked { committed: false };
@@ -183,6 +183,19 @@ fn commits_that_go_back_or_pass_what_was_not_handled_are_found() {
     );
     assert!(verdict(what(), 2, [(3, 1), (5, 2), (6, 1), (7, 2)]).is_ok(), "it was made good");
     assert_eq!(verdict(what(), 2, [(1, 0), (3, 1), (3, 1), (5, 2)]).map(|verdict| verdict.handled), Ok(2));
+}
+
+#[test]
+fn commits_that_were_carried_out_late_pass_if_nobody_was_told_of_them() {
+    let records = (0..3).flat_map(|offset| record(1, offset)); // 2 s to 7 s
+    let what = [(1, Assigned)].into_iter().chain(records).chain([(1, Committed(3))]);
+    let stored = [(7, 3), (8, 1), (9, 2), (10, 3)];
+    assert!(verdict(what.clone(), 3, stored).is_ok());
+    assert_eq!(
+        verdict(what.clone().chain([(1, Committed(2))]), 3, stored).unwrap_err(),
+        "commit-back: the commits of topic-0 never to go back for good; 3 was committed, and 2 at 9.000 s"
+    );
+    assert!(verdict(what, 3, [(7, 3), (8, 1), (9, 2)]).is_err(), "the last one counts");
 }
 
 #[test]

@@ -15,8 +15,8 @@
 //! * **Order**: an ownership polls its records in order and without gaps; again only what it had not processed. It begins
 //!   where the last commit says.
 //! * **Exclusivity**: once somebody owns a partition, nothing is polled under an earlier ownership any more.
-//! * **Commits** never pass the first record that nobody has processed, and never go back for good: one that got lost with
-//!   its connection can still be carried out behind a later one, which the member then repeats. Not one of a former owner:
+//! * **Commits** never pass the first record that nobody has processed, and never go back for good: what got lost with its
+//!   connection, and is acknowledged to nobody, can still be carried out behind a later one, which the member then repeats. Not one of a former owner:
 //!   the coordinator refuses it once the partition is somebody else's.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -39,10 +39,12 @@ const TIMESTAMP: Duration = Duration::from_millis(1);
 pub(super) fn check(
     tables: &Tables,
     logs: &Logs,
-    (lane, steps, commits): (Lane, &[Step], &[Commit]),
+    (lane, steps, committed): (Lane, &[Step], Committed<'_>),
     findings: &mut Findings,
 ) -> Verdict {
-    let partition = Partition { tables, log: logs.of(lane.partition), number: lane.partition, commits };
+    let (log, number) = (logs.of(lane.partition), lane.partition);
+    let Committed { commits, acknowledged } = committed;
+    let partition = Partition { tables, log, number, commits, acknowledged };
     let owned = partition.ownerships(steps, findings);
     partition.exclusive(&owned, findings);
     owned.iter().for_each(|ownership| partition.order(ownership, findings));
@@ -58,6 +60,24 @@ pub(super) fn check(
 pub(super) struct Verdict {
     pub(super) processed: usize,
     pub(super) twice: Vec<Twice>,
+}
+
+/// What was committed in a lane.
+pub(super) struct Committed<'a> {
+    pub(super) commits: &'a [Commit],
+    /// What members were told of beside what the coordinator stored, if they tell.
+    pub(super) acknowledged: Option<&'a [(i64, Duration)]>,
+}
+
+/// The offsets that members were told to be committed, and when, of groups whose coordinator's word is known as well.
+pub(super) fn acknowledged(tables: &Tables) -> BTreeMap<Lane, Vec<(i64, Duration)>> {
+    let mut by_lane: BTreeMap<Lane, Vec<(i64, Duration)>> = BTreeMap::new();
+    for told in tables.commits.iter().filter(|told| !told.stored && tables.stored.contains(&told.group)) {
+        let lane = Lane { reader: Reader::Group(told.group), partition: told.partition };
+        by_lane.entry(lane).or_default().push((told.offset, tables.at(told.place)));
+    }
+    by_lane.values_mut().for_each(|told| told.sort_unstable());
+    by_lane
 }
 
 /// The commits of a group, by lane and in their order: those that its coordinator stored where the history has them, else
@@ -151,6 +171,7 @@ struct Partition<'a> {
     log: &'a Log,
     number: u32,
     commits: &'a [Commit],
+    acknowledged: Option<&'a [(i64, Duration)]>,
 }
 
 impl Partition<'_> {
@@ -322,10 +343,11 @@ impl Partition<'_> {
         for commit in self.commits {
             let Commit { place, offset, .. } = *commit;
             let goes_back = highest.filter(|highest| *highest > offset).map(|highest| (highest, *commit));
-            if goes_back.is_some()
-                && let Some(before) = gone_back
-            {
-                self.commit_back(before, findings);
+            match (goes_back, gone_back) {
+                (Some(now), _) if self.is_heeded(commit) => self.commit_back(now, findings),
+                // What was carried out late is one commit, as far as is known.
+                (Some(_), Some(before)) if self.acknowledged.is_none() => self.commit_back(before, findings),
+                _ => {}
             }
             gone_back = goes_back;
             highest = highest.max(Some(offset));
@@ -358,6 +380,15 @@ impl Partition<'_> {
         if let Some(last) = gone_back {
             self.commit_back(last, findings);
         }
+    }
+
+    /// Whether a member was told of the commit, which is then not one that was carried out late and for nobody.
+    fn is_heeded(&self, commit: &Commit) -> bool {
+        let told = self.acknowledged.unwrap_or_default();
+        let of_offset = told.partition_point(|(offset, _)| *offset <= commit.offset);
+        let last = of_offset.checked_sub(1).map(|last| told[last]);
+        let stored = self.tables.at(commit.place);
+        commit.stored && last.is_some_and(|(offset, at)| offset == commit.offset && at >= stored)
     }
 
     /// Nothing below where an owner began is committed while it owns the partition: it would be a former owner's.

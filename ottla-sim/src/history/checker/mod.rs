@@ -107,7 +107,11 @@ fn check_lanes(tables: &mut Tables, logs: &Logs, findings: &mut Findings, counts
     let mut steps = std::mem::take(&mut tables.steps);
     steps.sort_by_key(|step| step.lane);
     let mut twice = Vec::new();
-    let of_lane = |lane: &Lane| commits.get(lane).map_or(&[][..], Vec::as_slice);
+    let acknowledged = groups::acknowledged(tables);
+    let of_lane = |lane: &Lane| groups::Committed {
+        commits: commits.get(lane).map_or(&[][..], Vec::as_slice),
+        acknowledged: acknowledged.get(lane).map(Vec::as_slice),
+    };
     for steps in steps.chunk_by(|one, other| one.lane == other.lane) {
         let lane = *tables.lanes.of(steps[0].lane);
         match lane.reader {
