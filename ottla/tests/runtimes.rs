@@ -15,7 +15,11 @@ use std::{
 
 use group_world::{SOON, TOPIC, cluster_with, connect, member};
 use ottla::{Admin, Client, Consumer, ErrorKind, Producer, Record, Result, SendError};
-use ottla_broker::tcp::Cluster;
+use ottla_broker::{
+    faults::{Effect, Fault},
+    tcp::Cluster,
+};
+use ottla_protocol::ProduceRequest;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
@@ -60,8 +64,8 @@ impl Flavor {
 
 /// A cluster on a runtime of its own, which outlives whatever is done to the client's.
 struct Broker {
-    runtime: Runtime,
     cluster: Cluster,
+    _runtime: Runtime,
 }
 
 impl Broker {
@@ -73,15 +77,7 @@ impl Broker {
             client.close().await.expect("it is idle");
             cluster
         });
-        Self { runtime, cluster }
-    }
-
-    fn freeze(&self) {
-        self.runtime.block_on(self.cluster.freeze(1)).expect("it runs");
-    }
-
-    fn thaw(&self) {
-        self.runtime.block_on(self.cluster.thaw(1)).expect("it runs");
+        Self { cluster, _runtime: runtime }
     }
 }
 
@@ -234,8 +230,8 @@ fn calls_that_wait_end_with_the_runtime_of_the_client() {
     for home in FLAVORS {
         let home = home.runtime();
         let Used { client, producer, consumer } = home.block_on(Used::start(&broker)).expect("all is well");
-        broker.freeze();
-        let (waiting, waits) = std::sync::mpsc::channel();
+        let held = broker.cluster.faults().add(Fault::on::<ProduceRequest>(Effect::Hold));
+        broker.cluster.faults().add(Fault::on_any(Effect::Hold));
         let guest = std::thread::spawn(move || {
             Flavor::MultiThread.runtime().block_on(async move {
                 let receipt =
@@ -248,21 +244,22 @@ fn calls_that_wait_end_with_the_runtime_of_the_client() {
                             Ok(())
                         },
                         Admin::new(&client).describe_topics([TOPIC]).into_future(),
-                        async { waiting.send(()).expect("somebody listens") },
                     )
                 };
                 timeout(SOON, all).await.expect("all of them end")
             })
         });
-        waits.recv().expect("they wait");
-        // With the request on its way nobody can know what becomes of it.
-        pause(&home, 50);
+        let begun = Instant::now();
+        while held.strikes() == 0 {
+            pause(&home, 5);
+            assert!(begun.elapsed() < SOON, "the record was not sent");
+        }
         drop(home);
-        let (sent, received, described, ()) = guest.join().expect("it did not panic");
-        assert!(matches!(sent, Err(SendError::PossiblyWritten(_) | SendError::NotWritten(_))), "{sent:?}");
+        let (sent, received, described) = guest.join().expect("it did not panic");
+        assert!(matches!(sent, Err(SendError::PossiblyWritten(_))), "the broker has it: {sent:?}");
         received.unwrap_or_else(|error: ottla::Error| panic!("{error}"));
         assert_eq!(described.expect_err("nobody answered").kind(), ErrorKind::Closed);
-        broker.thaw();
+        broker.cluster.faults().clear();
     }
     nothing_panicked();
 }
