@@ -213,6 +213,11 @@ impl Commits {
             return;
         }
         self.slots.remove(&token);
+        if self.slots.is_empty() {
+            // A member that joins again as it was may get the same generation again, if the refusal came from a coordinator
+            // that knew less than the next one.
+            self.refused = None;
+        }
     }
 
     /// Whether the partition is claimed.

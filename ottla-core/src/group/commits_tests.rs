@@ -288,6 +288,22 @@ fn after_a_rebalance_what_is_still_owned_is_committed_under_the_new_generation()
 }
 
 #[test]
+fn who_gets_the_same_generation_again_commits_again() {
+    let mut bench = Bench::new(Some(SECOND));
+    bench.own_and_claim(1);
+    bench.complete_up_to(1, 5);
+    bench.now += SECOND;
+    let commit = bench.send().expect("what is complete");
+    bench.answer(&commit, ErrorCode::ILLEGAL_GENERATION);
+    assert!(bench.send().is_none(), "nothing more of this membership");
+    // It is lost; a coordinator that knows better lets the member in again as it was.
+    bench.commits.disown(1);
+    bench.own(1, Some(0), 0);
+    bench.commits.open(1);
+    assert!(bench.send().is_some(), "the claim of the next ownership");
+}
+
+#[test]
 fn what_was_lost_is_not_committed_and_who_waits_for_it_is_told() {
     let mut bench = Bench::new(None);
     bench.own_and_claim(0);
