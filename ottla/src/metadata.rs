@@ -6,8 +6,7 @@ use std::{
 };
 
 use ottla_core::metadata::{
-    BrokerAddress, ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Overdue, Refresh, TopicMetadata,
-    Useless,
+    ClusterSnapshot, LeaderHint, Lookup, MetadataCache, Overdue, Refresh, TopicMetadata, Useless,
 };
 use ottla_protocol::{
     ErrorCode, Str,
@@ -170,19 +169,15 @@ impl MetadataDriver {
         lock(&self.0.state).last_error.clone()
     }
 
-    /// An answer named the leader of a partition in passing (KIP-951).
-    pub(crate) fn leader_hint(
-        &self,
-        topic: &str,
-        partition: i32,
-        leader_id: i32,
-        leader_epoch: i32,
-        endpoint: Option<BrokerAddress>,
-    ) {
-        let hint = LeaderHint { topic, partition, leader_id, leader_epoch, endpoint };
+    /// An answer named the leaders of partitions in passing (KIP-951).
+    pub(crate) fn leader_hints<'a>(&self, hints: impl IntoIterator<Item = LeaderHint<'a>>) {
+        let mut hints = hints.into_iter().peekable();
+        if hints.peek().is_none() {
+            return;
+        }
         let snapshot = {
             let mut state = lock(&self.0.state);
-            if !state.cache.on_leader_hint(hint) {
+            if !state.cache.on_leader_hints(hints) {
                 return;
             }
             state.cache.snapshot().clone()

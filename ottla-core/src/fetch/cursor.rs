@@ -70,6 +70,8 @@ pub(super) struct Cursor {
     pub(super) retry: Retry,
     /// Where the bytes were found corrupt once.
     corrupt: Option<i64>,
+    /// The newest epoch in which a leader has answered a fetch; -1 if none has. No metadata can make it untrue.
+    proven_epoch: i32,
     /// Since when the leader does not know the epoch of `fetch`.
     epoch_unknown_since: Option<Instant>,
     /// How often the part of an answer was doubled because no batch fitted into it.
@@ -218,6 +220,7 @@ impl Cursor {
             pauses: Vec::new(),
             retry: Retry::default(),
             corrupt: None,
+            proven_epoch: -1,
             epoch_unknown_since: None,
             stretch: 0,
             caught_up: None,
@@ -251,6 +254,7 @@ impl Cursor {
     /// The user wants to go on somewhere else. It also ends a hold.
     pub(super) fn seek(&mut self, spec: OffsetSpec) {
         self.corrupt = None;
+        self.proven_epoch = -1;
         self.seeks += 1;
         self.go_to(Target::Spec(spec), None);
     }
@@ -289,8 +293,9 @@ impl Cursor {
     }
 
     /// The cluster's newest word. What is older than what is known has been sorted out already
-    /// ([`MetadataCache`](crate::metadata::MetadataCache)): an epoch that goes back all the same takes a lie back, and with
-    /// it what was read under that epoch is of unknown epoch.
+    /// ([`MetadataCache`](crate::metadata::MetadataCache)): an epoch that goes back all the same takes a lie back, and a place
+    /// of that epoch is of unknown epoch. But it goes back behind no epoch that was read in: then whoever says so was
+    /// deposed, is the only one whom the client reaches, and would have it read a log that is over.
     pub(super) fn on_leader(&mut self, news: LeaderNews) {
         self.known = matches!(news, LeaderNews::Known { .. });
         let (topic_id, leader, epoch) = match news {
@@ -300,6 +305,10 @@ impl Cursor {
             LeaderNews::Unknown => return,
         };
         let recreated = !topic_id.is_zero() && !self.topic_id.is_zero() && topic_id != self.topic_id;
+        // Without topic ids, a topic that was made anew tells so by nothing else.
+        if !recreated && !topic_id.is_zero() && (0..self.proven_epoch).contains(&epoch) {
+            return;
+        }
         if !recreated && (0..self.leader_epoch).contains(&epoch) {
             self.disbelieve(epoch);
         }
@@ -343,6 +352,7 @@ impl Cursor {
     fn on_recreated(&mut self) {
         self.retry = Retry::default();
         self.log = LogMarks::default();
+        self.proven_epoch = -1;
         if matches!(self.phase, Phase::Fetching | Phase::Validating) {
             let offset = self.fetch.offset;
             self.phase = Phase::Draining { trouble: Trouble::Recreated { offset } };
@@ -449,7 +459,8 @@ impl Cursor {
     /// What was read or committed is of an epoch that the leader does not know. It may have been deposed, and the cluster
     /// says so soon. It does not: then there never was such an epoch, and somebody has lied.
     fn on_unknown_epoch(&mut self, code: ErrorCode, tick: Tick) {
-        if code != ErrorCode::UNKNOWN_LEADER_EPOCH || self.fetch.epoch <= self.leader_epoch {
+        let known = self.fetch.epoch <= self.leader_epoch.max(self.proven_epoch);
+        if code != ErrorCode::UNKNOWN_LEADER_EPOCH || known {
             self.epoch_unknown_since = None;
             return;
         }
@@ -463,6 +474,11 @@ impl Cursor {
     /// An answer brought bytes of which nothing is of use; asking again at once would go on for ever.
     pub(super) fn on_useless_answer(&mut self, tick: Tick, backoff: &BackoffPolicy) {
         self.retry.after(None, tick, backoff);
+    }
+
+    /// A leader has answered, in this epoch.
+    pub(super) fn on_proven_epoch(&mut self, epoch: i32) {
+        self.proven_epoch = self.proven_epoch.max(epoch);
     }
 
     /// An answer was good.

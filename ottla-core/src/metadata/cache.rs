@@ -286,26 +286,39 @@ impl MetadataCache {
         !same
     }
 
-    /// Takes a leader that an answer named in passing (KIP-951); true if it is news.
-    pub fn on_leader_hint(&mut self, hint: LeaderHint<'_>) -> bool {
-        let Some(topic) = self.snapshot.topics.get(hint.topic) else { return false };
-        let Some(known) = topic.partition(hint.partition) else { return false };
-        let endpoint = hint.endpoint.filter(|endpoint| endpoint.id == hint.leader_id && endpoint.is_usable());
-        let reachable = endpoint.is_some() || self.snapshot.brokers.contains_key(&hint.leader_id);
-        if hint.leader_epoch <= known.leader_epoch || !reachable {
-            return false;
-        }
-        let mut topic = TopicMetadata::clone(topic);
-        for (number, partition) in (0..).zip(&mut topic.partitions) {
-            if number == hint.partition {
+    /// Takes the leaders that an answer named in passing (KIP-951); true if one of them is news.
+    pub fn on_leader_hints<'a>(&mut self, hints: impl IntoIterator<Item = LeaderHint<'a>>) -> bool {
+        // A broker that steps down names a new leader for each of its partitions: a topic is copied once for all of them.
+        let mut topics = BTreeMap::<&str, TopicMetadata>::new();
+        let mut endpoints = BTreeMap::<i32, BrokerAddress>::new();
+        for hint in hints {
+            let Some(known) = self.snapshot.topics.get(hint.topic) else { continue };
+            let endpoint =
+                hint.endpoint.filter(|endpoint| endpoint.id == hint.leader_id && endpoint.is_usable());
+            let reachable = endpoint.is_some()
+                || endpoints.contains_key(&hint.leader_id)
+                || self.snapshot.brokers.contains_key(&hint.leader_id);
+            let newer = |known: &TopicMetadata| {
+                known.partition(hint.partition).is_some_and(|known| hint.leader_epoch > known.leader_epoch)
+            };
+            if !reachable || !newer(topics.get(hint.topic).unwrap_or(known)) {
+                continue;
+            }
+            endpoints.extend(endpoint.map(|endpoint| (endpoint.id, endpoint)));
+            let topic = topics.entry(hint.topic).or_insert_with(|| TopicMetadata::clone(known));
+            let place = usize::try_from(hint.partition).ok().and_then(|at| topic.partitions.get_mut(at));
+            if let Some(partition) = place {
                 partition.leader = Some(hint.leader_id);
                 partition.leader_epoch = hint.leader_epoch;
                 partition.error = ErrorCode::NONE;
             }
         }
+        if topics.is_empty() {
+            return false;
+        }
         let mut next = ClusterSnapshot::clone(&self.snapshot);
-        next.brokers.extend(endpoint.map(|endpoint| (endpoint.id, endpoint)));
-        insert(&mut next, Arc::new(topic));
+        next.brokers.extend(endpoints);
+        topics.into_values().for_each(|topic| insert(&mut next, Arc::new(topic)));
         self.replace(next)
     }
 }

@@ -93,7 +93,7 @@ proptest! {
 
             let before = cache.snapshot().clone();
             let hint = LeaderHint { topic: "a", partition: 0, leader_id, leader_epoch: 3, endpoint: None };
-            let news = cache.on_leader_hint(hint);
+            let news = cache.on_leader_hints([hint]);
             prop_assert_eq!(cache.snapshot().version, before.version + u64::from(news));
             check_progress(&before, cache.snapshot());
             check_consistency(cache.snapshot());

@@ -274,12 +274,23 @@ fn hint(leader_id: i32, leader_epoch: i32) -> LeaderHint<'static> {
 #[test]
 fn a_newer_leader_named_in_passing_is_believed() {
     let mut cache = told(OLD, vec![partition(0, 0, 3)]);
-    assert!(cache.on_leader_hint(hint(1, 4)));
+    assert!(cache.on_leader_hints([hint(1, 4)]));
     assert_eq!(leaders(&cache), [(Some(1), 4)]);
     assert_eq!(cache.snapshot().topics_by_id[&OLD].partitions[0].leader, Some(1));
-    assert!(!cache.on_leader_hint(hint(0, 4)), "not newer");
-    assert!(!cache.on_leader_hint(hint(9, 5)), "nobody knows where broker 9 is");
-    assert!(!cache.on_leader_hint(LeaderHint { partition: 6, ..hint(1, 9) }), "no such partition");
+    assert!(!cache.on_leader_hints([hint(0, 4)]), "not newer");
+    assert!(!cache.on_leader_hints([hint(9, 5)]), "nobody knows where broker 9 is");
+    assert!(!cache.on_leader_hints([LeaderHint { partition: 6, ..hint(1, 9) }]), "no such partition");
+}
+
+#[test]
+fn of_leaders_named_in_passing_together_the_newest_of_each_partition_counts() {
+    let mut cache = told(OLD, vec![partition(0, 0, 3), partition(1, 0, 3)]);
+    let version = cache.snapshot().version;
+    let of_second = LeaderHint { partition: 1, ..hint(1, 5) };
+    assert!(cache.on_leader_hints([hint(1, 5), hint(0, 4), of_second, hint(9, 9)]));
+    assert_eq!(leaders(&cache), [(Some(1), 5), (Some(1), 5)]);
+    assert_eq!(cache.snapshot().version, version + 1);
+    assert!(!cache.on_leader_hints([]));
 }
 
 #[test]
@@ -287,10 +298,10 @@ fn a_leader_named_in_passing_may_bring_its_address() {
     let mut cache = told(OLD, vec![partition(0, 0, 3)]);
     let endpoint = BrokerAddress { id: 9, host: "b9".into(), port: 1, rack: None };
     assert!(
-        !cache.on_leader_hint(LeaderHint { endpoint: Some(endpoint.clone()), ..hint(8, 4) }),
+        !cache.on_leader_hints([LeaderHint { endpoint: Some(endpoint.clone()), ..hint(8, 4) }]),
         "another's"
     );
-    assert!(cache.on_leader_hint(LeaderHint { endpoint: Some(endpoint), ..hint(9, 4) }));
+    assert!(cache.on_leader_hints([LeaderHint { endpoint: Some(endpoint), ..hint(9, 4) }]));
     assert_eq!(leaders(&cache), [(Some(9), 4)]);
     assert!(cache.snapshot().brokers.contains_key(&9));
 }

@@ -193,7 +193,7 @@ impl Fetcher {
 }
 
 fn with_ids(connection: &Connection) -> bool {
-    connection.version::<FetchRequest>(FIRST_VERSION_WITH_IDS..=i16::MAX).is_ok()
+    connection.versions().choose::<FetchRequest>(&(FIRST_VERSION_WITH_IDS..=i16::MAX)).is_ok()
 }
 
 fn is_session_error(code: ErrorCode) -> bool {

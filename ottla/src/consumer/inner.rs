@@ -24,7 +24,7 @@ use ottla_core::{
         TopicWord, Trouble, unpack,
     },
     group::{CommitSettings, Lease, Parcel},
-    metadata::ClusterSnapshot,
+    metadata::{ClusterSnapshot, LeaderHint},
 };
 use ottla_protocol::{ErrorCode, Str};
 use tokio::sync::Notify;
@@ -211,15 +211,13 @@ impl Inner {
             let (from, to, reason) = (reset.from, reset.to, reset.reason);
             self.shared.events.emit(Event::PositionReset { topic_partition, from, to, reason });
         }
-        for hint in effects.hints {
-            self.shared.metadata.leader_hint(
-                &hint.topic,
-                hint.partition,
-                hint.leader,
-                hint.epoch,
-                hint.endpoint,
-            );
-        }
+        self.shared.metadata.leader_hints(effects.hints.iter().map(|hint| LeaderHint {
+            topic: &hint.topic,
+            partition: hint.partition,
+            leader_id: hint.leader,
+            leader_epoch: hint.epoch,
+            endpoint: hint.endpoint.clone(),
+        }));
         if effects.refresh_metadata {
             self.shared.metadata.refresh();
         }

@@ -222,14 +222,16 @@ impl Connection {
         self.0.close(error);
     }
 
-    /// The newest version of `R` that broker, client and `wanted` have in common.
+    /// The newest version of `R` that broker, client and `wanted` have in common; for a request that has to be made. Whether
+    /// one may be made is asked of [`Connection::versions`].
     ///
     /// # Errors
     /// `Incompatible`, which names the API and both ranges.
     pub(crate) fn version<R: Request>(&self, wanted: RangeInclusive<i16>) -> Result<i16> {
         self.versions().choose::<R>(&wanted).map_err(|none| {
             let error = Error::incompatible(format!("{}: {none}", self.0.describe("no common version with")));
-            if now().saturating_duration_since(self.0.began) >= NEGOTIATED_ANEW {
+            // Not while others wait for answers on it.
+            if now().saturating_duration_since(self.0.began) >= NEGOTIATED_ANEW && self.in_flight() == 0 {
                 self.close(error.clone());
             }
             error

@@ -43,12 +43,14 @@ impl InFlight {
         match answer {
             Ok(response) => {
                 let mut answer = Answer::new(response);
-                let inner = self.inner.clone();
-                self.settle(|part| match answer.of(part) {
-                    Some(of_part) => {
-                        answer.pass_hint_on(&inner.client.metadata, part, &of_part);
-                        End { attempt: attempt(&of_part), answer: Some(of_part), error: None }
-                    }
+                let told: Vec<_> = self.parts.iter().map(|part| answer.of(part)).collect();
+                // Before any batch is settled: it goes to the leader that is known then.
+                let parts = self.parts.iter().zip(&told);
+                let hints = parts.filter_map(|(part, told)| answer.hint(part, told.as_ref()?));
+                self.inner.client.metadata.leader_hints(hints);
+                let mut told = told.into_iter();
+                self.settle(|_| match told.next().flatten() {
+                    Some(told) => End { attempt: attempt(&told), answer: Some(told), error: None },
                     None => End::failed(Attempt::Lost, Error::peer("the answer left the partition out")),
                 });
                 if answer.surplus() > 0 {

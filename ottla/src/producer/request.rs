@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use ottla_core::{
-    metadata::BrokerAddress,
+    metadata::{BrokerAddress, LeaderHint},
     produce::{Attempt, Outgoing, Ticket},
 };
 use ottla_protocol::{
@@ -17,7 +17,6 @@ use ottla_protocol::{
 };
 
 use super::{config::ProducerConfig, topic::Partition};
-use crate::metadata::MetadataDriver;
 
 /// Versions that this client knows the meaning of. From 13 on topics go by id.
 pub(super) const VERSIONS: RangeInclusive<i16> = 3..=13;
@@ -143,16 +142,15 @@ impl Answer {
         all - self.used
     }
 
-    /// Tells the metadata who leads the partition, if the answer says so (KIP-951).
-    pub(super) fn pass_hint_on(
+    /// Who leads the partition, if what was answered about it says so (KIP-951).
+    pub(super) fn hint<'a>(
         &self,
-        metadata: &MetadataDriver,
-        part: &Part,
+        part: &'a Part,
         answer: &PartitionProduceResponse,
-    ) {
+    ) -> Option<LeaderHint<'a>> {
         let leader = &answer.current_leader;
         if leader.leader_id < 0 || answer.error_code.is_ok() {
-            return;
+            return None;
         }
         let endpoint = self.response.node_endpoints.iter().find(|node| node.node_id == leader.leader_id);
         let endpoint = endpoint.map(|node| BrokerAddress {
@@ -161,8 +159,13 @@ impl Answer {
             port: u16::try_from(node.port).unwrap_or(0),
             rack: node.rack.as_ref().map(|rack| Str::from(&**rack)),
         });
-        let topic = &part.partition.destination.topic;
-        metadata.leader_hint(topic, part.partition.number(), leader.leader_id, leader.leader_epoch, endpoint);
+        Some(LeaderHint {
+            topic: &part.partition.destination.topic,
+            partition: part.partition.number(),
+            leader_id: leader.leader_id,
+            leader_epoch: leader.leader_epoch,
+            endpoint,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ottla_core::metadata::LeaderHint;
 use ottla_protocol::{
     ApiKey, ErrorCode, RequestFrame,
     batch::{BatchHeader, batches},
@@ -251,7 +252,13 @@ async fn a_request_has_one_batch_of_a_partition_also_if_its_leader_was_elected_a
         receipts.push(topic.enqueue(record(&value.repeat(60))).await.unwrap());
     }
     // Its sender, which is still connecting, has the partition in line already.
-    test.client.shared().metadata.leader_hint("t", 0, 0, 1, None);
+    test.client.shared().metadata.leader_hints([LeaderHint {
+        topic: "t",
+        partition: 0,
+        leader_id: 0,
+        leader_epoch: 1,
+        endpoint: None,
+    }]);
     futures::future::try_join_all(receipts).await.unwrap();
     assert_eq!(test.got().len(), 4);
     assert!(!test.got().iter().any(|got| got.again));

@@ -1,6 +1,7 @@
 //! What to ask a broker for, and what its answer means.
 
 use std::{
+    collections::BTreeMap,
     ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,7 +23,7 @@ use super::{
         buffer::scan,
         cursor::{Cursor, Phase},
     },
-    FetchSettings, Partitions, PositionReset, enlist,
+    FetchSettings, Partitions, PositionReset, by_topic, enlist,
 };
 use crate::metadata::BrokerAddress;
 
@@ -64,12 +65,11 @@ pub struct FetchAsk {
 
 /// What was asked for beside the request of the session.
 #[derive(Debug)]
-pub struct CatchUp(Vec<(TopicRef, i32, Asked)>);
+pub struct CatchUp(BTreeMap<(TopicRef, i32), Asked>);
 
 impl CatchUp {
     fn find(&self, topic: &TopicRef, partition: i32) -> Option<Asked> {
-        let mut all = self.0.iter();
-        all.find(|(name, number, _)| name == topic && *number == partition).map(|(.., asked)| *asked)
+        self.0.get(&(topic.clone(), partition)).copied()
     }
 }
 
@@ -162,7 +162,8 @@ impl Partitions {
         }
         let by_id = is_by_id(&asked.first()?.0);
         let request = self.to_request(SessionRequest::without_session(asked.clone()), Duration::ZERO);
-        Some((FetchAsk { request, versions: versions(by_id) }, CatchUp(asked)))
+        let asked = asked.into_iter().map(|(topic, partition, asked)| ((topic, partition), asked));
+        Some((FetchAsk { request, versions: versions(by_id) }, CatchUp(asked.collect())))
     }
 
     fn due(&self, node: i32, now: Instant) -> Due {
@@ -293,20 +294,7 @@ impl Partitions {
         let settings = &self.settings;
         let room = self.budget.limit().saturating_sub(self.budget.used());
         let room = i32::try_from(room).unwrap_or(i32::MAX).max(settings.max_partition_bytes);
-        let mut request = FetchRequest {
-            max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
-            min_bytes: settings.min_bytes,
-            max_bytes: settings.max_bytes.min(room),
-            isolation_level: settings.isolation.to_wire(),
-            session_id: asked.session_id,
-            session_epoch: asked.session_epoch,
-            rack_id: settings.rack.clone(),
-            ..FetchRequest::default()
-        };
-        for (topic, partition, asked) in asked.partitions {
-            let (topic, topic_id) = named(topic);
-            let known =
-                request.topics.iter_mut().rfind(|known| known.topic_id == topic_id && known.topic == topic);
+        let parts = asked.partitions.into_iter().map(|(topic, partition, asked)| {
             let part = FetchPartition {
                 partition,
                 current_leader_epoch: asked.leader_epoch,
@@ -314,20 +302,28 @@ impl Partitions {
                 partition_max_bytes: asked.max_bytes,
                 ..FetchPartition::default()
             };
-            match known {
-                Some(known) => known.partitions.push(part),
-                None => request.topics.push(FetchTopic { topic, topic_id, partitions: vec![part] }),
-            }
-        }
-        for (topic, partition) in asked.forgotten {
+            (topic, part)
+        });
+        let topics = by_topic(parts).into_iter().map(|(topic, partitions)| {
             let (topic, topic_id) = named(topic);
-            request.forgotten_topics_data.push(ForgottenTopic {
-                topic,
-                topic_id,
-                partitions: vec![partition],
-            });
+            FetchTopic { topic, topic_id, partitions }
+        });
+        let forgotten = by_topic(asked.forgotten).into_iter().map(|(topic, partitions)| {
+            let (topic, topic_id) = named(topic);
+            ForgottenTopic { topic, topic_id, partitions }
+        });
+        FetchRequest {
+            max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: settings.min_bytes,
+            max_bytes: settings.max_bytes.min(room),
+            isolation_level: settings.isolation.to_wire(),
+            session_id: asked.session_id,
+            session_epoch: asked.session_epoch,
+            topics: topics.collect(),
+            forgotten_topics_data: forgotten.collect(),
+            rack_id: settings.rack.clone(),
+            ..FetchRequest::default()
         }
-        request
     }
 }
 
@@ -403,6 +399,7 @@ impl Cursor {
         effects: &mut Effects,
     ) {
         let Answer { asked, part, .. } = answer;
+        self.on_proven_epoch(asked.leader_epoch);
         self.log = LogMarks {
             start: part.log_start_offset,
             high_watermark: part.high_watermark,

@@ -19,7 +19,7 @@ use super::{
         EpochEnd, Position, Query, Tick,
         cursor::{Cursor, Phase},
     },
-    Effects, Partitions, PositionReset, Ticket, enlist,
+    Effects, Partitions, PositionReset, Ticket, by_topic, enlist,
 };
 use crate::fetch::cursor::ResetNote;
 
@@ -70,27 +70,24 @@ impl Partitions {
     }
 
     fn offset_question(&self, due: &[(u64, &Cursor)], tick: Tick) -> LookUpAsk {
-        let mut request = ListOffsetsRequest {
-            replica_id: -1,
-            isolation_level: self.settings.isolation.to_wire(),
-            ..Default::default()
-        };
         let mut tickets = Vec::new();
-        for (id, cursor) in due {
-            let Some(Query::Timestamp(timestamp)) = cursor.query(tick.wall) else { continue };
+        let parts = due.iter().filter_map(|(id, cursor)| {
+            let Some(Query::Timestamp(timestamp)) = cursor.query(tick.wall) else { return None };
             tickets.push(Ticket::of(*id, cursor));
             let partition = ListOffsetsPartition {
                 partition_index: cursor.partition,
                 current_leader_epoch: cursor.leader_epoch,
                 timestamp,
             };
-            match request.topics.iter_mut().find(|topic| topic.name == cursor.topic) {
-                Some(topic) => topic.partitions.push(partition),
-                None => request
-                    .topics
-                    .push(ListOffsetsTopic { name: cursor.topic.clone(), partitions: vec![partition] }),
-            }
-        }
+            Some((cursor.topic.clone(), partition))
+        });
+        let topics = by_topic(parts).into_iter();
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            isolation_level: self.settings.isolation.to_wire(),
+            topics: topics.map(|(name, partitions)| ListOffsetsTopic { name, partitions }).collect(),
+            ..ListOffsetsRequest::default()
+        };
         LookUpAsk::Offsets(request, tickets)
     }
 
@@ -233,23 +230,20 @@ fn end_of(part: &EpochEndOffset) -> EpochEnd {
 }
 
 fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
-    let mut request = OffsetForLeaderEpochRequest { replica_id: -1, ..Default::default() };
-    let mut tickets = Vec::new();
-    for (id, cursor) in due {
-        tickets.push(Ticket::of(*id, cursor));
+    let parts = due.iter().map(|(_, cursor)| {
         let partition = OffsetForLeaderPartition {
             partition: cursor.partition,
             current_leader_epoch: cursor.epoch_to_know(),
             leader_epoch: cursor.fetch.epoch,
         };
-        match request.topics.iter_mut().find(|topic| topic.topic == cursor.topic) {
-            Some(topic) => topic.partitions.push(partition),
-            None => request
-                .topics
-                .push(OffsetForLeaderTopic { topic: cursor.topic.clone(), partitions: vec![partition] }),
-        }
-    }
-    LookUpAsk::EpochEnds(request, tickets)
+        (cursor.topic.clone(), partition)
+    });
+    let topics = by_topic(parts).into_iter();
+    let request = OffsetForLeaderEpochRequest {
+        replica_id: -1,
+        topics: topics.map(|(topic, partitions)| OffsetForLeaderTopic { topic, partitions }).collect(),
+    };
+    LookUpAsk::EpochEnds(request, due.iter().map(|(id, cursor)| Ticket::of(*id, cursor)).collect())
 }
 
 impl Cursor {

@@ -283,6 +283,19 @@ impl Partitions {
     }
 }
 
+/// What is said of partitions, by topic; topics in the order in which they come up.
+fn by_topic<K: Ord + Clone, P>(parts: impl IntoIterator<Item = (K, P)>) -> Vec<(K, Vec<P>)> {
+    let (mut places, mut topics) = (BTreeMap::new(), Vec::<(K, Vec<P>)>::new());
+    for (topic, part) in parts {
+        let place = *places.entry(topic.clone()).or_insert(topics.len());
+        match topics.get_mut(place) {
+            Some((_, parts)) => parts.push(part),
+            None => topics.push((topic, vec![part])),
+        }
+    }
+    topics
+}
+
 /// Puts the partition in line for `poll` if it has something for it.
 fn enlist(ready: &mut VecDeque<u64>, id: u64, cursor: &mut Cursor) {
     if !cursor.listed && cursor.is_ready() {

@@ -283,6 +283,27 @@ fn an_epoch_that_the_cluster_takes_back_costs_nothing() {
 }
 
 #[test]
+fn an_epoch_that_was_read_in_is_never_taken_back() {
+    let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
+    let old = world.log(0).epoch;
+    world.move_leader(0, 1);
+    world.tell_leaders();
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(0..20));
+    // Of all brokers, only the leader that was deposed is reached, and believed by the cache in the end.
+    let new = std::mem::replace(&mut world.log(0).epoch, old);
+    world.log(0).leader = 0;
+    world.tell_leaders();
+    assert_eq!(world.client.leader(&TOPIC, 0), Some(1));
+    world.log(0).epoch = new;
+    world.log(0).leader = 1;
+    world.log(0).append(5);
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(20..25));
+    assert_eq!(world.troubles, []);
+}
+
+#[test]
 fn what_is_known_of_the_cluster_never_gets_older() {
     let mut world = World::reading(20, OffsetSpec::At(0), Reset::Error);
     let topic_id = world.log(0).topic_id;

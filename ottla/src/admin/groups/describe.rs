@@ -180,7 +180,7 @@ async fn describe_consumer(
     groups: Vec<String>,
     left: Duration,
 ) -> Result<Answers<String, GroupDescription>> {
-    let Ok(version) = connection.version::<ConsumerGroupDescribeRequest>(0..=i16::MAX) else {
+    let Ok(version) = connection.versions().choose::<ConsumerGroupDescribeRequest>(&(0..=i16::MAX)) else {
         return Ok(Answers::new());
     };
     if groups.is_empty() {

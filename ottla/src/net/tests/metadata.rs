@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::future::join_all;
+use ottla_core::metadata::LeaderHint;
 use ottla_protocol::{
     ApiKey, ErrorCode,
     messages::{MetadataRequest, MetadataResponse},
@@ -170,7 +171,13 @@ async fn a_leader_named_in_passing_is_told_at_once() {
     let client = world.client(&["10.0.0.1:1"]);
     metadata(&client).topic("orders").await.unwrap();
     let seen = metadata(&client).snapshot().version;
-    metadata(&client).leader_hint("orders", 0, 1, 1, None);
+    metadata(&client).leader_hints([LeaderHint {
+        topic: "orders",
+        partition: 0,
+        leader_id: 1,
+        leader_epoch: 1,
+        endpoint: None,
+    }]);
     assert_eq!(metadata(&client).changed(seen).await.leader("orders", 0), Some(1));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
