@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ottla::{Client, ClientBuilder, Properties};
+use ottla::{Client, ClientBuilder, Properties, config::Warning};
 
 use crate::{
-    bounds,
+    bounds, complete,
     output::{Failure, say},
     profile,
 };
@@ -19,7 +19,7 @@ const DEFAULT_SERVERS: &str = "localhost:9092";
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connect {
     /// A named properties file; see `ottla profiles`. The one called `default` is read when there is one.
-    #[arg(long, global = true, value_name = "NAME", env = "OTTLA_PROFILE")]
+    #[arg(long, global = true, value_name = "NAME", env = "OTTLA_PROFILE", hide_env_values = true, add = complete::profiles())]
     profile: Option<String>,
 
     /// A client.properties file with Java's or librdkafka's names; unknown keys are warned of.
@@ -37,6 +37,7 @@ pub(crate) struct Connect {
         global = true,
         value_name = "HOST:PORT,…",
         env = "OTTLA_BOOTSTRAP_SERVERS",
+        hide_env_values = true,
         value_delimiter = ','
     )]
     bootstrap_server: Vec<String>,
@@ -70,7 +71,20 @@ impl Connect {
         self.builder_over(&[])
     }
 
+    /// The same without a word about settings that have no effect; nothing if they cannot be used.
+    pub(crate) fn quietly(&self) -> Option<ClientBuilder> {
+        self.assemble(&[], |_| {}).ok()
+    }
+
     fn builder_over(&self, defaults: &[&[(&str, &str)]]) -> Result<ClientBuilder, Failure> {
+        self.assemble(defaults, |warning| say(format_args!("ottla: {warning}")))
+    }
+
+    fn assemble(
+        &self,
+        defaults: &[&[(&str, &str)]],
+        warn: impl Fn(&Warning),
+    ) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder().client_id("ottla-cli").bootstrap_servers([DEFAULT_SERVERS]);
         builder = builder.default_api_timeout(bounds::API);
         let profile = profile::load(self.profile.as_deref())?;
@@ -83,9 +97,7 @@ impl Connect {
             }
         }
         for properties in said {
-            for warning in properties.warnings() {
-                say(format_args!("ottla: {warning}"));
-            }
+            properties.warnings().iter().for_each(&warn);
             builder = builder.properties(properties);
         }
         if !self.bootstrap_server.is_empty() {

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod commands;
+mod complete;
 mod connect;
 mod output;
 mod profile;
@@ -19,8 +20,17 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::output::Failure;
 
 /// A Kafka client in which reliable consumption is part of the client.
+///
+/// Data goes to stdout, what is said to a person to stderr. Exit codes: 0 done, 1 failed (also when only one item of
+/// several failed), 2 wrong usage. OTTLA_LOG=ottla=debug shows what the client does.
 #[derive(Debug, Parser)]
 #[command(name = "ottla", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  ottla dev --topic orders:6           # a cluster on localhost:9092, where the others look
+  ottla produce orders --key-separator , < orders.csv
+  ottla consume orders --from-beginning --exit --format '%k: %v\\n'
+  ottla groups describe billing
+  ottla completion --help              # your shell completes topics and groups, too")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -37,9 +47,12 @@ enum Command {
     Bench(commands::bench::Bench),
     Profiles(commands::profiles::Profiles),
     Completion(commands::completion::Completion),
+    #[command(hide = true)]
+    Reference(commands::reference::Reference),
 }
 
 fn main() -> ExitCode {
+    commands::completion::answer_a_shell(Arguments::command);
     let arguments = Arguments::parse();
     // The demo freezes a broker, and that its client notices is no news.
     output::log_to_stderr(if matches!(arguments.command, Command::Demo(_)) { "error" } else { "warn" });
@@ -57,7 +70,8 @@ fn main() -> ExitCode {
             Command::Groups(command) => command.run().await,
             Command::Bench(command) => command.run().await,
             Command::Profiles(command) => command.run(),
-            Command::Completion(command) => command.run(Arguments::command()),
+            Command::Completion(command) => command.run(),
+            Command::Reference(command) => command.run(Arguments::command()),
         }
     });
     output::exit(result)

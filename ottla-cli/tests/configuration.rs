@@ -137,29 +137,62 @@ fn settings_reach_the_producer_and_the_consumer() {
 }
 
 #[test]
-fn shells_are_told_what_they_complete() {
+fn shells_are_told_whom_to_ask() {
     let profiles = Scratch::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&ottla(&profiles, &["completion", shell]));
-        for word in ["consume", "add-partitions", "compression-codec"] {
-            assert!(script.contains(word), "{shell}: {word}");
-        }
+        assert!(script.contains("OTTLA_COMPLETE") && script.contains("ottla"), "{shell}: {script}");
     }
     assert_eq!(ottla(&profiles, &["completion", "tcsh"]).status.code(), Some(2));
 }
 
-/// What somebody gets who types `ottla topics de` and presses tab.
+/// What somebody gets who types these words and presses tab at the end of the last one; nothing if there is no bash.
+#[cfg(unix)]
+fn completed(words: &[&str]) -> Option<Vec<String>> {
+    let ask = "source <(\"$0\" completion bash); COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9; \
+               _clap_complete_ottla \"$1\" \"${@: -1}\" \"${@: -2:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", ask, common::OTTLA]).args(words).env_remove("OTTLA_BOOTSTRAP_SERVERS");
+    let Ok(output) = command.output() else {
+        eprintln!("there is no bash here");
+        return None;
+    };
+    let mut words: Vec<_> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|word| word.trim().to_owned()).collect();
+    words.sort_unstable();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(words)
+}
+
 #[cfg(unix)]
 #[test]
-fn bash_completes_with_the_script() {
-    let ask = "source <(\"$0\" completion bash); COMP_WORDS=(ottla topics de); COMP_CWORD=2; \
-               _ottla ottla de topics; printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let Ok(completed) = Command::new("bash").args(["-c", ask, common::OTTLA]).output() else {
-        eprintln!("there is no bash here");
-        return;
-    };
-    let completed = String::from_utf8(completed.stdout).unwrap();
-    let mut words: Vec<_> = completed.lines().collect();
-    words.sort_unstable();
-    assert_eq!(words, ["delete", "describe"]);
+fn bash_completes_commands_and_names_of_the_cluster() {
+    let dev = Dev::start(&["--topic", "orders:1", "--topic", "old:1", "--topic", "refunds:1"]);
+    let Some(commands) = completed(&["ottla", "topics", "de"]) else { return };
+    assert_eq!(commands, ["delete", "describe"]);
+    dev.ok(&["groups", "seek", "billing", "orders", "--to", "start", "--execute"], "");
+    for (words, expected) in [
+        (&["topics", "describe", "-b", &dev.servers, "o"][..], &["old", "orders"][..]),
+        (&["consume", "-b", &dev.servers, "or"], &["orders"]),
+        (&["produce", "-b", &dev.servers, "ref"], &["refunds"]),
+        (&["consume", "orders", "-b", &dev.servers, "--group", "b"], &["billing"]),
+        (&["groups", "seek", "-b", &dev.servers, "bil"], &["billing"]),
+    ] {
+        assert_eq!(completed(&[&["ottla"], words].concat()).unwrap(), expected, "{words:?}");
+    }
+}
+
+/// Nobody wants to wait for a cluster that is not there, nor to read why.
+#[cfg(unix)]
+#[test]
+fn a_cluster_that_does_not_answer_completes_nothing_soon() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let begin = std::time::Instant::now();
+    for address in [address.as_str(), "127.0.0.1:1"] {
+        let Some(words) = completed(&["ottla", "topics", "describe", "-b", address, "o"]) else { return };
+        assert_eq!(words.concat(), "", "{address}");
+    }
+    // Twice a second and a half, and a machine that is busy.
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }

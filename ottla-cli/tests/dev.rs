@@ -25,7 +25,7 @@ fn topics_are_created_and_several_nodes_are_told() {
     assert_eq!(dev.servers.split(',').count(), 3);
     assert_eq!(dev.ok(&["topics", "list"], ""), "orders\nrefunds\n");
     let described = dev.ok(&["topics", "describe", "orders"], "");
-    assert_eq!(described.lines().count(), 1 + 6, "{described}");
+    assert_eq!(described.lines().filter(|line| line.starts_with("orders ")).count(), 6, "{described}");
 }
 
 #[cfg(unix)]

@@ -18,6 +18,19 @@ fn topics_are_created_described_and_deleted() {
     let partitions = lines(&dev.ok(&["topics", "describe", "a", "--json"], ""));
     assert_eq!(partitions.len(), 2);
     assert_eq!(partitions[0]["replicas"].as_array().unwrap().len(), 3);
+    assert_eq!(partitions[0]["offline"].as_array().unwrap().len(), 0);
+    dev.ok(&["produce", "a", "-p", "1", "--format", r"%v\n"], "1\n2\n3\n");
+    let partitions = lines(&dev.ok(&["topics", "describe", "a", "--json"], ""));
+    assert_eq!((&partitions[1]["log_start"], &partitions[1]["log_end"]), (&Value::from(0), &Value::from(3)));
+    dev.ok(&["topics", "configs", "a", "--set", "retention.ms=5"], "");
+    eventually("what was set is told", || {
+        let whole = dev.ok(&["topics", "describe", "a", "b"], "");
+        let told = [
+            "PARTITIONS  2\nREPLICAS    3\nSETTINGS    retention.ms=5\n\nTOPIC  PARTITION  LEADER",
+            "\n\nTOPIC       b\n",
+        ];
+        told.iter().all(|told| whole.contains(told)).then_some(())
+    });
     let all = dev.ok(&["topics", "describe"], "");
     assert_eq!((all.lines().count(), all.split_whitespace().next()), (1 + 4, Some("TOPIC")), "{all}");
     assert_eq!(dev.ok(&["topics", "describe", "--unavailable", "--json"], ""), "");

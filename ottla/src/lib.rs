@@ -109,3 +109,8 @@ const _: () = {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So does that of the first hour.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/first-hour.md")]
+struct FirstHour;

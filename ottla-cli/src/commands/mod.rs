@@ -8,4 +8,5 @@ pub(crate) mod dev;
 pub(crate) mod groups;
 pub(crate) mod produce;
 pub(crate) mod profiles;
+pub(crate) mod reference;
 pub(crate) mod topics;

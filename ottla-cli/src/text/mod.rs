@@ -3,6 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod json_line;
 pub(crate) mod offset_range;
+pub(crate) mod similar;
 pub(crate) mod table;
 pub(crate) mod time;
 

@@ -240,6 +240,8 @@ pub struct PartitionDescription {
     pub replicas: Vec<i32>,
     /// The brokers whose copy is complete.
     pub isr: Vec<i32>,
+    /// The brokers whose copy cannot be used now: they, or their disk, are gone. Empty on clusters that do not say.
+    pub offline: Vec<i32>,
 }
 
 /// A request of [`Admin::describe_topics`](super::Admin::describe_topics).
@@ -294,6 +296,7 @@ fn description(name: &str, told: &MetadataResponseTopic) -> TopicDescription {
             leader_epoch: partition.leader_epoch,
             replicas: partition.replica_nodes.clone(),
             isr: partition.isr_nodes.clone(),
+            offline: partition.offline_replicas.clone(),
         })
         .collect();
     partitions.sort_by_key(|partition| partition.partition);

@@ -1,5 +1,22 @@
 //! The settings that exist: Java's names, librdkafka's other names for them, and what this version does with them.
 
+/// The settings that files may hold, by Java's names.
+pub fn known_settings() -> impl Iterator<Item = KnownSetting> {
+    KEYS.iter().map(|key| KnownSetting { name: key.name, aliases: key.aliases, has_effect: key.read })
+}
+
+/// A setting that files may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownSetting {
+    /// Java's name.
+    pub name: &'static str,
+    /// What librdkafka calls it.
+    pub aliases: &'static [&'static str],
+    /// Whether it does anything here: others are accepted, since a file may serve other clients too.
+    pub has_effect: bool,
+}
+
 /// A setting by its Java name.
 pub(super) struct Key {
     pub(super) name: &'static str,

@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 pub use self::{
     client::ClientConfig,
+    keys::{KnownSetting, known_settings},
     properties::{Properties, Warning},
 };
 pub(crate) use self::{

@@ -7,7 +7,7 @@ use regex::Regex;
 use tokio::time::Instant;
 
 use super::{Consume, printer::Printer, reading, spans::Spans};
-use crate::{bounds, output::Failure, text::offset_range::OffsetRange};
+use crate::{bounds, commands::topics::why_not, output::Failure, text::offset_range::OffsetRange};
 
 /// How long to wait for records before looking whether the end has come by other means.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -57,7 +57,12 @@ impl Consume {
     /// The partitions to read; a topic or a partition that does not exist is an error here.
     async fn partitions(&self, client: &Client, topics: &[String]) -> Result<Vec<TopicPartition>, Failure> {
         let mut wanted = Vec::new();
-        for (topic, described) in Admin::new(client).describe_topics(topics).await?.all()? {
+        let admin = Admin::new(client);
+        for (topic, described) in admin.describe_topics(topics).await? {
+            let described = match described {
+                Ok(described) => described,
+                Err(error) => return Err(why_not(&admin, &topic, &error).await),
+            };
             let existing = 0..i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
             if let Some(missing) = self.partition.iter().find(|partition| !existing.contains(partition)) {
                 let last = existing.end - 1;

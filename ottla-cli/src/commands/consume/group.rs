@@ -11,7 +11,7 @@ use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
 use crate::{
-    bounds,
+    bounds, complete,
     output::{Failure, say, with_causes},
     signals::{Signals, Stop},
     text::{
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Membership {
     /// Share the partitions with the other members, and go on where the group has left off. `--offset` is where to begin
     /// where it has not begun yet: `earliest` or `latest`.
-    #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "exit"])]
+    #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "exit"], add = complete::groups())]
     pub(super) group: Option<String>,
     /// How partitions are spread over the members, the best first; cooperative-sticky if nothing is said.
     #[arg(long, requires = "group", value_delimiter = ',', value_name = "NAME,…")]

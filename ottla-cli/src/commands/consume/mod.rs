@@ -6,7 +6,10 @@ mod group;
 mod printer;
 mod spans;
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use ottla::{Admin, Client, Consumer, ConsumerBuilder, Error, ErrorCode, IsolationLevel};
@@ -14,8 +17,9 @@ use regex::Regex;
 
 use self::{filter::Filter, group::Membership};
 use crate::{
+    complete,
     connect::Connect,
-    output::{Failure, with_causes},
+    output::{Failure, say, with_causes},
     signals::Signals,
     text::{
         format::{self, Format},
@@ -48,7 +52,7 @@ Examples:
                                 # F='%K{{big32}}%k%V{{big32}}%v%H{{big32}}%h{{%K{{big32}}%k%V{{big32}}%v}}'", format::help()))]
 pub(crate) struct Consume {
     /// The topics.
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required = true, value_name = "TOPIC", add = complete::topics())]
     topics: Vec<String>,
     /// TOPIC is a regular expression: all topics that exist now and match one, internal ones aside.
     #[arg(long, short = 'r')]
@@ -114,6 +118,9 @@ impl Consume {
             }
             None => {
                 let client = self.connect.client().await?;
+                if said.is_none() && !self.exit && io::stderr().is_terminal() {
+                    say("ottla: waiting for new records; --from-beginning prints what is there");
+                }
                 let result = tokio::select! {
                     biased;
                     () = signals.recv() => Ok(()),

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::{lag::Filter, seek::Seek};
 use crate::{
-    bounds,
+    bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
     text::{table::Table, time},
@@ -38,10 +38,10 @@ pub(crate) struct Groups {
     #[command(subcommand)]
     verb: Verb,
     /// Print JSON lines, one for each group (of seek and delete-offsets: for each partition).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// End after so long, done or not.
-    #[arg(long, global = true, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
+    #[arg(long, global = true, display_order = 901, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
     timeout: Duration,
     #[command(flatten)]
     connect: Connect,
@@ -62,7 +62,8 @@ enum Verb {
     ///
     /// A partition of which nothing is committed has no lag: `-`.
     Describe {
-        #[arg(required = true)]
+        /// The groups.
+        #[arg(required = true, value_name = "GROUP", add = complete::groups())]
         groups: Vec<String>,
         /// Only partitions with such a lag, as '>0'; those of which it is not known are always shown.
         #[arg(long, value_name = "CONDITION", value_parser = Filter::parse)]
@@ -74,7 +75,8 @@ enum Verb {
     Seek(Seek),
     /// Delete groups without members, with all that they have committed.
     Delete {
-        #[arg(required = true)]
+        /// The groups.
+        #[arg(required = true, value_name = "GROUP", add = complete::groups())]
         groups: Vec<String>,
         /// A group that does not exist is no failure.
         #[arg(long)]
@@ -82,9 +84,11 @@ enum Verb {
     },
     /// Delete what a group has committed for topics that none of its members reads.
     DeleteOffsets {
+        /// The group.
+        #[arg(add = complete::groups())]
         group: String,
         /// All partitions of a topic, or some.
-        #[arg(required = true, value_name = "TOPIC[:N,…]", value_parser = Chosen::parse)]
+        #[arg(required = true, add = complete::topics(), value_name = "TOPIC[:N,…]", value_parser = Chosen::parse)]
         topics: Vec<Chosen>,
     },
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Chosen;
 use crate::{
+    complete,
     output::{Failure, Failures, say},
     text::{
         offset_range::{Bound, OffsetRange},
@@ -25,9 +26,11 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Seek {
+    /// The group; nobody may be in it.
+    #[arg(add = complete::groups())]
     group: String,
     /// All partitions of a topic, or some; what the group has committed something for when none are named.
-    #[arg(value_name = "TOPIC[:N,…]", value_parser = Chosen::parse)]
+    #[arg(value_name = "TOPIC[:N,…]", add = complete::topics(), value_parser = Chosen::parse)]
     topics: Vec<Chosen>,
     #[command(flatten)]
     goal: Goal,
@@ -47,7 +50,7 @@ struct Goal {
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = Target::parse)]
     to: Option<Target>,
     /// Where another group is.
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", add = complete::groups())]
     to_group: Option<String>,
     /// As --to start.
     #[arg(long)]

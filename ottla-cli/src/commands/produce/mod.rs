@@ -13,7 +13,7 @@ use self::{
     source::{Shape, Source},
 };
 use crate::{
-    bounds,
+    bounds, complete,
     connect::Connect,
     output::{Failure, with_causes},
     text::{
@@ -34,6 +34,7 @@ Examples:
   ottla produce orders --output-format '%k went to %p@%o\\n' --key-separator , < orders.csv", format::help()))]
 pub(crate) struct Produce {
     /// The topic; when left out, what %t or a JSON line says.
+    #[arg(add = complete::topics())]
     topic: Option<String>,
     /// How a record is read: a text ends at what stands behind it, or is as long as %K, %V, %T in front of it say.
     #[arg(long, short = 'f', default_value = "%v\\n", value_parser = Format::parse, allow_hyphen_values = true)]

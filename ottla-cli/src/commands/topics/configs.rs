@@ -11,13 +11,15 @@ use serde_json::json;
 
 use super::setting;
 use crate::{
+    complete,
     output::{Failure, Failures, say},
     text::table::Table,
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Configs {
-    #[arg(required = true, value_name = "TOPIC")]
+    /// The topics.
+    #[arg(required = true, value_name = "TOPIC", add = complete::topics())]
     topics: Vec<String>,
     /// Set a setting; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]

@@ -1,8 +1,25 @@
 //! Topics that a command needs.
 
-use ottla::{Admin, Client, ErrorCode, NewTopic, admin::CreatedTopic};
+use ottla::{Admin, Client, Error, ErrorCode, NewTopic, admin::CreatedTopic};
 
-use crate::output::Failure;
+use crate::{
+    output::{Failure, with_causes},
+    text::similar::similar,
+};
+
+/// Why a topic cannot be described; of one that does not exist, with what may have been meant.
+pub(crate) async fn why_not(admin: &Admin, topic: &str, error: &Error) -> Failure {
+    if error.broker_code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
+        return Failure::new(with_causes(error));
+    }
+    let others: Vec<_> =
+        admin.list_topics().await.unwrap_or_default().into_iter().map(|it| it.name).collect();
+    let meant = similar(topic, others.iter().map(String::as_str));
+    let meant = meant.map_or_else(|| ".".to_owned(), |meant| format!("; did you mean {meant}?"));
+    Failure::new(format!(
+        "there is no topic {topic}{meant} `ottla topics list` shows what there is, `ottla topics create {topic}` makes it"
+    ))
+}
 
 /// Creates those that do not exist, and tells what it has created. The first that cannot be created is a failure.
 pub(crate) async fn create_missing(

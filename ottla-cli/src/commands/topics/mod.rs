@@ -1,6 +1,7 @@
 //! `ottla topics`: list, describe, create, delete, their settings, more partitions.
 
 mod configs;
+mod describe;
 mod missing;
 
 use std::{
@@ -9,16 +10,16 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use ottla::{Admin, NewTopic, admin::PartitionDescription};
+use ottla::{Admin, NewTopic};
 use serde_json::json;
 
-use self::configs::Configs;
-pub(crate) use self::missing::create_missing;
+pub(crate) use self::missing::{create_missing, why_not};
+use self::{configs::Configs, describe::Describe};
 use crate::{
-    bounds,
+    bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::{table::Table, time},
+    text::time,
 };
 
 /// List, describe, create, change and delete topics.
@@ -35,10 +36,10 @@ pub(crate) struct Topics {
     #[command(subcommand)]
     verb: Verb,
     /// Print JSON lines.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// End after so long, done or not.
-    #[arg(long, global = true, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
+    #[arg(long, global = true, display_order = 901, value_name = "DURATION", default_value = bounds::COMMAND, value_parser = time::duration)]
     timeout: Duration,
     #[command(flatten)]
     connect: Connect,
@@ -52,22 +53,16 @@ enum Verb {
         #[arg(long)]
         exclude_internal: bool,
     },
-    /// Print the partitions of topics: leader, epoch, replicas, in-sync replicas.
-    Describe {
-        /// All topics when none are named.
-        topics: Vec<String>,
-        /// Only partitions with replicas that are not in sync.
-        #[arg(long)]
-        under_replicated: bool,
-        /// Only partitions without a leader.
-        #[arg(long)]
-        unavailable: bool,
-    },
+    /// Print all there is to know of topics: partitions, leaders, replicas, where the logs begin and end.
+    ///
+    /// Of topics that are named also their id and what was set for them.
+    Describe(Describe),
     /// Print the settings of topics that somebody set, or change them.
     Configs(Configs),
     /// Give topics more partitions. The records of a key go to another one from then on.
     AddPartitions {
-        #[arg(required = true)]
+        /// The topics.
+        #[arg(required = true, value_name = "TOPIC", add = complete::topics())]
         topics: Vec<String>,
         /// So many in all.
         #[arg(long)]
@@ -78,7 +73,8 @@ enum Verb {
     },
     /// Create topics.
     Create {
-        #[arg(required = true)]
+        /// Their names.
+        #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
         /// Partitions of each topic; the broker's default when left out.
         #[arg(long)]
@@ -95,7 +91,8 @@ enum Verb {
     },
     /// Delete topics and all their records.
     Delete {
-        #[arg(required = true)]
+        /// The topics.
+        #[arg(required = true, value_name = "TOPIC", add = complete::topics())]
         topics: Vec<String>,
         /// A topic that does not exist is no failure.
         #[arg(long)]
@@ -121,13 +118,7 @@ impl Topics {
         let json = self.json;
         let result = match self.verb {
             Verb::List { exclude_internal } => list(&admin, exclude_internal, json).await,
-            Verb::Describe { topics, under_replicated, unavailable } => {
-                let shown = |partition: &PartitionDescription| {
-                    (!under_replicated || partition.isr.len() < partition.replicas.len())
-                        && (!unavailable || partition.leader.is_none())
-                };
-                describe(&admin, topics, shown, json).await
-            }
+            Verb::Describe(describe) => describe.run(&admin, json).await,
             Verb::Configs(configs) => configs.run(&admin, json).await,
             Verb::AddPartitions { topics, partitions, dry_run } => {
                 add_partitions(&admin, topics, partitions, dry_run, json).await
@@ -166,55 +157,6 @@ async fn list(admin: &Admin, exclude_internal: bool, json: bool) -> Result<(), F
     Ok(())
 }
 
-async fn describe(
-    admin: &Admin,
-    topics: Vec<String>,
-    shown: impl Fn(&PartitionDescription) -> bool,
-    json: bool,
-) -> Result<(), Failure> {
-    let topics = match topics.is_empty() {
-        true => admin.list_topics().await?.into_iter().map(|topic| topic.name).collect(),
-        false => topics,
-    };
-    let mut failed = Failures::default();
-    let mut out = io::stdout().lock();
-    let mut table = Table::new(&["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR"]);
-    for (name, result) in admin.describe_topics(topics).await? {
-        let topic = match result {
-            Ok(topic) => topic,
-            Err(error) => {
-                failed.add(&name, &error);
-                continue;
-            }
-        };
-        for partition in topic.partitions.iter().filter(|partition| shown(partition)) {
-            if json {
-                let line = json!({
-                    "topic": name, "id": topic.id.to_string(), "partition": partition.partition,
-                    "leader": partition.leader, "leader_epoch": partition.leader_epoch,
-                    "replicas": partition.replicas, "isr": partition.isr,
-                });
-                writeln!(out, "{line}")?;
-            } else {
-                let leader = partition.leader.map_or("none".to_owned(), |leader| leader.to_string());
-                let (number, epoch) = (partition.partition.to_string(), partition.leader_epoch.to_string());
-                table.row([
-                    name.clone(),
-                    number,
-                    leader,
-                    epoch,
-                    ids(&partition.replicas),
-                    ids(&partition.isr),
-                ]);
-            }
-        }
-    }
-    if !json {
-        table.write(&mut out)?;
-    }
-    failed.into_result()
-}
-
 async fn add_partitions(
     admin: &Admin,
     topics: Vec<String>,
@@ -239,10 +181,6 @@ async fn add_partitions(
         }
     }
     failed.into_result()
-}
-
-fn ids(ids: &[i32]) -> String {
-    ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
 async fn create(

@@ -1,0 +1,42 @@
+//! What was meant, when there is no such thing.
+
+/// The one of these names that differs least, if it is close enough to be what was meant.
+pub(crate) fn similar<'a>(name: &str, all: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (letters, best) = all.into_iter().map(|known| (distance(name, known), known)).min()?;
+    (letters <= name.chars().count().div_ceil(4)).then_some(best)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let (mut diagonal, mut left) = (i, i + 1);
+        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
+            let here = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            (diagonal, left) = (*cell, here);
+            *cell = here;
+        }
+        row[0] = i + 1;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::similar;
+
+    #[test]
+    fn what_is_close_is_what_was_meant() {
+        let topics = ["orders", "refunds", "o"];
+        for (name, meant) in [
+            ("order", Some("orders")),
+            ("Orders", Some("orders")),
+            ("refunsd", Some("refunds")),
+            ("payments", None),
+            ("", None),
+        ] {
+            assert_eq!(similar(name, topics), meant, "{name}");
+        }
+        assert_eq!(similar("orders", []), None);
+    }
+}

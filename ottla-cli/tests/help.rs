@@ -1,0 +1,138 @@
+//! What the command says about itself, and to somebody who has mistyped.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests are drivers")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::{Dev, eventually, run};
+
+#[test]
+fn the_page_of_the_command_is_what_the_command_says() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md")).unwrap();
+    let written = String::from_utf8(run(&["reference"], "").stdout).unwrap();
+    let difference = page.lines().zip(written.lines()).find(|(page, written)| page != written);
+    assert_eq!(difference, None, "cargo run -p ottla-cli -- reference > docs/cli.md");
+    assert!(page == written, "cargo run -p ottla-cli -- reference > docs/cli.md");
+}
+
+/// Every command below that one, with the words that lead to it.
+fn commands(words: Vec<String>) -> Vec<Vec<String>> {
+    let arguments: Vec<_> = words.iter().map(String::as_str).chain(["--help"]).collect();
+    let help = String::from_utf8(run(&arguments, "").stdout).unwrap();
+    let listed = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "));
+    // What goes on in the next line is further to the right.
+    let names = listed
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help");
+    let below = names.map(|name| [words.clone(), vec![name.to_owned()]].concat());
+    let below: Vec<_> = below.flat_map(commands).collect();
+    [vec![words], below].concat()
+}
+
+#[test]
+fn every_command_and_every_option_says_what_it_is_for() {
+    let all = commands(Vec::new());
+    assert!(all.len() > 25, "{all:?}");
+    for command in all {
+        let arguments: Vec<_> = command.iter().map(String::as_str).chain(["-h"]).collect();
+        let output = run(&arguments, "");
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && !help.starts_with("Usage"), "{command:?} says nothing: {help}");
+        let mut lines = help.lines().peekable();
+        while let Some(line) = lines.next() {
+            // What is long has its explanation below it.
+            let below = lines.peek().is_some_and(|below| below.starts_with("          "));
+            let beside = line.trim_start().split("  ").skip(1).any(|part| !part.trim().is_empty());
+            let is_option = line.starts_with("  -") || line.starts_with("      --");
+            assert!(!is_option || beside || below, "{command:?}: {line:?} in\n{help}");
+        }
+    }
+}
+
+#[test]
+fn whoever_mistypes_is_told_what_was_meant() {
+    for (wrong, meant) in [
+        (&["topic", "list"][..], "'topics'"),
+        (&["consume", "t", "--from-begining"], "'--from-beginning'"),
+        (&["groups", "descrbe", "g"], "'describe'"),
+        (&["produce", "t", "--compression-codec", "gzi"], "'gzip'"),
+    ] {
+        let output = run(wrong, "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {said}");
+        assert!(said.contains("similar") && said.contains(meant), "{wrong:?}: {said}");
+    }
+    let dev = Dev::start(&["--topic", "orders:1"]);
+    for (wrong, said) in [
+        (&["consume", "order"][..], "there is no topic order; did you mean orders? `ottla topics list`"),
+        (&["consume", "payments", "--exit"], "there is no topic payments. `ottla topics list`"),
+    ] {
+        let output = dev.ottla(wrong, "");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains(said), "{wrong:?}: {stderr}");
+    }
+}
+
+/// `| head` is no failure, and nothing to talk about.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &"x\n".repeat(50_000));
+    for command in [
+        &["consume", "t", "--from-beginning"][..],
+        &["consume", "t", "--from-beginning", "--exit", "--json"],
+        &["reference"],
+    ] {
+        let mut started = Command::new(common::OTTLA);
+        started.args(command).env("OTTLA_BOOTSTRAP_SERVERS", &dev.servers);
+        let mut process =
+            started.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::with_capacity(64, process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", output.status);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_is_heeded_at_once() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], "x\n");
+    for (command, code) in [
+        (&["consume", "t", "-o", "earliest"][..], 0),
+        (&["consume", "t", "-g", "g", "-o", "earliest"], 0),
+        // Its input does not end; nothing of it is in doubt.
+        (&["produce", "t", "--output-format", r"%v\n"], 130),
+    ] {
+        let mut started = Command::new(common::OTTLA);
+        started.args(command).env("OTTLA_BOOTSTRAP_SERVERS", &dev.servers);
+        let mut process =
+            started.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut input = process.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, b"x\n").ok();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "x\n", "{command:?}");
+        let begin = Instant::now();
+        assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+        let status = eventually("it ends", || process.try_wait().unwrap());
+        let by_signal = std::os::unix::process::ExitStatusExt::signal(&status).map(|signal| 128 + signal);
+        assert_eq!(status.code().or(by_signal), Some(code), "{command:?}");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{command:?}: {:?}", begin.elapsed());
+        drop(input);
+    }
+}
