@@ -21,8 +21,9 @@
 //! * *Doubt*: a request that got lost can be carried out late, out of a socket's buffer, and move the committed offset back.
 //!   As long as its generation lives, what is committed of its partitions is repeated now and then, and whenever somebody
 //!   asks: before they are given up, in particular.
-//! * *Proof of life*: a member that has nothing to commit repeats a commit before the lease ends for want of one. A
-//!   coordinator that is cut off from its peers goes on answering heartbeats, but acknowledges no write.
+//! * *Proof of life*: a member that has nothing to commit repeats a commit before the lease ends for want of one, and at once
+//!   where records wait for nothing else. A coordinator that is cut off from its peers, or still loading, goes on answering
+//!   heartbeats, but acknowledges no write.
 
 use std::{
     collections::BTreeMap,
@@ -268,11 +269,12 @@ impl Commits {
         kept
     }
 
-    /// What to send next.
+    /// What to send next. `prove`: the lease waits for a commit ([`super::Member::needs_proof`]).
     pub fn next(
         &mut self,
         at: Moment,
         membership: Option<&Membership>,
+        prove: bool,
         committable: &mut Committable<'_>,
     ) -> CommitPlan {
         if self.in_flight.is_some() || self.slots.is_empty() {
@@ -307,7 +309,7 @@ impl Commits {
             }
         }
         if offsets.is_empty() {
-            match self.proof_of_life(at, committable) {
+            match self.proof_of_life(at, prove, committable) {
                 Ok((token, proof)) => drop(offsets.insert(token, proof)),
                 Err(due) => return CommitPlan::Wait(due.into_iter().fold(wake, earlier)),
             }
@@ -325,14 +327,15 @@ impl Commits {
         due
     }
 
-    /// Any commit, repeated, if none was acknowledged for long; else when that will be so.
+    /// Any commit, repeated, if none was acknowledged for long, or one is needed now; else when that will be so.
     fn proof_of_life(
         &self,
         at: Moment,
+        prove: bool,
         committable: &mut Committable<'_>,
     ) -> Result<(u64, (u64, Position)), Option<Instant>> {
         let Some(due) = self.last_write.map(|at| at + self.settings.proof_of_life) else { return Err(None) };
-        if due > at.elapsed {
+        if due > at.elapsed && !prove {
             return Err(Some(at.now + (due - at.elapsed)));
         }
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.claimed && slot.refused.is_none());

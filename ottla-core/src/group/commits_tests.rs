@@ -29,6 +29,8 @@ struct Bench {
     now: Instant,
     elapsed: Duration,
     generation: i32,
+    /// The lease waits for a commit.
+    prove: bool,
     complete: BTreeMap<u64, (u64, i64)>,
 }
 
@@ -43,6 +45,7 @@ impl Bench {
             now,
             elapsed: Duration::ZERO,
             generation: 1,
+            prove: false,
             complete: BTreeMap::new(),
         }
     }
@@ -79,7 +82,7 @@ impl Bench {
             instance_id: None,
         };
         let (at, complete) = (self.at(), &self.complete);
-        self.commits.next(at, Some(&membership), &mut |token| {
+        self.commits.next(at, Some(&membership), self.prove, &mut |token| {
             complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, 2)))
         })
     }
@@ -426,4 +429,20 @@ fn a_partition_that_the_coordinator_does_not_know_for_long_holds_up_nobody() {
     let commit = bench.send().expect("whoever asks again wants to know whether it works now");
     bench.answer(&commit, ErrorCode::NONE);
     assert_eq!(bench.kept(&promise), Kept::Yes);
+}
+
+#[test]
+fn a_lease_that_waits_for_a_commit_gets_one_at_once() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 5);
+    assert!(bench.send().is_none(), "nobody has asked for it");
+    bench.prove = true;
+    let proof = bench.send().expect("a proof");
+    assert_eq!(proof.topics[0].partitions[0].committed_offset, 0, "what is complete waits for its user");
+    assert!(bench.send().is_none(), "one is under way");
+    bench.answer(&proof, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    assert!(bench.send().is_none(), "a coordinator that is loading is not hammered");
+    bench.now += SECOND;
+    assert!(bench.send().is_some(), "and asked again");
 }

@@ -333,7 +333,7 @@ impl Run {
 
     fn send(&mut self) {
         let (at, membership) = (self.at(), self.membership());
-        let plan = self.commits.next(at, Some(&membership), &mut committable(&mut self.owned));
+        let plan = self.commits.next(at, Some(&membership), false, &mut committable(&mut self.owned));
         let CommitPlan::Send(request) = plan else { return };
         assert!(self.request.is_none(), "one request at a time");
         assert_eq!(request.generation_id_or_member_epoch, self.generation);

@@ -5,6 +5,7 @@ mod answers;
 mod coordinator;
 mod frozen_member;
 mod lanes;
+mod loading;
 mod lost_answers;
 mod members;
 mod pause;

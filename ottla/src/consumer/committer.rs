@@ -74,11 +74,11 @@ async fn commit_for_ever(inner: &Arc<Inner>, group: &Arc<Group>) {
 
 /// What to commit next, and whether something may be handed out again.
 fn look(inner: &Inner, group: &Group) -> (CommitPlan, bool) {
-    let (at, membership) = (group.moment(), group.membership());
+    let (at, (membership, prove)) = (group.moment(), group.commits_as());
     inner.with(|state| {
         state.note_starts();
         let woken = state.owned.as_mut().is_some_and(|owned| owned.wake(at.now));
-        (state.plan_commit(at, membership.as_ref()), woken)
+        (state.plan_commit(at, membership.as_ref(), prove), woken)
     })
 }
 

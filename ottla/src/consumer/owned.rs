@@ -385,9 +385,14 @@ impl State {
         self.owned.as_ref()?.by_token.get(&token)?.ownership.first_waiting()
     }
 
-    /// What to commit next.
-    pub(super) fn plan_commit(&mut self, at: Moment, membership: Option<&Membership>) -> CommitPlan {
-        let plan = self.with_commits(|commits, committable| commits.next(at, membership, committable));
+    /// What to commit next. `prove`: the lease waits for a commit.
+    pub(super) fn plan_commit(
+        &mut self,
+        at: Moment,
+        membership: Option<&Membership>,
+        prove: bool,
+    ) -> CommitPlan {
+        let plan = self.with_commits(|commits, committable| commits.next(at, membership, prove, committable));
         plan.unwrap_or(CommitPlan::Wait(None))
     }
 

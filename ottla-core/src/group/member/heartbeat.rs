@@ -97,7 +97,7 @@ impl Member {
         match Verdict::on(code) {
             verdict @ (Verdict::Fine | Verdict::Rebalance) => {
                 self.heartbeats.failures.on_success();
-                self.on_sign_of_life(&sent, verdict == Verdict::Fine);
+                self.on_sign_of_life(at, &sent, verdict == Verdict::Fine);
             }
             verdict @ (Verdict::NotCoordinator | Verdict::Later | Verdict::MemberIdRequired) => {
                 self.trouble = Some(Trouble::Answered(Call::Heartbeat, code));
@@ -112,13 +112,16 @@ impl Member {
     ///
     /// Between the answers to JoinGroup and SyncGroup the coordinator answers NONE as well, while a timer runs for members
     /// that do not sync: such a heartbeat keeps the session alive and proves nothing else.
-    fn on_sign_of_life(&mut self, sent: &Sent, at_rest: bool) {
+    fn on_sign_of_life(&mut self, at: Moment, sent: &Sent, is_fine: bool) {
         let of_now = |generation| sent.member_id == self.member_id && sent.generation == generation;
         if !self.tenure.is_some_and(|tenure| of_now(tenure.generation)) {
             return;
         }
-        let at_rest = at_rest && sent.settled;
-        self.lease.on_heartbeat(sent.at.elapsed, at_rest);
+        let at_rest = is_fine && sent.settled;
+        match is_fine {
+            true => self.lease.on_heartbeat(sent.at.elapsed, at.elapsed, at_rest),
+            false => self.lease.on_rebalance(sent.at.elapsed),
+        }
         if at_rest {
             self.revocation.on_rest(sent.at.now);
             (self.restless, self.trouble) = (0, None);

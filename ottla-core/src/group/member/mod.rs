@@ -258,6 +258,12 @@ impl Member {
         self.lease.until()
     }
 
+    /// Whether records wait for a commit, any commit: [`Commits::next`](super::Commits::next).
+    #[must_use]
+    pub fn needs_proof(&self, at: Moment) -> bool {
+        self.tenure.is_some_and(|tenure| tenure.settled) && self.lease.waits_for_write(at.elapsed)
+    }
+
     /// All that is owned, including what is being assigned or given up.
     #[must_use]
     pub fn owned(&self) -> &BTreeSet<TopicPartition> {

@@ -529,6 +529,27 @@ mod lease {
     }
 
     #[test]
+    fn is_not_given_back_by_a_coordinator_that_may_still_be_loading() {
+        let mut desk = Desk::settled(Desk::config(), &[0]);
+        desk.beat(ErrorCode::REBALANCE_IN_PROGRESS);
+        desk.take_join();
+        for _ in 0..18 {
+            desk.beat(ErrorCode::REBALANCE_IN_PROGRESS);
+            desk.committed();
+        }
+        assert_eq!(desk.lease(), Some(s(0)), "the rebalance may be over, and the member out");
+        // Another broker has taken over, and does not know yet who is a member.
+        for _ in 0..5 {
+            desk.beat(ErrorCode::NONE);
+            assert_eq!(desk.lease(), Some(s(0)));
+            assert!(desk.member.needs_proof(desk.at()));
+        }
+        desk.committed();
+        assert_eq!(desk.lease(), Some(ms(40_500)), "it is loaded, and the member in it");
+        assert!(!desk.member.needs_proof(desk.at()));
+    }
+
+    #[test]
     fn counts_suspend_and_a_heartbeat_follows_at_once() {
         let mut desk = Desk::settled(Desk::config(), &[0]);
         desk.suspended = s(50);

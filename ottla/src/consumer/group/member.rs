@@ -121,9 +121,9 @@ impl Group {
         Moment { now: now(), elapsed: env.elapsed(), random: env.random() }
     }
 
-    /// What commits are made under; `None` while nothing can be committed.
-    pub(in crate::consumer) fn membership(&self) -> Option<Membership> {
-        lock(&self.state).member.membership()
+    /// What commits are made under, `None` while nothing can be committed; and whether the lease waits for one.
+    pub(in crate::consumer) fn commits_as(&self) -> (Option<Membership>, bool) {
+        self.look(|member, at| (member.membership(), member.needs_proof(at)))
     }
 
     /// A commit was acknowledged: the coordinator can write. `sent` was taken before it was sent.

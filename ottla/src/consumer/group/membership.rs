@@ -229,7 +229,13 @@ impl Task {
             self.inner.shared.events.emit(Event::HeartbeatFailed { group, error: reason });
             self.on_call_failed(error)
         });
-        self.group.with_member(|member, at| member.on_heartbeat(at, answer));
+        let needs_proof = self.group.with_member(|member, at| {
+            member.on_heartbeat(at, answer);
+            member.needs_proof(at)
+        });
+        if needs_proof {
+            self.inner.commits.notify_one();
+        }
     }
 
     fn on_answer(&mut self, answer: Answer) {

@@ -77,6 +77,9 @@ async fn a_coordinator_that_stands_still_is_asked_for_again_although_it_was_name
     let consumer = builder(&client).session_timeout(10 * SECOND).build().unwrap();
     consumer.subscribe([TOPIC]).unwrap();
     until_named(&mut events, "group.partitions_assigned").await;
+    // It has a heartbeat, and a commit behind it.
+    sleep(SECOND / 2).await;
+    assert!(consumer.assignment().iter().all(|each| each.lease().remaining() > Duration::ZERO));
     lock(&brokers.logs).frozen = vec![0];
     // The other broker hears of it only now. Until then, it names the one whose connections open and say nothing.
     sleep(9 * SECOND).await;
