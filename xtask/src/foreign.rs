@@ -4,6 +4,7 @@
 //! xtask/foreign/            a script for each client, and the versions
 //! target/foreign/python/    a virtual environment with the Python clients
 //! target/foreign/node/      the JavaScript clients
+//! target/foreign/go/        the Go clients, compiled
 //! ```
 
 #![allow(clippy::disallowed_methods, reason = "a developer's command meets real time and real processes")]
@@ -39,12 +40,14 @@ struct Client {
 enum Language {
     Python,
     JavaScript,
+    Go,
 }
 
-const CLIENTS: [Client; 3] = [
+const CLIENTS: [Client; 4] = [
     Client { name: "aiokafka", script: "with_aiokafka.py", language: Language::Python },
     Client { name: "confluent-kafka", script: "with_confluent_kafka.py", language: Language::Python },
     Client { name: "kafkajs", script: "with_kafkajs.js", language: Language::JavaScript },
+    Client { name: "franz-go", script: "with_franz_go.go", language: Language::Go },
 ];
 
 /// One takes a few seconds.
@@ -71,6 +74,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if install(Language::JavaScript) {
         install_javascript()?;
     }
+    if install(Language::Go) {
+        build_go()?;
+    }
     let ottla = build_ottla()?;
     let dev = Dev::start(&ottla, arguments.nodes, &clients)?;
     for client in clients {
@@ -89,6 +95,7 @@ fn installed(language: Language) -> PathBuf {
     let name = match language {
         Language::Python => "python",
         Language::JavaScript => "node",
+        Language::Go => "go",
     };
     workspace::target().join("foreign").join(name)
 }
@@ -109,6 +116,13 @@ fn install_javascript() -> Result<()> {
         let quiet = ["install", "--silent", "--no-fund", "--no-audit"];
         workspace::run(Command::new("npm").args(quiet).current_dir(&folder))
     })
+}
+
+/// Go notices by itself what has changed.
+fn build_go() -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(installed(Language::Go).join("with_franz_go")).current_dir(scripts());
+    workspace::run(&mut go)
 }
 
 /// Fills a folder with what the list names, unless it was filled from the same list before.
@@ -162,8 +176,12 @@ impl<'a> Dev<'a> {
                 node.env("NODE_PATH", installed(Language::JavaScript).join("node_modules"));
                 node
             }
+            Language::Go => Command::new(installed(Language::Go).join(client.script.trim_end_matches(".go"))),
         };
-        command.arg(scripts().join(client.script)).args([&self.servers, client.name]);
+        if client.language != Language::Go {
+            command.arg(scripts().join(client.script));
+        }
+        command.args([&self.servers, client.name]);
         let said = output(&mut command, "")?;
         let report: Report = serde_json::from_str(said.trim()).map_err(|error| format!("{error}: {said}"))?;
         if report.shared != 1000 || report.rest != (1000..1010).collect::<Vec<_>>() {

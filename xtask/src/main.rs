@@ -34,7 +34,7 @@ enum Command {
     /// reads all with two members of a group that have two partitions each, commits, and leaves. It writes 10 more, and a new
     /// member has to get those and no others. Then `ottla consume` has to find all of them.
     ///
-    /// Needs python3 with venv, node and npm; installs the clients into target/foreign.
+    /// Needs python3 with venv, node and npm, and go; installs the clients into target/foreign.
     Foreign(foreign::Arguments),
     /// Write the golden vectors of ottla-protocol: what Kafka's own code makes of every message
     Golden(golden::Arguments),
