@@ -107,6 +107,11 @@ impl Absences {
         Self { bound, missing: BTreeMap::new() }
     }
 
+    /// Whether anything is not there: then somebody has to look again.
+    pub(super) fn is_any(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Takes over what of all that was named is not there; gives what the user has to hear now. `None` for a code: it is
     /// being asked for.
     pub(super) fn look(

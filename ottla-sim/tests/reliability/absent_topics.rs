@@ -52,7 +52,8 @@ fn absence(error: &Error) -> &Absence {
 /// The time until something is told, and what.
 async fn told(world: &World, consumer: &Consumer) -> (Duration, Error) {
     let start = world.elapsed();
-    let error = consumer.recv().await.expect_err("a topic is not there");
+    let told = timeout(5 * BOUND, consumer.recv()).await.expect("it is told");
+    let error = told.expect_err("a topic is not there");
     (world.elapsed() - start, error)
 }
 

@@ -14,7 +14,10 @@
 //! The one request may be a long poll. A partition that becomes readable meanwhile (a seek, a resume, a leader that
 //! moved here, memory that is free again) is asked for beside it, without a session and without waiting.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ottla_core::{
     backoff::Backoff,
@@ -88,7 +91,9 @@ impl Fetcher {
 
     /// One request and its answer. Gives the code if the broker refused the request as a whole.
     async fn fetch(&mut self) -> Result<Option<ErrorCode>> {
-        let connection = self.inner.shared.brokers.connection(self.node, self.inner.lane()).await?;
+        let metadata = &self.inner.shared.metadata;
+        let dialling = self.inner.shared.brokers.connection(self.node, self.inner.lane());
+        let connection = metadata.ask_while_overdue(Duration::ZERO, dialling).await?;
         let ids = with_ids(&connection);
         self.connection = Some(connection.clone());
         let tick = self.inner.tick();

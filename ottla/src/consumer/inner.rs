@@ -47,7 +47,7 @@ use crate::{
     Error, Event, Result, TopicPartition,
     client::{Resource, Shared},
     env::BoxFuture,
-    net::{Lane, Latch, lock, now},
+    net::{Lane, Latch, lock, now, sleep_until_some},
 };
 
 pub(super) struct Inner {
@@ -378,10 +378,14 @@ impl Inner {
         let this = StopOnDrop(self);
         let this = &this.0;
         let mut seen = 0;
+        let mut look_at = None;
         loop {
             let changed = this.shared.metadata.changed(seen);
             // Nobody is woken for nothing while all is well.
-            let has_unknown = this.with(|state| !state.partitions.unknown_topics().is_empty());
+            let has_unknown = this.with(|state| {
+                state.partitions.is_anything_absent() || !state.partitions.unknown_topics().is_empty()
+            });
+            look_at = has_unknown.then(|| look_at.unwrap_or_else(|| now() + UNKNOWN_TOPIC_INTERVAL));
             tokio::select! {
                 biased;
                 () = this.closed.wait() => return,
@@ -390,8 +394,11 @@ impl Inner {
                     seen = snapshot.version;
                     this.on_metadata(&snapshot);
                 }
-                () = this.unknown.notified(), if !has_unknown => {}
-                () = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL), if has_unknown => this.look_for_unknown_topics(),
+                () = this.unknown.notified() => {}
+                () = sleep_until_some(look_at) => {
+                    look_at = None;
+                    this.look_for_unknown_topics();
+                }
             }
             this.look_for_absent();
         }
@@ -406,6 +413,11 @@ impl Inner {
         if !unknown.is_empty() {
             self.on_metadata(&self.shared.metadata.snapshot());
         }
+    }
+
+    /// Topics were subscribed to.
+    pub(super) fn on_subscribed(&self) {
+        self.unknown.notify_one();
     }
 
     /// Has the user hear of what was named and is not there.

@@ -85,9 +85,11 @@ async fn call<R>(
 where
     R: Request<Response: Response + Send + 'static> + 'static,
 {
-    let connection = inner.shared.brokers.connection(node, Lane::Control).await?;
-    inner.with(|state| state.unreachable.remove(&node));
-    let version = connection.version::<R>(versions)?;
-    let answer = connection.call(request, version, inner.shared.config.request_timeout);
+    let answer = async {
+        let connection = inner.shared.brokers.connection(node, Lane::Control).await?;
+        inner.with(|state| state.unreachable.remove(&node));
+        let version = connection.version::<R>(versions)?;
+        connection.call(request, version, inner.shared.config.request_timeout).await
+    };
     inner.shared.metadata.ask_while_overdue(Duration::ZERO, answer).await
 }

@@ -220,7 +220,8 @@ impl Sender {
     }
 
     async fn connect(&self, inner: &Arc<Inner>, backoff: &mut Backoff) {
-        match self.try_connect(inner).await {
+        let connecting = self.try_connect(inner);
+        match inner.client.metadata.ask_while_overdue(Duration::ZERO, connecting).await {
             Ok(live) => {
                 backoff.on_success();
                 lock(&self.line).connection = Some(live);

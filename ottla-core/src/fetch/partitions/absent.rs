@@ -36,9 +36,17 @@ impl Partitions {
         for (topic, ids) in self.by_name.iter().filter(|(topic, _)| !subscribed.contains(*topic)) {
             absent.extend(absent_of(topic, ids.keys().copied(), word_of(topic)));
         }
+        // What has come, or is wanted by nobody any more, needs not be told.
+        self.notices.retain(|notice| absent.contains_key(&(notice.topic.clone(), notice.partition)));
         let news = self.absences.look(now, absent);
         self.notices.extend(news);
         !self.notices.is_empty()
+    }
+
+    /// Whether anything was not there at the last look: then it has to be looked for again.
+    #[must_use]
+    pub fn is_anything_absent(&self) -> bool {
+        self.absences.is_any()
     }
 
     /// The next thing that is not there and has to be told.

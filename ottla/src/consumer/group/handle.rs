@@ -30,6 +30,7 @@ impl Consumer {
             inner.shared.spawn("membership", membership::run(Arc::clone(inner), Arc::clone(group)));
             inner.shared.spawn("commits", committer::run(Arc::clone(inner), Arc::clone(group)));
         }
+        inner.on_subscribed();
         Ok(())
     }
 

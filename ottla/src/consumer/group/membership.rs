@@ -11,7 +11,12 @@
 //! All of it goes on at the same time in one task: a heartbeat waits neither for a JoinGroup that is parked at the
 //! coordinator nor for a listener.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ottla_core::{
     group::{
@@ -33,7 +38,7 @@ use crate::{
     Error, Event, Result, TopicPartition,
     consumer::inner::Inner,
     env::BoxFuture,
-    net::{Lane, sleep_until_some},
+    net::{Lane, now, sleep_until_some},
 };
 
 /// Runs until the consumer has left its group, the group refuses it for good, or the client is closed.
@@ -70,8 +75,8 @@ struct Task {
     watched: BTreeSet<Str>,
     /// The metadata that the member has seen.
     seen: u64,
-    /// Some of the topics are not there.
-    has_unknown: bool,
+    /// When to look again for those of the topics that are not there; `None`: all are.
+    look_at: Option<Instant>,
     /// Why the last call has no answer.
     last_error: Option<Error>,
     /// The coordinator has to be told that the member leaves.
@@ -115,7 +120,7 @@ impl Task {
             call: None,
             watched: BTreeSet::new(),
             seen: 0,
-            has_unknown: false,
+            look_at: None,
             last_error: None,
             has_to_leave: false,
         }
@@ -206,7 +211,7 @@ impl Task {
             answer = some(self.call.as_mut().map(|(_, call)| call)) => News::Answer(answer),
             handover = self.handovers.next() => News::Handover(handover),
             snapshot = self.inner.shared.metadata.changed(self.seen), if is_watching => News::Metadata(snapshot),
-            () = tokio::time::sleep(UNKNOWN_TOPIC_INTERVAL), if self.has_unknown => News::Unknown,
+            () = sleep_until_some(self.look_at) => News::Unknown,
             () = sleep_until_some(timer) => News::Look,
         }
     }
@@ -217,7 +222,10 @@ impl Task {
             News::Answer(answer) => self.on_answer(answer),
             News::Handover(handover) => self.on_handover(handover),
             News::Metadata(snapshot) => self.tell_counts(&snapshot),
-            News::Unknown => self.look_for_topics(),
+            News::Unknown => {
+                self.look_at = None;
+                self.look_for_topics();
+            }
             News::Look => {}
         }
     }
@@ -347,8 +355,11 @@ impl Task {
             None if metadata.refusal(topic).is_some() => TopicCount::Missing,
             None => TopicCount::Unknown,
         };
-        self.has_unknown =
-            self.watched.iter().any(|topic| !matches!(count_of(topic), TopicCount::Partitions(_)));
+        let is_there = |topic: &Str| matches!(count_of(topic), TopicCount::Partitions(_));
+        self.look_at = match self.watched.iter().all(is_there) {
+            true => None,
+            false => self.look_at.or_else(|| Some(now() + UNKNOWN_TOPIC_INTERVAL)),
+        };
         self.group.with_member(|member, _| member.on_metadata(&count_of));
     }
 }
