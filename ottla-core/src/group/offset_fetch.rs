@@ -91,7 +91,7 @@ pub fn fetched_offsets<'a>(
 ) -> FetchedOffsets {
     let group = response.groups.first();
     let code = group.map_or(response.error_code, |group| group.error_code);
-    if !code.is_ok() && !planted!("offset-fetch-error-means-no-offset") {
+    if !code.is_ok() {
         return again(code).unwrap_or(FetchedOffsets::Refused(code));
     }
     let mut found = BTreeMap::new();
@@ -121,8 +121,7 @@ pub fn fetched_offsets<'a>(
         if let Some(again) = again(code) {
             return again;
         }
-        let known = code.is_ok() || planted!("offset-fetch-error-means-no-offset");
-        all.insert(partition.clone(), if known { Ok(committed) } else { Err(code) });
+        all.insert(partition.clone(), if code.is_ok() { Ok(committed) } else { Err(code) });
     }
     FetchedOffsets::All(all)
 }
@@ -130,7 +129,6 @@ pub fn fetched_offsets<'a>(
 /// `None`: asking again would not help.
 fn again(code: ErrorCode) -> Option<FetchedOffsets> {
     match code {
-        _ if planted!("offset-fetch-error-means-no-offset") => None,
         ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
             Some(FetchedOffsets::Again { code, moved: true })
         }

@@ -124,6 +124,21 @@ fn a_member_that_begins_elsewhere_than_at_the_commit_is_found() {
 }
 
 #[test]
+fn what_was_stored_in_the_moment_of_the_first_poll_may_have_been_stored_behind_it() {
+    let steps =
+        [(100, Assigned), (156, HandedOut(0)), (156, Handled(0)), (200, HandedOut(1)), (201, Handled(1))];
+    let tell = |(at, what)| Told { at: Duration::from_millis(at), member: 1, partition: 0, what };
+    let told: Vec<Told> = steps.into_iter().map(tell).collect();
+    let judged = |first: u64| {
+        let stored = [(150_000, 0), (first, 1), (300_000, 2)];
+        let stored = stored.map(|(at, offset)| Stored { at: Duration::from_micros(at), offset });
+        judge(&told, &log(2), &Commits::from([(0, stored.to_vec())]), Duration::ZERO)
+    };
+    assert_eq!((judged(156_000).err(), judged(155_500).err()), (None, None));
+    assert!(judged(155_000).is_err(), "that is before the first poll, and before anything was handled");
+}
+
+#[test]
 fn two_members_that_get_records_of_one_partition_are_found() {
     let what = [(1, Assigned), (2, Assigned)].into_iter().chain(record(1, 0)).chain(record(2, 1));
     assert_eq!(

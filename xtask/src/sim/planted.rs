@@ -133,3 +133,16 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_about_the_simulation_has_a_row_for_each_defect() {
+        let page = fs::read_to_string(workspace::root().join("docs/simulation.md")).expect("the page");
+        let row = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+        let rows: BTreeSet<String> = page.lines().filter_map(row).collect();
+        assert_eq!(rows, names().expect("the sources"));
+    }
+}

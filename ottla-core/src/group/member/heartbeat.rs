@@ -82,10 +82,7 @@ impl Member {
 
     /// The heartbeat was answered. The member knows when it went out and for which generation.
     pub fn on_heartbeat(&mut self, at: Moment, answer: Result<HeartbeatResponse, CallError>) {
-        let Some(mut sent) = self.heartbeats.under_way.take().filter(|_| !self.is_over()) else { return };
-        if planted!("lease-from-the-answer-on") {
-            sent.at = at;
-        }
+        let Some(sent) = self.heartbeats.under_way.take().filter(|_| !self.is_over()) else { return };
         let code = match answer {
             Ok(response) => response.error_code,
             Err(CallError::Fatal) => return self.fail(Failure::Call(Call::Heartbeat)),

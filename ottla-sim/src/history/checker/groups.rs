@@ -271,8 +271,8 @@ impl Partition<'_> {
 
     /// An ownership begins at the last commit, goes on without gaps, and repeats only what it had not processed.
     fn order(&self, owned: &Ownership, findings: &mut Findings) {
-        let Some((first, _)) = owned.polled.first() else { return };
-        let mut next = self.start(*first);
+        let Some((first, offset)) = owned.polled.first() else { return };
+        let mut next = self.start(*first, *offset);
         let mut seeks = owned.seeks.iter().peekable();
         let mut processed: Option<Vec<(i64, Place)>> = None;
         let mut last_poll = None;
@@ -310,16 +310,23 @@ impl Partition<'_> {
         }
     }
 
-    /// Where an ownership begins that polls for the first time then.
-    fn start(&self, first_poll: Place) -> usize {
-        let at = self.tables.at(first_poll);
-        let before = |commit: &Commit| match commit.stored {
-            true => self.tables.at(commit.place) <= at,
-            false => commit.place < first_poll,
+    /// Where an ownership begins that polls for the first time then. Whether that was before or after what was stored in
+    /// about that moment is not known: it may have begun at any of these commits, and so at the one of `polled`.
+    fn start(&self, first_poll: Place, polled: i64) -> usize {
+        let behind = |at: Duration| {
+            self.commits.partition_point(|commit| match commit.stored {
+                true => self.tables.at(commit.place) <= at,
+                false => commit.place < first_poll,
+            })
         };
-        let behind = self.commits.partition_point(before);
-        let committed = behind.checked_sub(1).map(|last| &self.commits[last]);
-        committed.map_or(0, |commit| self.log.rank(commit.offset))
+        let at = self.tables.at(first_poll);
+        let (certain, possible) = (behind(at.saturating_sub(TIMESTAMP)), behind(at));
+        let start = |behind: usize| {
+            let committed = behind.checked_sub(1).map(|last| &self.commits[last]);
+            committed.map_or(0, |commit| self.log.rank(commit.offset))
+        };
+        let wanted = self.log.rank(polled);
+        (certain..=possible).map(start).find(|start| *start == wanted).unwrap_or_else(|| start(possible))
     }
 
     /// When each record was processed first, by its place in the log.
