@@ -26,11 +26,13 @@ use ottla_broker::{
     Controller, Node,
     controller::{ControllerInput, ControllerOutput},
     disk::{MemoryDisk, Patience},
+    image::Image,
     io::{
-        ConnectionId, DiskRequest, DiskResult, DiskToken, Input, NodeId, Now, Output, PeerMessage, Recipient,
-        Sender,
+        ConnectionId, DiskRequest, DiskResult, DiskToken, FileId, Input, NodeId, Now, Output, PeerMessage,
+        Recipient, Sender,
     },
 };
+use ottla_protocol::TopicId;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -39,6 +41,7 @@ use tokio::{
 use crate::{
     env::wall_clock,
     failure::Failure,
+    logged::{Logged, read_log},
     net::{Listener, Parcel},
     trace::{Event, hash_bytes},
     world::{Host, HostId, Shared},
@@ -88,6 +91,34 @@ impl Machine {
         }));
     }
 
+    /// The metadata in which elections show, of a controller.
+    fn elections(&self) -> Option<Arc<Image>> {
+        match self {
+            Self::Controller(controller) => Some(Arc::clone(controller.image())),
+            Self::Node(_) => None,
+        }
+    }
+
+    /// Who was elected since, and was not in sync before.
+    fn unclean_since(&self, before: Option<Arc<Image>>) -> Vec<Unclean> {
+        let Some((before, after)) = before.zip(self.elections()) else { return Vec::new() };
+        if Arc::ptr_eq(&before, &after) {
+            return Vec::new();
+        }
+        let mut unclean = Vec::new();
+        for topic in after.topics.values() {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                let Some(known) = before.partition(topic.id, index) else { continue };
+                let elected = partition.leader.filter(|_| partition.leader_epoch > known.leader_epoch);
+                if elected.is_some_and(|leader| !known.isr.contains(&leader)) {
+                    let (partition, leader_epoch) = ((topic.id, index), partition.leader_epoch);
+                    unclean.push(Unclean { partition, leader_epoch });
+                }
+            }
+        }
+        unclean
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         match self {
             Self::Node(node) => node.next_deadline(),
@@ -96,9 +127,29 @@ impl Machine {
     }
 }
 
+/// A record that a follower cut off its log, since its leader did not have it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut {
+    pub(crate) partition: (TopicId, i32),
+    pub(crate) record: Logged,
+    /// The epoch of the leader that it follows.
+    pub(crate) leader_epoch: i32,
+}
+
+/// An election of a replica that was not in sync.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unclean {
+    pub(crate) partition: (TopicId, i32),
+    pub(crate) leader_epoch: i32,
+}
+
 /// What survives the process. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Lasting {
+    /// Of a node.
+    pub(crate) cuts: Rc<RefCell<Vec<Cut>>>,
+    /// Of the controller.
+    pub(crate) unclean: Rc<RefCell<Vec<Unclean>>>,
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
     /// How long each request of the disk takes at most, on top of what it takes anyway.
     pub(crate) disk_delay: Rc<Cell<Duration>>,
@@ -204,7 +255,12 @@ impl Driver {
 
     fn act(&self, act: impl FnOnce(&mut Machine, Now, &mut Vec<Output>)) {
         let mut outputs = Vec::new();
-        act(&mut self.state.borrow_mut().machine, self.now(), &mut outputs);
+        {
+            let machine = &mut self.state.borrow_mut().machine;
+            let before = machine.elections();
+            act(machine, self.now(), &mut outputs);
+            self.lasting.unclean.borrow_mut().extend(machine.unclean_since(before));
+        }
         for output in outputs {
             self.carry_out(output);
         }
@@ -312,6 +368,7 @@ impl Driver {
                 tokio::time::sleep(Duration::from_nanos(random.u64(..=delay.as_nanos() as u64))).await;
             }
             self.shared.record(disk_event(self.host.id, &request));
+            self.keep_what_is_cut(&request);
             self.use_disk(|disk, complete| patience.handle(disk, token, request, complete));
         }
     }
@@ -323,6 +380,22 @@ impl Driver {
         for (token, result) in done {
             self.handle(Input::Disk(token, result));
         }
+    }
+
+    /// What a follower cuts off its log is remembered, for whoever wants to know what an election has cost.
+    fn keep_what_is_cut(&self, request: &DiskRequest) {
+        let DiskRequest::Truncate(file @ FileId::Log(topic, partition), length) = request else { return };
+        let epoch = self.with_machine(|machine| match machine {
+            Machine::Node(node) => Some(node.image().partition(*topic, *partition)?.leader_epoch),
+            Machine::Controller(_) => None,
+        });
+        let disk = self.lasting.disk.borrow();
+        let cut = disk.contents(file).and_then(|bytes| bytes.get(*length as usize..)).unwrap_or_default();
+        // A log is cut between batches.
+        let records = read_log(Bytes::copy_from_slice(cut)).unwrap_or_default();
+        let (partition, leader_epoch) = ((*topic, *partition), epoch.unwrap_or(i32::MAX));
+        let cuts = records.into_iter().map(|record| Cut { partition, record, leader_epoch });
+        self.lasting.cuts.borrow_mut().extend(cuts);
     }
 
     async fn accept(self: Rc<Self>, listener: Listener) {

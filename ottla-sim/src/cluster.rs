@@ -1,6 +1,6 @@
 //! An embedded cluster whose nodes are hosts of the world.
 
-use std::{cell::RefCell, fmt, io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fmt, io, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ottla::{Client, ClientBuilder, Producer, Record};
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::{
     World,
-    broker::{self, Directory, Driver, Lasting, Machine},
+    broker::{self, Cut, Directory, Driver, Lasting, Machine, Unclean},
     history::{Commits, Logs},
     interference::Harm,
     logged::{Logged, read_commits, read_log},
@@ -53,6 +53,8 @@ struct Inner {
     watched: Watched,
     directory: Rc<Directory>,
     controller: Rc<Driver>,
+    /// The unclean ones.
+    elections: Rc<RefCell<Vec<Unclean>>>,
     nodes: Vec<NodeSlot>,
 }
 
@@ -111,6 +113,7 @@ impl Cluster {
         let machine = Machine::Controller(Box::new(controller));
         let to = Rc::clone(&directory);
         let lasting = Lasting::default();
+        let elections = Rc::clone(&lasting.unclean);
         let controller = broker::start(&controller_host, &world.shared, to, machine, lasting, None)?;
 
         let watched = Watched::default();
@@ -120,7 +123,8 @@ impl Cluster {
             Ok(NodeSlot { id, host, harm: Harm::default(), lasting, driver: RefCell::new(driver) })
         });
         let nodes = nodes.collect::<io::Result<_>>()?;
-        Ok(Self(Rc::new(Inner { world: world.clone(), config, watched, directory, controller, nodes })))
+        let world = world.clone();
+        Ok(Self(Rc::new(Inner { world, config, watched, directory, controller, elections, nodes })))
     }
 
     /// What is to go wrong with requests: by API, broker, client and partition, so often or by chance.
@@ -156,6 +160,9 @@ impl Cluster {
                 .into_iter()
                 .map(|((api, error), times)| (format!("{}: {}", name(api), code(error)), times)),
         );
+        if !self.0.elections.borrow().is_empty() {
+            met.insert("elections: unclean".to_owned(), self.0.elections.borrow().len() as u64);
+        }
         met
     }
 
@@ -302,6 +309,41 @@ impl Cluster {
         let partitions = self.image().topic(topic).map_or(0, |topic| topic.partitions.len() as i32);
         assert!(partitions > 0, "there is no topic {topic}");
         (0..partitions).map(|partition| (partition, self.log(topic, partition))).collect()
+    }
+
+    /// What unclean elections have cost a topic, from the brokers' own logs: the records that followers cut off since an
+    /// election of a replica that never had them. By partition; some may be there all the same, written again.
+    #[must_use]
+    pub fn lost(&self, topic: &str) -> Logs {
+        let Some(id) = self.image().topic(topic).map(|topic| topic.id) else { return Logs::new() };
+        let elections = self.0.elections.borrow();
+        let mut lost = Logs::new();
+        for node in &self.0.nodes {
+            for Cut { partition, record, leader_epoch } in node.lasting.cuts.borrow().iter() {
+                let between = |unclean: &Unclean| {
+                    unclean.partition == *partition
+                        && record.leader_epoch < unclean.leader_epoch
+                        && unclean.leader_epoch <= *leader_epoch
+                };
+                if partition.0 == id && elections.iter().any(between) {
+                    lost.entry(partition.1).or_default().push(record.clone());
+                }
+            }
+        }
+        lost
+    }
+
+    /// How many elections of each partition of a topic were unclean so far.
+    #[must_use]
+    pub fn unclean_elections(&self, topic: &str) -> BTreeMap<i32, usize> {
+        let id = self.image().topic(topic).map(|topic| topic.id);
+        let mut counts = BTreeMap::new();
+        for Unclean { partition: (topic, partition), .. } in self.0.elections.borrow().iter() {
+            if Some(*topic) == id {
+                *counts.entry(*partition).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// The broker that coordinates a group; none while its partition of `__consumer_offsets` has no leader.

@@ -8,7 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use ottla::{Acks, Client, Compression, Consumer, OffsetSpec, Producer, Record, SendError, TopicPartition};
+use ottla::{
+    Acks, Client, Compression, Consumer, ConsumerBuilder, OffsetSpec, Producer, Record, Reset, SendError,
+    TopicPartition,
+};
+use ottla_broker::ClusterConfig;
 use tokio::{sync::mpsc, time::Instant, time::sleep};
 
 use crate::{
@@ -42,6 +46,9 @@ pub struct Plan {
     pub request_timeout: Option<Duration>,
     /// When a record counts as written.
     pub acks: Acks,
+    /// Replicas that are not in sync may be elected: what that costs is not held against the client, and readers go back
+    /// to where the logs part.
+    pub unclean: bool,
     /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
     pub delivery: Delivery,
 }
@@ -58,6 +65,7 @@ impl Default for Plan {
             deadline: None,
             request_timeout: None,
             acks: Acks::All,
+            unclean: false,
             delivery: Delivery::ExactlyOnce,
         }
     }
@@ -158,7 +166,7 @@ impl Load {
 
     /// A reader with default settings, on host `reader`.
     fn read(&self, world: &World, client: Client) {
-        let consumer = Consumer::builder(&client).build().expect("default settings");
+        let consumer = consumer(&client, self.plan.unclean).build().expect("settings that are allowed");
         let (history, partitions) = (self.history.clone(), self.plan.partitions);
         drop(world.host("reader").spawn("reader", async move {
             consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
@@ -176,10 +184,11 @@ impl Load {
     /// starts anew there, in the middle of a batch; on host `slow-reader`.
     fn read_slowly(&self, world: &World, client: Client) {
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
+        let unclean = self.plan.unclean;
         drop(world.host("slow-reader").spawn("reader", async move {
             let mut next: BTreeMap<i32, i64> = BTreeMap::new();
             loop {
-                let consumer = Consumer::builder(&client)
+                let consumer = consumer(&client, unclean)
                     .fetch_max_bytes(10_000)
                     .max_partition_fetch_bytes(3_000)
                     .max_buffered_bytes(20_000)
@@ -190,7 +199,9 @@ impl Load {
                     (TopicPartition::new(TOPIC, partition), offset)
                 });
                 consumer.assign(from).expect("partitions that exist");
-                for _ in 0..random.u32(1..200) {
+                // Whoever begins at an offset knows nothing of the log in front of it.
+                let most = if unclean { u32::MAX } else { random.u32(1..200) };
+                for _ in 0..most {
                     let received = consumer.recv().await.expect("nothing that needs the user");
                     let Some(record) = received else { return };
                     let view = record.view();
@@ -254,11 +265,34 @@ impl Load {
         sleep(Duration::from_secs(10)).await;
         let logs = cluster.logs(TOPIC);
         let logged: usize = logs.values().map(Vec::len).sum();
+        if plan.unclean {
+            return self.settle_unclean(world, cluster).await;
+        }
         world.until("everything is read", || history.read_by(READER) >= logged).await;
         world.until("everything is read slowly", || history.read_by(SLOW_READER) >= logged).await;
         sleep(Duration::from_secs(10)).await;
         history.check(world, &cluster.logs(TOPIC));
     }
+
+    async fn settle_unclean(&self, world: &World, cluster: &Cluster) {
+        let (logs, history) = (cluster.logs(TOPIC), &self.history);
+        let all = || history.has_read(READER, &logs) && history.has_read(SLOW_READER, &logs);
+        for _ in 0..600 {
+            if all() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        // Who has not read everything is told by the check.
+        let (lost, elections) = (cluster.lost(TOPIC), cluster.unclean_elections(TOPIC));
+        history.check_but(world, &cluster.logs(TOPIC), &lost, &elections);
+    }
+}
+
+/// With default settings, as far as a log that is never cut is concerned.
+fn consumer(client: &Client, unclean: bool) -> ConsumerBuilder {
+    let reset = if unclean { Reset::Earliest } else { Reset::Error };
+    Consumer::builder(client).on_out_of_range(reset)
 }
 
 /// All partitions, from their first record.
@@ -297,7 +331,13 @@ fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer
 
 /// A cluster of three with the topic. Replication takes its time, so that a crash finds something under way.
 pub async fn cluster(world: &World, plan: Plan) -> Cluster {
-    let cluster = world.cluster(3).await;
+    let mut config = ClusterConfig::with_nodes(3, "", 0);
+    if plan.unclean {
+        config.unclean_leader_election = true;
+        // Replicas fall out of sync soon, so that there are elections to be lost.
+        config.replica_lag_time_max = Duration::from_secs(5);
+    }
+    let cluster = world.cluster_with(config).await;
     let slow = Duration::from_millis(1)..=Duration::from_millis(60);
     let slow = Conditions { latency: slow, ..Conditions::default() };
     for (from, to) in cluster.brokers().flat_map(|from| cluster.brokers().map(move |to| (from.clone(), to))) {

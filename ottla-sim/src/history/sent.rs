@@ -1,6 +1,11 @@
 //! What was sent to, and read from, one topic by consumers without group.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ottla::TopicPartition;
@@ -11,7 +16,7 @@ use super::{
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
     fail, truth,
 };
-use crate::World;
+use crate::{Logged, World};
 
 /// The topic's name in events.
 const TOPIC: &str = "topic";
@@ -41,6 +46,48 @@ pub struct Read {
     pub offset: i64,
     /// What it said.
     pub value: Bytes,
+}
+
+/// A record at its place: partition, offset, value.
+type Place = (i32, i64, Box<str>);
+
+fn place(entry: &Entry) -> Option<Place> {
+    Some((entry.partition.partition(), entry.offset?, entry.value.clone()?))
+}
+
+fn places(logs: &Logs) -> BTreeSet<Place> {
+    let of = |(partition, log): (&i32, &Vec<Logged>)| {
+        let partition = *partition;
+        let places = log.iter().map(move |logged| (partition, logged.offset, value_of(&logged.value)));
+        places.collect::<Vec<_>>()
+    };
+    logs.iter().flat_map(of).collect()
+}
+
+/// Forgets what a reader got of a log that was another one then: an election lets it go back once, to where the logs part.
+fn forget_other_logs(events: &mut [Event], elections: &BTreeMap<i32, usize>) {
+    // Backwards: who goes back gets what is smaller than everything that it keeps of before.
+    let mut lanes: BTreeMap<(Actor, i32), (i64, Option<i64>, usize)> = BTreeMap::new();
+    for event in events.iter_mut().rev() {
+        let (actor, What::Poll(entries)) = (event.actor, &mut event.what) else { continue };
+        for at in (0..entries.len()).rev() {
+            let (partition, Some(offset)) = (entries[at].partition.partition(), entries[at].offset) else {
+                continue;
+            };
+            let (next, bound, jumps) = lanes.entry((actor, partition)).or_insert((i64::MAX, None, 0));
+            let goes_back = offset >= *next;
+            if goes_back {
+                *jumps += 1;
+                // Too often: what was before stays, and contradicts what came then.
+                let allowed = *jumps <= elections.get(&partition).copied().unwrap_or_default();
+                *bound = allowed.then(|| bound.map_or(*next, |bound| bound.min(*next)));
+            }
+            *next = offset;
+            if bound.is_some_and(|bound| offset >= bound) {
+                entries.remove(at);
+            }
+        }
+    }
 }
 
 /// All that was sent to, and read from, one topic. Cheap to clone: clones share it.
@@ -168,8 +215,132 @@ impl History {
         records.events.iter().cloned().chain(truth(now, TOPIC, logs)).collect()
     }
 
+    /// Whether a reader got everything that is in the logs.
+    #[must_use]
+    pub fn has_read(&self, reader: u32, logs: &Logs) -> bool {
+        let actor = Actor::first(READERS + reader);
+        let records = self.0.borrow();
+        let polls = records.events.iter().filter(|event| event.actor == actor);
+        let entries =
+            polls.flat_map(|event| if let What::Poll(entries) = &event.what { &entries[..] } else { &[] });
+        let read: BTreeSet<Place> = entries.filter_map(place).collect();
+        places(logs).is_subset(&read)
+    }
+
+    /// [`History::check`], where unclean elections have cost some records: `lost` (see [`Cluster::lost`]). Those, and no
+    /// others, may be missing although they were acknowledged, and may have been read although they are not there. A reader
+    /// may go back as often as there were unclean `elections` of a partition (see [`Cluster::unclean_elections`]), and still
+    /// leaves nothing out.
+    ///
+    /// [`Cluster::lost`]: crate::Cluster::lost
+    /// [`Cluster::unclean_elections`]: crate::Cluster::unclean_elections
+    pub fn check_but(&self, world: &World, logs: &Logs, lost: &Logs, elections: &BTreeMap<i32, usize>) {
+        fail(world, &check(&self.events_but(logs, lost, elections)));
+    }
+
+    fn events_but(&self, logs: &Logs, lost: &Logs, elections: &BTreeMap<i32, usize>) -> Vec<Event> {
+        let there = places(logs);
+        let values: BTreeSet<&str> = there.iter().map(|(.., value)| &**value).collect();
+        let lost: BTreeSet<Place> = places(lost).difference(&there).cloned().collect();
+        let lost_values: BTreeSet<&str> = lost.iter().map(|(.., value)| &**value).collect();
+        let is_lost = |entry: &Entry| place(entry).is_some_and(|place| lost.contains(&place));
+        let mut events = self.events(logs);
+        forget_other_logs(&mut events, elections);
+        for event in &mut events {
+            match (&mut event.what, event.outcome) {
+                (What::Poll(entries), _) => entries.retain(|entry| !is_lost(entry)),
+                (What::Send(entries), Outcome::Ok) => {
+                    // A record is sent by itself.
+                    for entry in entries.iter_mut() {
+                        let value = entry.value.as_deref().unwrap_or_default();
+                        if is_lost(entry) || entry.offset.is_none() && lost_values.contains(value) {
+                            let code = "Truncated".to_owned();
+                            let truncated = Failed { code, definite: false, retriable: false };
+                            (event.outcome, event.error) = match values.contains(value) {
+                                true => (Outcome::Ok, None),
+                                false => (Outcome::Info, Some(truncated)),
+                            };
+                            entry.offset = None;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        events.retain(|event| !matches!(&event.what, What::Poll(entries) if entries.is_empty()));
+        events
+    }
+
     /// Checks everything, and fails the run at the worst violation.
     pub fn check(&self, world: &World, logs: &Logs) {
         fail(world, &check(&self.events(logs)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Anomaly;
+
+    /// Records a, b, c were written and read; then b and c were cut, and d was written in their place.
+    fn cut() -> (History, Logs, Logs) {
+        let history = History::new();
+        for (offset, value) in ["a", "b", "c"].into_iter().enumerate() {
+            let number = history.sending(1, 0, value.into());
+            history.settled(number, Fate::Written(Some(offset as i64)));
+            read(&history, offset as i64, value);
+        }
+        let number = history.sending(1, 0, "d".into());
+        history.settled(number, Fate::Written(Some(1)));
+        (history, log(&[(0, "a"), (1, "d")]), log(&[(1, "b"), (2, "c")]))
+    }
+
+    fn read(history: &History, offset: i64, value: &'static str) {
+        history.read(1, Read { partition: 0, offset, value: value.into() });
+    }
+
+    fn log(records: &[(i64, &'static str)]) -> Logs {
+        let logged = |(offset, value): &(i64, &'static str)| Logged {
+            offset: *offset,
+            value: (*value).into(),
+            ..Logged::default()
+        };
+        Logs::from([(0, records.iter().map(logged).collect())])
+    }
+
+    fn found(history: &History, logs: &Logs, lost: &Logs, elections: usize) -> Vec<Anomaly> {
+        let events = history.events_but(logs, lost, &BTreeMap::from([(0, elections)]));
+        check(&events).violations.iter().map(|violation| violation.anomaly).collect()
+    }
+
+    #[test]
+    fn what_an_unclean_election_has_cost_is_nobodys_fault() {
+        let (history, logs, lost) = cut();
+        read(&history, 1, "d");
+        assert_eq!(found(&history, &logs, &lost, 1), []);
+    }
+
+    #[test]
+    fn what_was_lost_otherwise_is() {
+        let (history, logs, _) = cut();
+        read(&history, 1, "d");
+        let lost = log(&[(2, "c")]);
+        assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::LostWrite));
+    }
+
+    #[test]
+    fn a_reader_that_goes_on_behind_the_cut_has_left_something_out() {
+        let (history, logs, lost) = cut();
+        assert_eq!(found(&history, &logs, &lost, 1), [Anomaly::Unseen]);
+    }
+
+    #[test]
+    fn a_reader_goes_back_as_often_as_there_were_elections() {
+        let (history, logs, lost) = cut();
+        [(0, "a"), (1, "d"), (0, "a"), (1, "d")]
+            .into_iter()
+            .for_each(|(at, value)| read(&history, at, value));
+        assert_eq!(found(&history, &logs, &lost, 2), []);
+        assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::NonmonotonicPoll));
     }
 }

@@ -65,6 +65,9 @@ pub enum Fault {
     SlowName { broker: usize, millis: u64 },
     /// The next requests of a kind go wrong at a broker.
     RequestsFail { broker: usize, api: Api, how: Interference, times: u32 },
+    /// A replica that lags is elected, since all others are down: what they had acknowledged meanwhile is lost, as Kafka does
+    /// it where it is told to. Only in runs in which the brokers' logs say what was lost.
+    UncleanElection { broker: usize },
     /// The leader of a partition hands it over to a broker, if that one's replica is in sync.
     LeaderMoves { partition: i32, broker: usize },
     /// The coordinator of the group hands it over to a broker, if that one's replica is in sync.
@@ -140,6 +143,7 @@ impl Fault {
     pub fn kinds(profile: Profile) -> &'static [&'static str] {
         match profile {
             Profile::Short | Profile::Long => &KINDS,
+            Profile::Unclean => &["UncleanElection"],
             Profile::Hostile => &[],
         }
     }

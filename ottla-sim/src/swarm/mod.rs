@@ -93,7 +93,11 @@ impl Plan {
     /// The command that runs the seed again.
     #[must_use]
     pub fn replay(&self) -> String {
-        let profile = if self.lies.is_some() { " --profile hostile" } else { "" };
+        let profile = match self {
+            Self { lies: Some(_), .. } => " --profile hostile",
+            Self { unclean: true, .. } => " --profile unclean",
+            _ => "",
+        };
         format!("cargo xtask sim --seed {}{profile}", self.seed)
     }
 
@@ -118,6 +122,7 @@ impl Plan {
             records: self.records,
             deadline: self.deadline,
             request_timeout: self.request_timeout,
+            unclean: self.unclean,
             ..load::Plan::default()
         };
         let cluster = load::cluster(world, load).await;

@@ -17,6 +17,15 @@ use super::{
 };
 use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, load::TOPIC};
 
+/// A replica that hears nothing is out of sync after so long, where that is five seconds.
+const OUT_OF_SYNC: Duration = Duration::from_secs(7);
+
+/// The controller has noticed after so long that a broker is dead, and elected another.
+const ELECTED: Duration = Duration::from_secs(11);
+
+/// A broker that was elected uncleanly is alone for so long at most: nobody else is there to be written to.
+const ALONE: Duration = Duration::from_secs(10);
+
 /// The faults of one run.
 #[derive(Clone)]
 pub(super) struct Nemesis(Rc<Inner>);
@@ -134,6 +143,7 @@ impl Nemesis {
                 sleep(lasts).await;
                 self.broker(broker).release_requests(api.key());
             }
+            Fault::UncleanElection { broker } => self.unclean_election(broker, lasts).await,
             Fault::LeaderMoves { partition, broker } => {
                 self.0.cluster.move_leader(TOPIC, partition, &self.broker(broker));
             }
@@ -317,6 +327,21 @@ impl Nemesis {
         peers.push(self.0.world.host("controller"));
         let both_ways = peers.iter().flat_map(|peer| [(isolated.host(), peer), (peer, isolated.host())]);
         self.cut(&both_ways.collect::<Vec<_>>(), lasts).await;
+    }
+
+    /// A broker hears no other until its replicas are out of sync; then the others die, and it is elected.
+    async fn unclean_election(&self, broker: usize, lasts: Duration) {
+        let (lagging, others) = (self.broker(broker), [(broker + 1) % 3, (broker + 2) % 3]);
+        let peers = others.map(|other| self.broker(other));
+        let both_ways =
+            peers.iter().flat_map(|peer| [(lagging.host(), peer.host()), (peer.host(), lagging.host())]);
+        let both_ways: Vec<(&Host, &Host)> = both_ways.collect();
+        let dead = ELECTED + lasts.min(ALONE);
+        let [one, other] = others.map(|other| async move {
+            sleep(OUT_OF_SYNC).await;
+            self.down(other, dead, Broker::kill).await;
+        });
+        tokio::join!(self.cut(&both_ways, OUT_OF_SYNC + dead), one, other);
     }
 
     async fn cut(&self, ways: &[(&Host, &Host)], lasts: Duration) {

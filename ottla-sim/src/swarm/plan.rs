@@ -26,6 +26,9 @@ pub struct Plan {
     pub request_timeout: Option<Duration>,
     /// A group that handles the records; none if nothing is said.
     pub group: Option<GroupPlan>,
+    /// Replicas that are not in sync may be elected: what that costs is computed from the brokers' logs, and nothing else may
+    /// be missing.
+    pub unclean: bool,
     /// Brokers that lie; then other clients are at work than otherwise, and other things hold: see [`crate::hostile`].
     pub lies: Option<Lies>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
@@ -46,6 +49,8 @@ pub enum Profile {
     Short,
     /// About an hour: what only shows after long.
     Long,
+    /// About a minute in which replicas that are not in sync are elected.
+    Unclean,
     /// About a minute in which brokers lie to their clients.
     Hostile,
 }
@@ -57,6 +62,7 @@ impl FromStr for Profile {
         match text {
             "short" => Ok(Self::Short),
             "long" => Ok(Self::Long),
+            "unclean" => Ok(Self::Unclean),
             "hostile" => Ok(Self::Hostile),
             _ => Err(UnknownProfile),
         }
@@ -79,6 +85,7 @@ impl Plan {
             deadline: None,
             request_timeout: None,
             group: None,
+            unclean: false,
             lies: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
@@ -96,14 +103,14 @@ impl Plan {
     pub fn draw_as(profile: Profile, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let long = match profile {
-            Profile::Short => 1,
+            Profile::Short | Profile::Unclean => 1,
             Profile::Long => 60,
             Profile::Hostile => {
                 let (partitions, lies) = (random.i32(1..6), Some(Lies::draw(&mut random)));
                 return Self { partitions, lies, records: 0, senders: 0, ..Self::new(seed) };
             }
         };
-        let careless = random.u32(..3) == 0;
+        let careless = random.u32(..3) == 0 && profile != Profile::Unclean;
         let mut plan = Self {
             partitions: random.i32(1..6),
             records: random.u32(600..1_500) * long,
@@ -132,9 +139,28 @@ impl Plan {
             let at = Duration::from_millis(random.u64(..window.as_millis() as u64));
             plan.faults.push(Planned { at, lasts: Duration::from_millis(random.u64(10..most)), fault });
         }
+        if profile == Profile::Unclean {
+            plan.elect_uncleanly(&mut random);
+        }
         plan.faults.sort_by_key(|planned| planned.at);
         plan.throttle_only_who_listens();
         plan
+    }
+
+    /// Adds elections of replicas that are not in sync. What a group has handled of a log that is cut is a question of its
+    /// own.
+    fn elect_uncleanly(&mut self, random: &mut fastrand::Rng) {
+        (self.unclean, self.group) = (true, None);
+        self.faults.retain(|planned| !planned.fault.strikes_member());
+        for _ in 0..random.u32(1..4) {
+            let at = Duration::from_millis(random.u64(..self.window().as_millis() as u64));
+            let lasts = Duration::from_millis(random.u64(10..10_000));
+            self.faults.push(Planned {
+                at,
+                lasts,
+                fault: Fault::UncleanElection { broker: random.usize(..3) },
+            });
+        }
     }
 
     /// A strict broker takes it ill when a client goes on speaking for longer than news takes to travel. Where something
@@ -189,6 +215,7 @@ impl Plan {
             senders,
             deadline,
             group,
+            unclean,
             lies,
             one_broker_at_a_time,
             faults,
@@ -211,6 +238,9 @@ impl Plan {
         }
         if let Some(lies) = lies {
             line(format_args!("    lies: Some({lies:?}),"));
+        }
+        if *unclean {
+            line(format_args!("    unclean: true,"));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));

@@ -54,6 +54,8 @@ enum Profile {
     Short,
     /// About an hour each
     Long,
+    /// About a minute each, in which replicas that are not in sync are elected
+    Unclean,
     /// About a minute each, in which brokers lie to their clients
     Hostile,
 }
@@ -115,6 +117,7 @@ impl Swarm<'_> {
         let profile = match self.arguments.profile {
             Profile::Short => "short",
             Profile::Long => "long",
+            Profile::Unclean => "unclean",
             Profile::Hostile => "hostile",
         };
         command.env("OTTLA_SIM_PROFILE", profile);
