@@ -18,10 +18,11 @@ fn measured(arguments: &[&str]) -> Value {
 #[test]
 fn every_benchmark_ends_with_one_line_of_figures() {
     let few = ["--num-records", "2000"];
-    let runs: [&[&str]; 5] = [
+    let runs: [&[&str]; 6] = [
         &["produce", "--against", "null"],
         &["produce", "--against", "embedded", "--throughput", "10000"],
         &["consume", "--against", "null", "--record-by-record"],
+        &["consume", "--against", "null", "--group", "bench"],
         &["consume", "--against", "embedded", "--group", "bench", "--warmup-records", "0"],
         &["e2e", "--against", "embedded", "--warmup-records", "0"],
     ];
