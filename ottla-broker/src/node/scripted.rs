@@ -184,6 +184,9 @@ impl Node {
     }
 
     fn corrupt(&mut self, answer: Vec<Bytes>) -> Vec<Bytes> {
+        if let Some(strict) = &self.strict {
+            strict.misleads();
+        }
         let mut all = answer.concat();
         let drawn = self.rng.next_u64();
         let behind_length = all.get_mut(size_of::<i32>()..).unwrap_or_default();

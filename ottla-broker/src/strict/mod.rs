@@ -101,6 +101,8 @@ struct Watch {
     dials: BTreeMap<(NodeId, IpAddr), Pace>,
     /// The rules that count, if not all do.
     only: Option<Vec<Rule>>,
+    /// An answer was damaged: what clients believe about leaders may be anything.
+    misled: bool,
     violations: Vec<Violation>,
     answered: BTreeMap<(ApiKey, ErrorCode), u64>,
 }
@@ -138,6 +140,11 @@ impl Strict {
         for code in codes.filter(|code| !code.is_ok()) {
             *self.lock().answered.entry((api, code)).or_default() += 1;
         }
+    }
+
+    /// An answer is damaged, and sent.
+    pub(crate) fn misleads(&self) {
+        self.lock().misled = true;
     }
 
     /// From now on only these rules count: for tests in which a broker says what is not so, and clients act on it.
@@ -216,7 +223,8 @@ impl Strict {
         self.judge(place, |watch| {
             let seen = watch.connections.get_mut(&place)?;
             let in_order = seen.session.asked(request.session_id, request.session_epoch);
-            in_order.and_then(|()| seen.leader_epochs.named(request)).err()
+            let epochs = if watch.misled { Ok(()) } else { seen.leader_epochs.named(request) };
+            in_order.and(epochs).err()
         })
     }
 
