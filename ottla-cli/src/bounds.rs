@@ -28,16 +28,21 @@ pub(crate) const STALL: Duration = Duration::from_secs(25);
 pub(crate) const PRODUCING: &[&[(&str, &str)]] =
     &[&[("max.block.ms", "20000")], &[("delivery.timeout.ms", "25000"), ("request.timeout.ms", "12000")]];
 
-/// Gives up on work that takes longer.
+/// What may be true of a command that has ended before it was done.
+pub(crate) const CHANGES: &str = "what it was to change, if anything, may have been changed, or will be";
+/// The same of one that has only looked.
+pub(crate) const LOOKED: &str =
+    "brokers did not say in time which partitions there are, and where they begin and end";
+
+/// Gives up on work that takes longer, and says what follows from that.
 pub(crate) async fn within<T>(
     time: Duration,
+    consequence: &str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     match tokio::time::timeout(time, work).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::new(format!(
-            "not done within {time:?}; what was to be changed may have been changed, or will be"
-        ))),
+        Err(_) => Err(Failure::new(format!("not done within {time:?}; {consequence}"))),
     }
 }
 

@@ -4,7 +4,11 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 use common::{Dev, Running, eventually, terminate};
 use serde_json::Value;
@@ -74,6 +78,27 @@ fn a_number_of_records_is_printed_and_committed() {
         let (code, lines) = member(&dev, &["-n", &range.len().to_string()]).end();
         assert_eq!((code, as_numbers(lines)), (Some(0), range.collect()));
     }
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_told_and_the_others_are_read() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &numbers(0..10));
+    let settings = ["-X", "default.api.timeout.ms=1000", "-b", &dev.servers];
+    let mut member = Command::new(common::OTTLA);
+    member.args(["consume", "t", "no-such", "--group", "g", "--offset", "earliest"]).args(settings);
+    let mut member = member.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(member.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.starts_with("ottla: ") && line.contains("topic no-such")));
+    dev.ok(&["produce", "t"], &numbers(10..20));
+    let printed = BufReader::new(member.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(as_numbers(printed.take(20).collect()), (0..20).collect::<Vec<_>>());
+    terminate(&member);
+    assert_eq!(member.wait().unwrap().code(), Some(0));
+
+    let alone = ["consume", "no-such", "--group", "g"];
+    let alone = common::run(&[&alone[..], &settings].concat(), "");
+    assert_eq!(alone.status.code(), Some(1), "nothing else is there to wait for");
 }
 
 #[test]
@@ -226,6 +251,8 @@ fn a_group_is_moved_when_nobody_is_in_it_and_only_on_demand() {
     assert_eq!(seen(&["g", "t:0", "--to", "@1970-01-02"]), [["t", "0", "10", "0"]]);
     assert_eq!(seen(&["g", "t:0", "--to-datetime", "-1h"]), [["t", "0", "10", "0"]]);
     assert_eq!(seen(&["g", "u", "--to-offset", "99"]), [["u", "0", "-", "10"]], "no further than the log");
+    let far = ["g", "u", "--to-offset", "5000000000"];
+    assert_eq!(seen(&far), [["u", "0", "-", "10"]], "offsets are no 32 bits");
     assert_eq!(seen(&["new", "--to-group", "g", "-y"]), [["t", "0", "-", "10"], ["t", "1", "-", "7"]]);
     assert_eq!(describe(&dev, "new")["lag"], 3);
     assert_eq!(

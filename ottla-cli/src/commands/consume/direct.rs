@@ -25,7 +25,7 @@ impl Consume {
             let partitions = self.partitions(client, &topics).await?;
             Spans::resolve(&consumer, &partitions, range, self.exit).await
         };
-        let mut spans = bounds::within(bounds::LOOK_UP, look_up).await?;
+        let mut spans = bounds::within(bounds::LOOK_UP, bounds::LOOKED, look_up).await?;
         consumer.assign(spans.assignment())?;
         let mut printer = Printer::new(self, &consumer, spans.total());
         let mut last = Instant::now();
@@ -43,8 +43,11 @@ impl Consume {
                 }
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(reading(&error)),
-                Err(_) if self.exit && self.timeout.is_none() && last.elapsed() >= bounds::STALL => {
-                    return Err(spans.stalled(&consumer, last.elapsed()));
+                Err(_) if self.exit && last.elapsed() >= self.timeout.unwrap_or(bounds::STALL) => {
+                    spans.end_all_reached(&consumer);
+                    if !spans.have_ended() {
+                        return Err(spans.stalled(&consumer, last.elapsed()));
+                    }
                 }
                 Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => break,
                 Err(_) => spans.end_all_reached(&consumer),

@@ -3,10 +3,10 @@
 //! A record is complete when it is printed and flushed, and only what is complete is committed: within a second, when
 //! partitions go to another member, and at the end, however it comes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, ValueEnum};
-use ottla::{Admin, Assignor, Client, Consumer, ErrorCode, Reset};
+use ottla::{Absence, Admin, Assignor, Client, Consumer, Error, ErrorCode, Reset};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
@@ -88,8 +88,9 @@ impl Consume {
             say_what_is_missing(client, &topics).await?;
             Ok(topics)
         };
-        consumer.subscribe(bounds::within(bounds::LOOK_UP, look_up).await?)?;
-        let printed = self.print(&consumer, &mut stop).await;
+        let topics = bounds::within(bounds::LOOK_UP, bounds::LOOKED, look_up).await?;
+        consumer.subscribe(&topics)?;
+        let printed = self.print(&consumer, topics.len(), &mut stop).await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
         match (printed, consumer.close().await) {
             (printed, Ok(())) => printed,
@@ -101,8 +102,9 @@ impl Consume {
         }
     }
 
-    async fn print(&self, consumer: &Consumer, stop: &mut Stop) -> Result<(), Failure> {
+    async fn print(&self, consumer: &Consumer, topics: usize, stop: &mut Stop) -> Result<(), Failure> {
         let mut printer = Printer::new(self, consumer, None);
+        let mut absent = BTreeSet::new();
         let silence = self.timeout.unwrap_or(Duration::MAX);
         while !printer.is_done() {
             let received = tokio::select! {
@@ -111,13 +113,30 @@ impl Consume {
                 received = tokio::time::timeout(silence, consumer.recv()) => received,
             };
             let Ok(received) = received else { break };
-            let Some(record) = received.map_err(|error| reading(&error))? else { break };
+            let record = match received {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) => {
+                    // The others go on, if there are others.
+                    absent.extend(absence(&error).map(|absence| absence.topic.clone()));
+                    if absence(&error).is_none() || absent.len() >= topics {
+                        return Err(reading(&error));
+                    }
+                    say(format_args!("ottla: {}", with_causes(&error)));
+                    continue;
+                }
+            };
             // Without a reader the record stays open: dropped, it is for the next member that reads the partition.
             printer.record(&record.view())?;
             record.complete();
         }
         Ok(())
     }
+}
+
+/// What cannot be read, if the error is about that.
+fn absence(error: &Error) -> Option<&Absence> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 /// A topic that does not exist is waited for, which looks like one without records.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use ottla::{Admin, Client, Consumer, ConsumerBuilder, Error, ErrorCode, IsolationLevel};
+use ottla::{Admin, Client, Consumer, ConsumerBuilder, Error, ErrorCode, IsolationLevel, Trouble};
 use regex::Regex;
 
 use self::{filter::Filter, group::Membership};
@@ -174,10 +174,16 @@ impl Consume {
 /// An error of reading; where the log has lost what is wanted, with what to do.
 fn reading(error: &Error) -> Failure {
     let said = with_causes(error);
+    let trouble = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let recreated = matches!(trouble, Some(Trouble::Recreated { .. }));
     match error.broker_code() {
         Some(ErrorCode::OFFSET_OUT_OF_RANGE) => Failure::new(format!(
             "{said}. What was there is deleted, or the topic was made anew: start with --offset earliest; a group needs \
              `ottla groups delete-offsets` first"
+        )),
+        _ if recreated => Failure::new(format!(
+            "{said}. Run it again to read the new one; `ottla groups describe` shows whether a group still has offsets of the \
+             old one"
         )),
         _ => Failure::new(said),
     }

@@ -12,6 +12,9 @@ use crate::{
     text::offset_range::{Bound, OffsetRange},
 };
 
+/// So many partitions are explained; what holds one up mostly holds up all.
+const EXPLAINED: usize = 5;
+
 /// The partitions whose end has not been reached.
 pub(super) struct Spans {
     open: BTreeMap<TopicPartition, Span>,
@@ -73,10 +76,13 @@ impl Spans {
 
     /// Nothing came for so long, though there is more to read.
     pub(super) fn stalled(&self, consumer: &Consumer, silence: Duration) -> Failure {
-        let why: Vec<_> =
-            self.open.keys().map(|open| format!("{open}: {}", consumer.explain(open))).collect();
+        let explained = self.open.keys().map(|open| format!("{open}: {}", consumer.explain(open)));
+        let mut why: Vec<_> = explained.take(EXPLAINED).collect();
+        if self.open.len() > EXPLAINED {
+            why.push(format!("and {} more partitions", self.open.len() - EXPLAINED));
+        }
         Failure::new(format!(
-            "nothing came for {} s, and the end is not reached; --timeout waits longer. {}",
+            "nothing came for {} s, and the end is not reached; a longer --timeout waits longer. {}",
             silence.as_secs(),
             why.join("; ")
         ))

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use ottla::{
-    Admin, ErrorCode, OffsetAndMetadata, OffsetSpec, TopicPartition,
+    Admin, Error, ErrorCode, OffsetAndMetadata, OffsetSpec, TopicPartition,
     admin::{GroupDescription, GroupState},
 };
 use serde_json::json;
@@ -59,8 +59,8 @@ struct Goal {
     #[arg(long)]
     to_latest: bool,
     /// As --to N.
-    #[arg(long, value_name = "N")]
-    to_offset: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    to_offset: Option<i64>,
     /// As --to @TIME.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = Target::parse_time)]
     to_datetime: Option<Target>,
@@ -255,7 +255,7 @@ impl Goal {
             return Ok(Resolved::AsGroup(other.clone(), committed(admin, other).await?));
         }
         let target = self.to.or(self.to_datetime).or(self.shift_by.map(Target::Shift));
-        let target = target.or(self.to_offset.map(|offset| Target::At(offset.into())));
+        let target = target.or(self.to_offset.map(Target::At));
         // One of them is there: clap sees to it.
         Ok(Resolved::Target(target.unwrap_or(if self.to_earliest { Target::Start } else { Target::End })))
     }
@@ -310,21 +310,34 @@ async fn places(
         }
     }
     for (partition, end) in admin.list_offsets(all(places.keys(), OffsetSpec::Latest)).await? {
-        let end = end?;
-        if let (Some(place), Some(end)) = (places.get_mut(&partition), end) {
-            place.end = end.offset;
+        match (end, places.get_mut(&partition)) {
+            (Ok(Some(end)), Some(place)) => place.end = end.offset,
+            (Ok(_), _) => {}
+            (Err(error), _) => drop_failed(&mut places, failed, &partition, &error),
         }
     }
     if let Resolved::Target(Target::Time(ms)) = goal {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(*ms).unwrap_or(0));
         for (partition, found) in admin.list_offsets(all(places.keys(), OffsetSpec::Timestamp(time))).await? {
-            let found = found?;
-            if let Some(place) = places.get_mut(&partition) {
-                place.at_time = found.map(|found| found.offset);
+            match (found, places.get_mut(&partition)) {
+                (Ok(found), Some(place)) => place.at_time = found.map(|found| found.offset),
+                (Ok(_), None) => {}
+                (Err(error), _) => drop_failed(&mut places, failed, &partition, &error),
             }
         }
     }
     Ok(places)
+}
+
+/// Of this partition nothing can be said; the others go on.
+fn drop_failed(
+    places: &mut BTreeMap<TopicPartition, Place>,
+    failed: &mut Failures,
+    partition: &TopicPartition,
+    error: &Error,
+) {
+    failed.add(&partition.to_string(), error);
+    places.remove(partition);
 }
 
 fn all<'a>(

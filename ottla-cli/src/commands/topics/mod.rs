@@ -109,7 +109,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 impl Topics {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        bounds::within(self.timeout, self.run_unbounded()).await
+        bounds::within(self.timeout, bounds::CHANGES, self.run_unbounded()).await
     }
 
     async fn run_unbounded(self) -> Result<(), Failure> {
