@@ -387,7 +387,15 @@ impl Cursor {
     pub(super) fn on_epoch_end(&mut self, end: EpochEnd, policy: Reset) -> Option<(ResetNote, i64)> {
         let position = self.position?;
         self.retry = Retry::default();
-        match judge(self.fetch, end) {
+        // What is buffered may be of a newer epoch than what was read, and only the one or the other tell where the log of
+        // the leader parts from it: in front of both.
+        let verdict = match (judge(self.fetch, end), judge(position, end)) {
+            (Verdict::Diverged(cut), Verdict::Diverged(earlier)) if earlier.offset < cut.offset => {
+                Verdict::Diverged(earlier)
+            }
+            (verdict, _) => verdict,
+        };
+        match verdict {
             Verdict::Intact => {
                 self.phase = Phase::Fetching;
                 None

@@ -436,6 +436,33 @@ fn c02_a_truncation_goes_back_to_where_the_log_differs_and_no_further() {
     assert_eq!((reset.from, reset.to, reset.reason), (Some(20), 10, "log truncated"));
 }
 
+#[test]
+fn c02_what_is_buffered_does_not_hide_that_what_was_read_differs() {
+    let mut world = World::reading(10, OffsetSpec::At(0), Reset::Earliest);
+    let oldest = world.log(0).epoch;
+    for count in [10, 5] {
+        world.log(0).epoch += 1;
+        world.log(0).append(count);
+    }
+    world.tell_leaders();
+    world.send(0);
+    world.answer(0, GENEROUS);
+    for _ in 0..3 {
+        world.poll(1);
+    }
+    assert_eq!(world.delivered(0), range_of(0..20), "and five more are buffered");
+    // Who leads now has been in the oldest epoch when the others were not, and has gone on in it.
+    let newest = std::mem::replace(&mut world.log(0).epoch, oldest);
+    world.log(0).truncate(10);
+    world.log(0).append(15);
+    world.log(0).epoch = newest;
+    world.move_leader(0, 1);
+    world.tell_leaders();
+    world.settle();
+    assert_eq!(world.delivered(0), range_of(10..25));
+    assert_eq!(world.troubles, []);
+}
+
 /// A batch whose last byte was turned over.
 fn corrupt(world: &mut World, batch: usize) -> bytes::Bytes {
     let stored = &mut world.log(0).batches[batch];
