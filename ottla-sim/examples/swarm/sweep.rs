@@ -1,7 +1,7 @@
 //! Many seeds, what they amounted to, and which of them failed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     process::ExitCode,
     sync::{
@@ -71,7 +71,7 @@ struct Totals {
     met: Counts,
     /// In how many runs each scenario occurred.
     scenarios: BTreeMap<&'static str, u64>,
-    failed: BTreeSet<u64>,
+    failed: BTreeMap<u64, String>,
 }
 
 impl Totals {
@@ -99,7 +99,7 @@ impl Totals {
             Err(report) => {
                 println!("{report}\nits plan:\n{plan}");
                 println!("smaller:  {} --shrink\n", plan.replay());
-                self.failed.insert(plan.seed);
+                self.failed.insert(plan.seed, plan.replay());
             }
         }
     }
@@ -134,8 +134,8 @@ impl Totals {
             self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", per_hour(*count))).collect();
         println!("faults per hour: {:.0} ({})", per_hour(all), kinds.join(", "));
         self.print_met();
-        for seed in &self.failed {
-            println!("failed: cargo xtask sim --seed {seed}");
+        for replay in self.failed.values() {
+            println!("failed: {replay}");
         }
     }
 
