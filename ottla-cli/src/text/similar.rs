@@ -2,23 +2,8 @@
 
 /// The one of these names that differs least, if it is close enough to be what was meant.
 pub(crate) fn similar<'a>(name: &str, all: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (letters, best) = all.into_iter().map(|known| (distance(name, known), known)).min()?;
+    let (letters, best) = all.into_iter().map(|known| (strsim::levenshtein(name, known), known)).min()?;
     (letters <= name.chars().count().div_ceil(4)).then_some(best)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let (mut diagonal, mut left) = (i, i + 1);
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let here = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            (diagonal, left) = (*cell, here);
-            *cell = here;
-        }
-        row[0] = i + 1;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ impl ConsumerBuilder {
     /// `recv` and the stream wait, with what is buffered and what arrives, until the group has answered again. If it still
     /// knows the member, all goes on; if not, what was buffered is forgotten, and the consumer joins again. Every
     /// membership begins with a commit of the places where reading starts, and one that has nothing to commit repeats a
-    /// commit within every third of a session: only a coordinator that is in touch with the other brokers can acknowledge it.
+    /// commit within every quarter of a session: only a coordinator that is in touch with the other brokers can acknowledge
+    /// it.
     ///
     /// Three things have to be true, and the lease cannot see to them; the first two have a scenario in
     /// `ottla-sim/tests/groups`:
