@@ -124,4 +124,10 @@ mod tests {
         ids.sort_unstable();
         assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
     }
+
+    // Here and not in a stage of its own, so that whoever renames a test is told by the tests.
+    #[test]
+    fn the_committed_table_is_what_the_tests_names_say() {
+        run(&Arguments { check: true }).unwrap();
+    }
 }
