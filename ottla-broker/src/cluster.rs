@@ -39,6 +39,8 @@ pub struct ClusterConfig {
     pub replica_lag_time_max: Duration,
     /// How long a node waits for an answer of another node, or of the controller, before it asks again.
     pub peer_retry: Duration,
+    /// `log.retention.check.interval.ms`: how often leaders drop what topics keep no longer.
+    pub retention_check_interval: Duration,
     /// When appended batches are made to survive a crash of the machine.
     pub flush: FlushPolicy,
     /// The group coordinator.
@@ -122,6 +124,7 @@ impl ClusterConfig {
             broker_session_timeout: Duration::from_secs(9),
             replica_lag_time_max: Duration::from_secs(30),
             peer_retry: Duration::from_secs(1),
+            retention_check_interval: Duration::from_secs(5 * 60),
             flush: FlushPolicy::Never,
             groups: GroupConfig {
                 offsets_partitions: 5,

@@ -99,6 +99,13 @@ impl Topic {
         matches!(&*self.name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
     }
 
+    /// Whether its records may be dropped before others replace them: `cleanup.policy` has `delete`.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        let policies = self.config.get("cleanup.policy").map_or("delete", |policies| &**policies);
+        !self.is_internal() && policies.split(',').any(|policy| policy.trim() == "delete")
+    }
+
     /// A setting of the topic as a number; `None` when it is not set.
     #[must_use]
     pub fn number<N: std::str::FromStr>(&self, name: &str) -> Option<N> {

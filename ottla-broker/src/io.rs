@@ -155,10 +155,25 @@ pub enum DiskRequest {
     },
     /// Cut the file to `length` bytes.
     Truncate(FileId, u64),
+    /// The first so many bytes of the file will not be read again, and need no room any more. Positions stay what they are.
+    Release(FileId, u64),
     /// Replace a small file as a whole, atomically and durably.
     Replace(FileId, Bytes),
     /// Remove a file; not an error when it does not exist.
     Remove(FileId),
+}
+
+impl FileId {
+    /// The log that a file is, or belongs to.
+    #[must_use]
+    pub fn log(&self) -> Option<Self> {
+        match self {
+            Self::Log(topic, partition) | Self::ReplicaMeta(topic, partition, _) => {
+                Some(Self::Log(*topic, *partition))
+            }
+            Self::Meta(_) => None,
+        }
+    }
 }
 
 impl DiskRequest {
@@ -167,7 +182,10 @@ impl DiskRequest {
     pub fn file(&self) -> &FileId {
         match self {
             Self::Append(file, _) | Self::Sync(file) | Self::Read { file, .. } => file,
-            Self::Truncate(file, _) | Self::Replace(file, _) | Self::Remove(file) => file,
+            Self::Truncate(file, _)
+            | Self::Release(file, _)
+            | Self::Replace(file, _)
+            | Self::Remove(file) => file,
         }
     }
 }

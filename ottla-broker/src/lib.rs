@@ -32,6 +32,15 @@
 //! Apache Kafka takes a log directory offline at the first such error, and ends when it was the only one. So does a node here
 //! ([`io::Output::Halt`]) when a disk does not do what it must: a write that cannot be taken back, or a failed `fsync`.
 //!
+//! # Where a log begins
+//!
+//! `DeleteRecords`, `retention.ms` and `retention.bytes` drop records that are committed, as in Apache Kafka, and followers
+//! drop what their leader has dropped. Where the log begins is on the disk before anything of it goes, so that it begins no
+//! earlier after a crash; Kafka writes that down once a minute. Room is given back at once (on Linux, where file systems have
+//! holes; elsewhere when the topic goes). There are no segments: batch by batch is dropped, also the last ones, and the
+//! `segment.*` settings do nothing. Only leaders look at the age of records, by their own clocks. The last batches of each
+//! producer are remembered for good, whatever is dropped; a follower that begins anew gets them from its leader.
+//!
 //! # Groups
 //!
 //! Classic groups are those of Apache Kafka 4.3, error code by error code: one suite runs against both. The leader of a

@@ -12,7 +12,7 @@ use ottla_protocol::{ErrorCode, TopicId};
 use crate::cluster::NodeConfig;
 use crate::image::Image;
 use crate::io::NodeId;
-use crate::log::EpochEnd;
+use crate::log::{EpochEnd, Floor};
 
 /// A message between nodes, or between a node and the controller.
 #[derive(Debug, Clone)]
@@ -163,6 +163,8 @@ pub struct ReplicaState {
     pub end_offset: i64,
     /// The leader epoch of its last batch; -1 when its log is empty.
     pub last_epoch: i32,
+    /// The first offset of its log, as its disk has it.
+    pub start_offset: i64,
     /// It lacks something: send from `end_offset` again, whatever was sent before.
     pub resync: bool,
 }
@@ -185,6 +187,10 @@ pub struct ReplicaAppend {
     pub data: Bytes,
     /// The high watermark of the leader.
     pub high_watermark: i64,
+    /// The first offset of the leader's log: the follower's begins no earlier.
+    pub start_offset: i64,
+    /// The leader has dropped what the follower lacks: the follower's log begins anew, there.
+    pub begin_at: Option<Arc<Floor>>,
     /// The follower's log differs from the leader's: this is where the leader's log leaves the epoch of the
     /// follower's last batch. The follower cuts its log there and reports again.
     pub diverging: Option<EpochEnd>,

@@ -390,7 +390,7 @@ impl Driver {
             Machine::Controller(_) => None,
         });
         let disk = self.lasting.disk.borrow();
-        let cut = disk.contents(file).and_then(|bytes| bytes.get(*length as usize..)).unwrap_or_default();
+        let (_, cut) = disk.split(file, *length);
         // A log is cut between batches.
         let records = read_log(Bytes::copy_from_slice(cut)).unwrap_or_default();
         let (partition, leader_epoch) = ((*topic, *partition), epoch.unwrap_or(i32::MAX));
@@ -482,6 +482,7 @@ fn disk_event(host: HostId, request: &DiskRequest) -> Event {
         DiskRequest::Sync(_) => ("sync", 0, 0),
         DiskRequest::Read { position, length, .. } => ("read", *length as usize, *position),
         DiskRequest::Truncate(_, length) => ("truncate", *length as usize, 0),
+        DiskRequest::Release(_, length) => ("release", *length as usize, 0),
         DiskRequest::Replace(_, bytes) => ("replace", bytes.len(), hash_bytes(bytes)),
         DiskRequest::Remove(_) => ("remove", 0, 0),
     };
@@ -492,7 +493,8 @@ fn disk_event(host: HostId, request: &DiskRequest) -> Event {
 fn fingerprint(message: &PeerMessage) -> u64 {
     match message {
         PeerMessage::ReplicaAppend(append) => {
-            let position = (append.base_offset, append.leader_epoch, append.high_watermark);
+            let position =
+                (append.base_offset, append.leader_epoch, append.high_watermark, append.start_offset);
             hash_bytes(&append.data) ^ hash_bytes(format!("{position:?}").as_bytes())
         }
         PeerMessage::Metadata(image) => image.version,

@@ -80,7 +80,7 @@ fn settings(
 }
 
 /// What holds for a topic that does not say otherwise.
-fn defaults(config: &ClusterConfig) -> [(&'static str, String); 8] {
+fn defaults(config: &ClusterConfig) -> [(&'static str, String); 9] {
     [
         ("cleanup.policy", "delete".to_owned()),
         ("compression.type", "producer".to_owned()),
@@ -88,6 +88,7 @@ fn defaults(config: &ClusterConfig) -> [(&'static str, String); 8] {
         ("message.timestamp.after.max.ms", super::records::TIMESTAMP_AFTER_MAX_MS.to_string()),
         ("message.timestamp.type", "CreateTime".to_owned()),
         ("min.insync.replicas", config.min_insync_replicas.to_string()),
+        ("retention.bytes", "-1".to_owned()),
         ("retention.ms", "-1".to_owned()),
         ("unclean.leader.election.enable", config.unclean_leader_election.to_string()),
     ]

@@ -104,7 +104,8 @@ fn readable(replica: &Replica, wanted: &Wanted, room: u32, first: bool) -> Resul
     let log = &replica.log;
     if request.last_fetched_epoch >= 0 {
         let end = log.epoch_end(request.last_fetched_epoch);
-        if end == EpochEnd::UNKNOWN {
+        // Nothing diverges below the start of the log.
+        if end == EpochEnd::UNKNOWN || request.fetch_offset < log.start_offset() {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         if end.epoch < request.last_fetched_epoch || end.end_offset < request.fetch_offset {

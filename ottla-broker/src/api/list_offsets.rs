@@ -48,6 +48,8 @@ struct Lookup {
     key: ReplicaKey,
     batch: BatchMeta,
     timestamp: i64,
+    /// What the disk has read of the batch.
+    read: Option<Bytes>,
 }
 
 /// Where an offset is.
@@ -102,22 +104,43 @@ impl ListOffsetsWait {
                 node.read_for(id, slot, lookup.key, lookup.batch.position, lookup.batch.size);
             }
         }
+        for slot in 0..self.lookups.len() {
+            self.resolve(node, id, slot);
+        }
         (self.outstanding == 0).then(|| reply(exchange, &mut self.response))
     }
 
     /// The disk has read a batch.
     pub(crate) fn deliver(&mut self, slot: usize, data: Bytes) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let Some(lookup) = self.lookups.get(slot) else { return };
+        if let Some(lookup) = self.lookups.get_mut(slot) {
+            lookup.read = Some(data);
+        }
+    }
+
+    /// Looks for the record in what was read of a batch. It may be below the start of the log, as the batch in whose midst
+    /// the log begins has it; then the next batch is asked for.
+    fn resolve(&mut self, node: &mut Node, id: RequestId, slot: usize) {
+        let Some(lookup) = self.lookups.get_mut(slot) else { return };
+        let Some(data) = lookup.read.take() else { return };
         let topic = self.response.topics.get_mut(lookup.topic);
         let Some(answer) = topic.and_then(|topic| topic.partitions.get_mut(lookup.partition)) else { return };
-        match first_at(data, lookup.timestamp) {
-            Some((offset, timestamp)) => {
-                answer.offset = offset;
-                answer.timestamp = timestamp;
-                answer.leader_epoch = lookup.batch.leader_epoch;
-            }
-            None => answer.error_code = ErrorCode::KAFKA_STORAGE_ERROR,
+        let replica = match led(node, lookup.key, -1) {
+            Ok(replica) => replica,
+            Err(error) => return answer.error_code = error,
+        };
+        let (log, limit) = (&replica.log, replica.high_watermark());
+        let start = log.start_offset();
+        if let Some((offset, timestamp)) = first_at(data, lookup.timestamp, start) {
+            answer.offset = offset;
+            answer.timestamp = timestamp;
+            answer.leader_epoch = lookup.batch.leader_epoch;
+        } else if lookup.batch.base_offset >= start {
+            answer.error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+        } else if let Some(batch) = log.first_behind(lookup.batch.last_offset + 1, lookup.timestamp, limit) {
+            lookup.batch = *batch;
+            self.outstanding += 1;
+            node.read_for(id, slot, lookup.key, lookup.batch.position, lookup.batch.size);
         }
     }
 
@@ -138,7 +161,8 @@ impl ListOffsetsWait {
         match found {
             Ok((_, Found::Offset(offset))) => offset,
             Ok((key, Found::InBatch(batch, timestamp))) => {
-                self.lookups.push(Lookup { topic: topic_at, partition: partition_at, key, batch, timestamp });
+                let (topic, partition, read) = (topic_at, partition_at, None);
+                self.lookups.push(Lookup { topic, partition, key, batch, timestamp, read });
                 nothing
             }
             Err(error_code) => ListOffsetsPartitionResponse { error_code, ..nothing },
@@ -157,9 +181,7 @@ fn find(replica: &Replica, version: i16, wanted: &ListOffsetsPartition) -> Resul
         }))
     };
     match wanted.timestamp {
-        EARLIEST | EARLIEST_LOCAL | EARLIEST_PENDING_UPLOAD => {
-            at(log.start_offset(), log.first_at(i64::MIN, i64::MAX).map_or(-1, |first| first.leader_epoch))
-        }
+        EARLIEST | EARLIEST_LOCAL | EARLIEST_PENDING_UPLOAD => at(log.start_offset(), log.first_epoch()),
         LATEST => {
             committed(replica, version)?;
             at(limit, replica.leader_epoch())
@@ -204,11 +226,13 @@ fn nothing(partition_index: i32) -> ListOffsetsPartitionResponse {
     }
 }
 
-/// The offset and the time of the first record at `timestamp` or later.
-fn first_at(data: Bytes, timestamp: i64) -> Option<(i64, i64)> {
+/// The offset and the time of the first record from `start` on at `timestamp` or later.
+fn first_at(data: Bytes, timestamp: i64, start: i64) -> Option<(i64, i64)> {
     let batch = batch::batches(data).next()?.ok()?;
     let mut decompressor = Decompressor::new();
     let records = batch.views(&mut decompressor).ok()?;
     let mut records = records.map_while(Result::ok);
-    records.find(|record| record.timestamp >= timestamp).map(|record| (record.offset, record.timestamp))
+    records
+        .find(|record| record.offset >= start && record.timestamp >= timestamp)
+        .map(|record| (record.offset, record.timestamp))
 }

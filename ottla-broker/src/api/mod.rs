@@ -4,6 +4,7 @@ mod api_versions;
 mod cluster;
 mod configs;
 mod coordinator;
+mod delete_records;
 mod fetch;
 mod fetch_plan;
 mod fetch_sessions;
@@ -27,11 +28,11 @@ use std::sync::Arc;
 
 use ottla_protocol::messages::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use ottla_protocol::{Decoder, ErrorCode, Request, Str, TopicId};
 
@@ -41,6 +42,7 @@ use crate::io::{CloseReason, NodeId, Now};
 use crate::node::{Exchange, Meeting, Node, Outcome};
 use crate::replica::{Replica, ReplicaKey};
 
+pub(crate) use delete_records::DeleteRecordsWait;
 pub(crate) use fetch::FetchWait;
 pub(crate) use fetch_sessions::FetchSessions;
 pub(crate) use group_wait::GroupWait;
@@ -86,6 +88,7 @@ served! {
     ApiVersionsRequest => api_versions::api_versions,
     CreateTopicsRequest => topics::create_topics,
     DeleteTopicsRequest => topics::delete_topics,
+    DeleteRecordsRequest => delete_records::delete_records,
     CreatePartitionsRequest => topic_changes::create_partitions,
     InitProducerIdRequest => producer_id::init_producer_id,
     OffsetForLeaderEpochRequest => leader_epoch::offset_for_leader_epoch,

@@ -22,6 +22,7 @@ const MARKER_TEXT: &str = "# An Ottla broker's data directory.\nversion=1\n";
 /// data/.lock                                locked while in use
 /// data/controller/…                         the cluster's metadata
 /// data/node-0/<topic id>-<partition>.log    one replica: record batches as clients see them, back to back
+/// data/node-0/<topic id>-<partition>.start  where it begins, once records were dropped
 /// data/node-0/…                             the node's own small files, replaced as a whole
 /// ```
 ///

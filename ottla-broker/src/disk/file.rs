@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{DataDir, Disk, data_dir::named};
 use crate::io::{DiskRequest, DiskResult, FileId};
+use crate::log::FLOOR;
 
 /// Open files per disk. A process may have 1,024 on many systems, sockets included.
 const MAX_OPEN_FILES: usize = 200;
@@ -90,6 +91,20 @@ impl FileDisk {
         }
     }
 
+    fn release(&mut self, id: &FileId, length: u64) -> Result<(), Failure> {
+        match self.opened(id, false) {
+            Ok(file) => {
+                // Where the file system has no holes the bytes stay until the topic goes; nobody reads them.
+                if let Err(error) = punch_hole(&file.file, length.min(file.length)) {
+                    tracing::debug!(file = name_of(id), %error, "room not given back");
+                }
+                Ok(())
+            }
+            Err(failure) if !failure.is_not_found() => Err(failure),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn replace(&mut self, id: &FileId, bytes: &[u8]) -> Result<(), Failure> {
         self.open.remove(id);
         let (path, temporary) = (self.path_of(id), self.path.join(format!("{}.tmp", name_of(id))));
@@ -156,6 +171,7 @@ impl Disk for FileDisk {
                 Err(failure) => Err(failure),
             },
             DiskRequest::Truncate(id, length) => self.truncate(&id, length),
+            DiskRequest::Release(id, length) => self.release(&id, length),
             DiskRequest::Replace(id, bytes) => self.replace(&id, &bytes),
             DiskRequest::Remove(id) => self.remove(&id),
         };
@@ -180,6 +196,7 @@ impl Disk for FileDisk {
             logs.extend(name.to_str().and_then(log_of));
         }
         logs.sort();
+        logs.dedup();
         Ok(logs)
     }
 }
@@ -259,10 +276,24 @@ fn name_of(id: &FileId) -> String {
     }
 }
 
-/// The inverse of [`name_of`] for logs.
+/// The inverse of [`name_of`] for logs, and for what is left of one whose records were all dropped.
 fn log_of(name: &str) -> Option<FileId> {
-    let (topic, partition) = name.strip_suffix(".log")?.rsplit_once('-')?;
+    let (log, suffix) = name.rsplit_once('.')?;
+    let (topic, partition) = Some(log).filter(|_| suffix == "log" || suffix == FLOOR)?.rsplit_once('-')?;
     Some(FileId::Log(topic.parse().ok()?, partition.parse().ok()?))
+}
+
+/// Gives the room of the first `length` bytes back to the file system.
+#[cfg(target_os = "linux")]
+fn punch_hole(file: &File, length: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, hole, 0, length)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch_hole(_file: &File, _length: u64) -> io::Result<()> {
+    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -355,6 +386,38 @@ mod tests {
         done(&mut disk, append(&LOG, b"X"));
         done(&mut disk, DiskRequest::Sync(LOG));
         assert_eq!(read(&mut disk, &LOG, 0, 100), "abX");
+    }
+
+    #[test]
+    fn what_is_released_moves_nothing_and_its_log_is_listed_without_it() {
+        let scratch = Scratch::new();
+        let mut disk = disk(&scratch);
+        done(&mut disk, DiskRequest::Release(LOG, 4));
+        done(&mut disk, append(&LOG, b"abcdef"));
+        done(&mut disk, DiskRequest::Release(LOG, 4));
+        done(&mut disk, append(&LOG, b"gh"));
+        assert_eq!(read(&mut disk, &LOG, 4, 100), "efgh");
+        let floor = FileId::ReplicaMeta(TopicId([7; 16]), 12, FLOOR);
+        done(&mut disk, DiskRequest::Replace(floor, Bytes::from_static(b"start")));
+        assert_eq!(disk.logs().unwrap(), [LOG]);
+        done(&mut disk, DiskRequest::Remove(LOG));
+        assert_eq!(disk.logs().unwrap(), [LOG]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_released_takes_no_room() {
+        use std::os::unix::fs::MetadataExt;
+        let scratch = Scratch::new();
+        let mut disk = disk(&scratch);
+        done(&mut disk, DiskRequest::Append(LOG, vec![7; 1 << 20].into()));
+        done(&mut disk, DiskRequest::Sync(LOG));
+        let path = disk.path_of(&LOG);
+        let blocks = || fs::metadata(&path).unwrap().blocks();
+        let before = blocks();
+        done(&mut disk, DiskRequest::Release(LOG, 1 << 19));
+        assert!(blocks() <= before / 2 + 16, "{} of {before} blocks are left", blocks());
+        assert_eq!(read(&mut disk, &LOG, 1 << 19, u32::MAX), vec![7; 1 << 19]);
     }
 
     #[test]

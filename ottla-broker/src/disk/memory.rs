@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -30,7 +30,10 @@ pub enum Tail {
 /// Bytes are copied in and out: a slice of a request's frame would keep the whole frame alive.
 #[derive(Debug, Default, Clone)]
 struct MemoryFile {
+    /// How many bytes were released at the beginning; they are not part of the content any more.
+    released: usize,
     content: Vec<u8>,
+    /// How many bytes of the content.
     synced: usize,
 }
 
@@ -58,8 +61,19 @@ impl MemoryDisk {
     /// Cuts everything behind the first `length` bytes of a file, synced or not: a disk that lies.
     pub fn tear(&mut self, id: &FileId, length: usize) {
         if let Some(file) = self.files.get_mut(id) {
-            file.content.truncate(length);
+            file.released = file.released.min(length);
+            file.content.truncate(length - file.released);
             file.synced = file.synced.min(file.content.len());
+        }
+    }
+
+    fn release(&mut self, id: &FileId, length: u64) {
+        if let Some(file) = self.files.get_mut(id) {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let gone = length.saturating_sub(file.released).min(file.content.len());
+            file.content.drain(..gone);
+            file.synced = file.synced.saturating_sub(gone);
+            file.released += gone;
         }
     }
 
@@ -78,10 +92,18 @@ impl MemoryDisk {
         Some(DiskResult::NoRoom(format!("{id:?}: {bytes} more bytes on a disk of {size}")))
     }
 
-    /// The bytes of a file; none when it does not exist.
+    /// The bytes of a file, without what was released; none when it does not exist.
     #[must_use]
     pub fn contents(&self, id: &FileId) -> Option<&[u8]> {
         self.files.get(id).map(|file| &file.content[..])
+    }
+
+    /// The bytes of a file before and behind a position, without what was released.
+    #[must_use]
+    pub fn split(&self, id: &FileId, position: u64) -> (&[u8], &[u8]) {
+        let Some(file) = self.files.get(id) else { return (&[], &[]) };
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        file.content.split_at(position.saturating_sub(file.released).min(file.content.len()))
     }
 
     /// The files, in order.
@@ -90,10 +112,16 @@ impl MemoryDisk {
     }
 
     fn read(&self, id: &FileId, position: u64, length: u32) -> Bytes {
-        let content = self.contents(id).unwrap_or_default();
-        let from = usize::try_from(position).unwrap_or(usize::MAX).min(content.len());
-        let until = from.saturating_add(length as usize).min(content.len());
-        Bytes::copy_from_slice(&content[from..until])
+        let released = self.files.get(id).map_or(0, |file| file.released as u64);
+        // What was released reads as zeros, as it does from a file with a hole.
+        let zeros = vec![0; released.saturating_sub(position).min(u64::from(length)) as usize];
+        let (_, behind) = self.split(id, position);
+        let until = (length as usize - zeros.len()).min(behind.len());
+        if zeros.is_empty() {
+            Bytes::copy_from_slice(&behind[..until])
+        } else {
+            [&zeros, &behind[..until]].concat().into()
+        }
     }
 }
 
@@ -117,12 +145,14 @@ impl Disk for MemoryDisk {
             DiskRequest::Truncate(id, length) => {
                 self.tear(&id, usize::try_from(length).unwrap_or(usize::MAX));
             }
+            DiskRequest::Release(id, length) => self.release(&id, length),
             DiskRequest::Replace(id, bytes) => {
                 // The new file is complete before the old one goes.
                 if let Some(no_room) = self.no_room(&id, bytes.len()) {
                     return no_room;
                 }
-                self.files.insert(id, MemoryFile { content: bytes.to_vec(), synced: bytes.len() });
+                let file = MemoryFile { released: 0, content: bytes.to_vec(), synced: bytes.len() };
+                self.files.insert(id, file);
             }
             DiskRequest::Remove(id) => {
                 self.files.remove(&id);
@@ -132,7 +162,8 @@ impl Disk for MemoryDisk {
     }
 
     fn logs(&self) -> std::io::Result<Vec<FileId>> {
-        Ok(self.files.keys().filter(|id| matches!(id, FileId::Log(..))).cloned().collect())
+        let logs: BTreeSet<FileId> = self.files.keys().filter_map(FileId::log).collect();
+        Ok(logs.into_iter().collect())
     }
 }
 
@@ -184,6 +215,23 @@ mod tests {
         append(&mut disk, b"XYZ");
         disk.crash(Tail::Lost);
         assert_eq!(content(&mut disk), "ab");
+    }
+
+    #[test]
+    fn what_was_released_takes_no_room_and_moves_nothing() {
+        let mut disk = MemoryDisk::new();
+        append(&mut disk, b"abcdef");
+        disk.set_room(Some(0));
+        disk.handle(DiskRequest::Release(LOG, 4));
+        disk.handle(DiskRequest::Release(LOG, 2));
+        append(&mut disk, b"gh");
+        assert_eq!(content(&mut disk), "\0\0\0\0efgh");
+        assert_eq!(disk.contents(&LOG).unwrap(), b"efgh");
+        disk.handle(DiskRequest::Truncate(LOG, 5));
+        assert_eq!(content(&mut disk), "\0\0\0\0e");
+        disk.handle(DiskRequest::Truncate(LOG, 0));
+        append(&mut disk, b"xyz");
+        assert_eq!(content(&mut disk), "xyz");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub trait Disk: Send {
     /// [`DiskResult::NoRoom`] the file is as it was before.
     fn handle(&mut self, request: DiskRequest) -> DiskResult;
 
-    /// The log files that exist, in order: what recovery has to read.
+    /// The logs of which a file exists, in order: what recovery has to read.
     ///
     /// # Errors
     /// When the directory cannot be listed; the error names it.

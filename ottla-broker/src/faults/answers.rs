@@ -2,14 +2,15 @@
 
 use ottla_protocol::messages::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
     create_partitions_response::CreatePartitionsTopicResult, create_topics_response::CreatableTopicResult,
-    delete_groups_response::DeletableGroupResult, delete_topics_response::DeletableTopicResult,
-    describe_configs_response::DescribeConfigsResult, describe_groups_response::DescribedGroup,
+    delete_groups_response::DeletableGroupResult, delete_records_response as dropped,
+    delete_topics_response::DeletableTopicResult, describe_configs_response::DescribeConfigsResult,
+    describe_groups_response::DescribedGroup,
     describe_topic_partitions_response::DescribeTopicPartitionsResponseTopic, fetch_response::PartitionData,
     find_coordinator_response::Coordinator, incremental_alter_configs_response::AlterConfigsResourceResponse,
     list_offsets_response as offsets_at, metadata_response::MetadataResponseTopic,
@@ -435,6 +436,35 @@ impl Answers for OffsetDeleteRequest {
     fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
         let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         partitions.map(|partition| partition.error_code).chain([response.error_code])
+    }
+}
+
+impl Answers for DeleteRecordsRequest {
+    fn nothing_done(&self) -> Self::Response {
+        let nothing = |partition_index| dropped::DeleteRecordsPartitionResult {
+            partition_index,
+            low_watermark: -1,
+            ..Default::default()
+        };
+        let topics = self.topics.iter().map(|topic| dropped::DeleteRecordsTopicResult {
+            name: topic.name.clone(),
+            partitions: topic.partitions.iter().map(|p| nothing(p.partition_index)).collect(),
+        });
+        Self::Response { topics: topics.collect(), ..Default::default() }
+    }
+
+    fn fail(response: &mut Self::Response, error: ErrorCode, chosen: &Chosen) {
+        for topic in &mut response.topics {
+            let partitions = topic.partitions.iter_mut();
+            partitions
+                .filter(|p| chosen.has(&topic.name, TopicId::ZERO, p.partition_index))
+                .for_each(|p| (p.error_code, p.low_watermark) = (error, -1));
+        }
+    }
+
+    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| partition.error_code)
     }
 }
 

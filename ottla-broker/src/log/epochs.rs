@@ -29,6 +29,20 @@ impl Epochs {
         self.0.push((epoch, offset));
     }
 
+    /// The log begins at `start` now: the epoch that it begins in is remembered from there on, even if nothing of it is left.
+    pub(crate) fn cut_front(&mut self, start: i64) {
+        let above = self.0.partition_point(|&(_, begin)| begin <= start);
+        self.0.drain(..above.saturating_sub(1));
+        if let Some((_, begin)) = self.0.first_mut() {
+            *begin = start.max(*begin);
+        }
+    }
+
+    /// The epoch of the record at the beginning of the log, if there is or was one.
+    pub(crate) fn first(&self) -> Option<i32> {
+        self.0.first().map(|&(epoch, _)| epoch)
+    }
+
     /// Where `epoch` ends in a log that ends at `log_end`; the rules are those of Kafka's `LeaderEpochFileCache`.
     pub(crate) fn end_of(&self, epoch: i32, log_end: i64) -> EpochEnd {
         if epoch < 0 {
@@ -90,6 +104,18 @@ mod tests {
         epochs.begin(8, 25);
         assert_eq!(epochs.end_of(4, 40), EpochEnd { epoch: 4, end_offset: 25 });
         assert_eq!(epochs.end_of(7, 40), EpochEnd { epoch: 4, end_offset: 25 });
+    }
+
+    #[test]
+    fn the_epoch_in_which_the_log_begins_is_not_forgotten() {
+        let mut epochs = epochs();
+        epochs.cut_front(15);
+        assert_eq!(epochs.first(), Some(4));
+        assert_eq!(epochs.end_of(4, 40), EpochEnd { epoch: 4, end_offset: 25 });
+        assert_eq!(epochs.end_of(2, 40), EpochEnd { epoch: 2, end_offset: 15 });
+        epochs.cut_front(40);
+        assert_eq!(epochs.end_of(7, 40), EpochEnd { epoch: 7, end_offset: 40 });
+        assert_eq!(epochs.end_of(4, 40), EpochEnd { epoch: 4, end_offset: 40 });
     }
 
     #[test]

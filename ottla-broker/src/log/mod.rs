@@ -4,10 +4,14 @@
 //! the replica above it knows how much of that the disk has confirmed. Epochs and producers are derived from the
 //! batches, so that a truncation or a restart rebuilds them and they cannot disagree with the file.
 //!
+//! What is dropped at the beginning goes batch by batch from memory, and its bytes from the file; positions stay what they
+//! are. What is left of it is the log's [`Floor`], which is written down first.
+//!
 //! An entry takes about 80 bytes of memory per batch, which is what a cluster for tests and development can afford
 //! in place of segments and sparse indexes.
 
 pub(crate) mod epochs;
+pub(crate) mod floor;
 pub(crate) mod meta;
 pub(crate) mod producers;
 pub mod recovery;
@@ -15,6 +19,7 @@ pub mod recovery;
 use ottla_protocol::ErrorCode;
 
 pub use epochs::EpochEnd;
+pub use floor::{FLOOR, Floor};
 pub use meta::BatchMeta;
 pub use recovery::RecoveredLog;
 
@@ -24,6 +29,7 @@ use producers::{Producers, Verdict};
 /// The log of one replica.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
+    floor: Floor,
     batches: Vec<BatchMeta>,
     /// Which batches have a larger timestamp than everything before them: the only ones that a look-up by time can
     /// find, and ordered by offset and by timestamp alike.
@@ -45,8 +51,21 @@ pub(crate) struct Slice {
 
 impl Log {
     pub(crate) fn recovered(recovered: RecoveredLog) -> Self {
+        let start_offset = recovered.floor.start_offset;
+        let mut log = Self::rebuilt(recovered.floor, recovered.batches);
+        // Of a tail that was lost, what was below the start would have been dropped anyway.
+        log.end_offset = start_offset.max(log.end_offset);
+        log.drop_front();
+        log
+    }
+
+    fn rebuilt(floor: Floor, batches: Vec<BatchMeta>) -> Self {
         let mut log = Self::default();
-        for batch in recovered.batches {
+        log.epochs.begin(floor.last_epoch, floor.start_offset);
+        log.producers.clone_from(&floor.producers);
+        (log.end_offset, log.size) = (floor.start_offset, floor.position);
+        log.floor = floor;
+        for batch in batches {
             log.push(batch);
         }
         log
@@ -54,7 +73,75 @@ impl Log {
 
     /// The first offset that can be read.
     pub(crate) fn start_offset(&self) -> i64 {
-        0
+        self.floor.start_offset
+    }
+
+    /// What is left of what was dropped at the beginning.
+    pub(crate) fn floor(&self) -> &Floor {
+        &self.floor
+    }
+
+    /// Whether no batch is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// What another log has to know that begins with the first batch of this one.
+    pub(crate) fn beginning(&self) -> Floor {
+        Floor { start_offset: self.first_offset(), position: 0, ..self.floor.clone() }
+    }
+
+    /// The first offset that is in the file: the batch that holds the start may begin before it.
+    pub(crate) fn first_offset(&self) -> i64 {
+        self.batches.first().map_or(self.floor.start_offset, |batch| batch.base_offset)
+    }
+
+    /// The leader epoch of the record at the start; -1 when there never was one.
+    pub(crate) fn first_epoch(&self) -> i32 {
+        self.epochs.first().unwrap_or(-1)
+    }
+
+    /// The log begins at `offset` from now on, which must not be behind its end. Batches that lie wholly below go. Whether
+    /// that is further than before is returned.
+    pub(crate) fn advance_start(&mut self, offset: i64) -> bool {
+        if offset <= self.floor.start_offset {
+            return false;
+        }
+        self.floor.start_offset = offset;
+        self.drop_front();
+        true
+    }
+
+    /// How far a log may be dropped whose records are kept for so many milliseconds, and of which so many bytes are kept;
+    /// nothing behind `limit` goes. Kafka looks at segments; here each batch is one.
+    pub(crate) fn expired(&self, before_ms: Option<i64>, keep_bytes: Option<u64>, limit: i64) -> i64 {
+        let mut left = self.size - self.floor.position;
+        let mut start = self.floor.start_offset;
+        for batch in self.batches.iter().take_while(|batch| batch.last_offset < limit) {
+            let old = before_ms.is_some_and(|before| (0..before).contains(&batch.max_timestamp));
+            let excess = keep_bytes.is_some_and(|keep| left.saturating_sub(u64::from(batch.size)) >= keep);
+            if !old && !excess {
+                break;
+            }
+            left -= u64::from(batch.size);
+            start = batch.last_offset + 1;
+        }
+        start
+    }
+
+    fn drop_front(&mut self) {
+        let start = self.floor.start_offset;
+        let dropped = self.batches.partition_point(|batch| batch.last_offset < start);
+        for batch in self.batches.drain(..dropped) {
+            self.floor.take(&batch);
+        }
+        self.epochs.cut_front(start);
+        if dropped > 0 {
+            self.newest.clear();
+            for at in 0..self.batches.len() {
+                self.note_time(at);
+            }
+        }
     }
 
     /// The offset that the next record gets.
@@ -67,9 +154,9 @@ impl Log {
         self.size
     }
 
-    /// The leader epoch of the last batch; -1 when there is none.
+    /// The leader epoch of the last batch that is or was there; -1 when there was none.
     pub(crate) fn last_epoch(&self) -> i32 {
-        self.batches.last().map_or(-1, |batch| batch.leader_epoch)
+        self.batches.last().map_or(self.floor.last_epoch, |batch| batch.leader_epoch)
     }
 
     /// Where the given leader epoch ends (`OffsetForLeaderEpoch`, KIP-101 and KIP-279).
@@ -98,18 +185,20 @@ impl Log {
         true
     }
 
-    /// Cuts the log at the first batch that reaches to `offset` or further; the new size of the file is returned,
-    /// `None` when nothing is to be cut.
+    /// Cuts the log at the first batch that reaches to `offset` or further, which is not below the start; the new size of the
+    /// file is returned, `None` when nothing is to be cut.
     pub(crate) fn truncate(&mut self, offset: i64) -> Option<u64> {
         if offset >= self.end_offset {
             return None;
         }
         let keep = self.batches.partition_point(|batch| batch.last_offset < offset);
         let mut kept = std::mem::take(self);
-        kept.batches.truncate(keep);
-        for batch in kept.batches {
-            self.push(batch);
+        if let Some(first) = kept.batches.first().filter(|_| keep == 0) {
+            // Nothing is left of the batch in whose midst the log began: it continues where that one did.
+            kept.floor.start_offset = kept.floor.start_offset.min(first.base_offset);
         }
+        kept.batches.truncate(keep);
+        *self = Self::rebuilt(kept.floor, kept.batches);
         Some(self.size)
     }
 
@@ -151,6 +240,13 @@ impl Log {
         self.batches.get(*at).filter(|batch| batch.last_offset < limit)
     }
 
+    /// The first batch from `offset` on and below `limit` that holds a record at `timestamp` or later.
+    pub(crate) fn first_behind(&self, offset: i64, timestamp: i64, limit: i64) -> Option<&BatchMeta> {
+        let from = self.batches.partition_point(|batch| batch.base_offset < offset);
+        let mut below = self.batches.get(from..)?.iter().take_while(|batch| batch.last_offset < limit);
+        below.find(|batch| batch.max_timestamp >= timestamp)
+    }
+
     /// The first batch below `limit` with the largest timestamp (KIP-734).
     pub(crate) fn latest(&self, limit: i64) -> Option<&BatchMeta> {
         let below = |at: &usize| self.batches.get(*at).is_some_and(|batch| batch.last_offset < limit);
@@ -167,16 +263,20 @@ impl Log {
         self.producers.remember(&batch);
         self.end_offset = batch.last_offset + 1;
         self.size = batch.position + u64::from(batch.size);
-        if self.newest.last().is_none_or(|at| self.max_timestamp(*at) < batch.max_timestamp) {
-            self.newest.push(self.batches.len());
-        }
         self.batches.push(batch);
+        self.note_time(self.batches.len() - 1);
+    }
+
+    fn note_time(&mut self, at: usize) {
+        if self.newest.last().is_none_or(|last| self.max_timestamp(*last) < self.max_timestamp(at)) {
+            self.newest.push(at);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BatchMeta, EpochEnd, Log};
+    use super::{BatchMeta, EpochEnd, Floor, Log, RecoveredLog, Verdict};
 
     /// A log of batches of ten records and a hundred bytes each, in the given leader epochs.
     fn log(epochs: &[i32]) -> Log {
@@ -228,6 +328,83 @@ mod tests {
         assert_eq!((log.end_offset(), log.last_epoch()), (20, 0));
         assert_eq!(log.epoch_end(3), EpochEnd::UNKNOWN);
         assert_eq!(log.truncate(20), None);
+    }
+
+    #[test]
+    fn a_log_begins_where_it_is_told_and_drops_whole_batches() {
+        let mut log = log(&[0, 2, 2, 3]);
+        assert!(log.advance_start(15));
+        assert_eq!((log.start_offset(), log.first_offset(), log.first_epoch()), (15, 10, 2));
+        assert_eq!((log.floor().position, log.floor().last_epoch), (100, 0));
+        assert_eq!(log.slice(15, 40, 1000, false).unwrap().position, 100);
+        assert_eq!(log.epoch_end(0), EpochEnd { epoch: 0, end_offset: 15 });
+        assert_eq!(log.epoch_end(2), EpochEnd { epoch: 2, end_offset: 30 });
+        assert_eq!(log.first_at(0, 40).unwrap().base_offset, 10);
+        assert!(!log.advance_start(15), "nor does it ever go back");
+
+        assert!(log.advance_start(40));
+        assert_eq!((log.first_offset(), log.end_offset(), log.size(), log.last_epoch()), (40, 40, 400, 3));
+        assert_eq!(log.epoch_end(3), EpochEnd { epoch: 3, end_offset: 40 });
+        assert!(log.latest(40).is_none());
+        assert!(log.append(BatchMeta { base_offset: 40, last_offset: 40, size: 7, ..BatchMeta::default() }));
+        assert_eq!(log.slice(40, 41, 1000, false).unwrap().position, 400);
+    }
+
+    #[test]
+    fn a_log_that_was_cut_at_both_ends_is_what_recovery_finds() {
+        let mut log = log(&[0, 2, 2, 3]);
+        log.advance_start(15);
+        assert_eq!(log.truncate(30), Some(300));
+        let (floor, batches) = (log.floor().clone(), log.batches.clone());
+        let recovered = Log::recovered(RecoveredLog { floor, batches, ..RecoveredLog::default() });
+        for log in [&log, &recovered] {
+            assert_eq!(
+                (log.start_offset(), log.end_offset(), log.last_epoch(), log.size()),
+                (15, 30, 2, 300)
+            );
+            assert_eq!(log.epoch_end(2), EpochEnd { epoch: 2, end_offset: 30 });
+        }
+    }
+
+    #[test]
+    fn a_log_whose_tail_was_lost_begins_no_earlier_than_it_was_told() {
+        let batches = log(&[0, 1]).batches;
+        let recovered = RecoveredLog { floor: Floor::at(25), batches, ..RecoveredLog::default() };
+        let log = Log::recovered(recovered);
+        assert_eq!((log.start_offset(), log.end_offset(), log.first_offset()), (25, 25, 25));
+        assert_eq!((log.size(), log.last_epoch()), (200, 1));
+    }
+
+    #[test]
+    fn producers_of_records_that_were_dropped_are_remembered() {
+        let batch = |base_sequence: i32, base_offset: i64| BatchMeta {
+            producer_id: 9,
+            producer_epoch: 0,
+            base_sequence,
+            base_offset,
+            last_offset: base_offset,
+            ..BatchMeta::default()
+        };
+        let mut log = Log::default();
+        for index in 0..3 {
+            log.append(batch(index, i64::from(index)));
+        }
+        log.advance_start(2);
+        log.truncate(2);
+        let duplicate = Verdict::Duplicate { base_offset: 1, last_offset: 1 };
+        assert_eq!(log.verify_producer(&batch(1, 50)), Ok(duplicate));
+        assert_eq!(log.verify_producer(&batch(2, 50)), Ok(Verdict::Append), "it was cut off, not dropped");
+    }
+
+    #[test]
+    fn what_is_old_or_too_much_expires_from_the_beginning_on() {
+        let log = log(&[0, 0, 0, 0]); // whose batches are of the times 0, 10, 20 and 30
+        assert_eq!(log.expired(None, None, 40), 0);
+        assert_eq!(log.expired(Some(20), None, 40), 20);
+        assert_eq!(log.expired(Some(20), None, 15), 10, "what is not committed stays");
+        assert_eq!(log.expired(None, Some(150), 40), 20);
+        assert_eq!(log.expired(None, Some(0), 40), 40);
+        assert_eq!(log.expired(Some(100), None, 40), 40);
     }
 
     #[test]

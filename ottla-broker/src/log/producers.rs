@@ -10,7 +10,7 @@ use super::BatchMeta;
 const REMEMBERED: usize = 5;
 
 /// The producers that have written to a log, by id.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Producers(BTreeMap<i64, Producer>);
 
 /// What may be done with a batch of an idempotent producer.
@@ -22,13 +22,13 @@ pub(crate) enum Verdict {
     Duplicate { base_offset: i64, last_offset: i64 },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Producer {
     epoch: i16,
     batches: VecDeque<Batch>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Batch {
     first_sequence: i32,
     last_sequence: i32,
@@ -77,19 +77,47 @@ impl Producers {
         if batch.base_sequence < 0 {
             return;
         }
-        if producer.batches.len() == REMEMBERED {
-            producer.batches.pop_front();
-        }
-        producer.batches.push_back(Batch {
+        producer.push(Batch {
             first_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
             base_offset: batch.base_offset,
             last_offset: batch.last_offset,
         });
     }
+
+    /// What is remembered, to be written down: of each producer its id, its epoch, and of each batch the first and the last
+    /// sequence, the first and the last offset.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, i16, impl Iterator<Item = [i64; 4]>)> {
+        let batch = |batch: &Batch| {
+            let sequences = [batch.first_sequence, batch.last_sequence].map(i64::from);
+            [sequences[0], sequences[1], batch.base_offset, batch.last_offset]
+        };
+        self.0.iter().map(move |(id, producer)| (*id, producer.epoch, producer.batches.iter().map(batch)))
+    }
+
+    /// A producer that was written down.
+    pub(super) fn restore(&mut self, id: i64, epoch: i16) {
+        self.0.insert(id, Producer { epoch, batches: VecDeque::new() });
+    }
+
+    /// A batch of it; `None` when it cannot be one.
+    pub(super) fn restore_batch(&mut self, id: i64, batch: [i64; 4]) -> Option<()> {
+        let [first_sequence, last_sequence, base_offset, last_offset] = batch;
+        let (first_sequence, last_sequence) =
+            (first_sequence.try_into().ok()?, last_sequence.try_into().ok()?);
+        self.0.get_mut(&id)?.push(Batch { first_sequence, last_sequence, base_offset, last_offset });
+        Some(())
+    }
 }
 
 impl Producer {
+    fn push(&mut self, batch: Batch) {
+        if self.batches.len() == REMEMBERED {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(batch);
+    }
+
     fn duplicate_of(&self, batch: &BatchMeta) -> Option<Verdict> {
         if batch.producer_epoch != self.epoch {
             return None;

@@ -10,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 use ottla_protocol::TopicId;
 use ottla_protocol::batch::{self, BatchHeader};
 
-use super::BatchMeta;
+use super::{BatchMeta, FLOOR, Floor};
 use crate::disk::Disk;
 use crate::io::{DiskRequest, DiskResult, FileId};
+use crate::replica::ReplicaKey;
 
 /// How much of a file is read at a time.
 const CHUNK: u32 = 1 << 20;
@@ -32,6 +33,8 @@ pub struct Recovered {
 /// What a log file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveredLog {
+    /// Where it begins.
+    pub floor: Floor,
     /// The batches, in the order of the file.
     pub batches: Vec<BatchMeta>,
     /// Where the last of them ends: the size that the file is to be cut to.
@@ -49,7 +52,7 @@ impl Recovered {
         let mut recovered = Self::default();
         for file in disk.logs()? {
             let FileId::Log(topic, partition) = file else { continue };
-            recovered.logs.insert((topic, partition), recover_log(disk, &file)?);
+            recovered.logs.insert((topic, partition), recover_log(disk, (topic, partition))?);
         }
         let cluster = read_whole(disk, &FileId::Meta(crate::node::META))?;
         if !cluster.is_empty() {
@@ -95,6 +98,13 @@ impl Scan {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Begins where the first batch is that was not dropped.
+    #[must_use]
+    pub fn from_floor(floor: Floor) -> Self {
+        let log = RecoveredLog { size: floor.position, floor, ..RecoveredLog::default() };
+        Self { log, ..Self::default() }
     }
 
     /// Takes the next bytes of the file. Whether more are wanted is returned: none are once the log is torn.
@@ -160,9 +170,11 @@ impl Scan {
     }
 }
 
-fn recover_log(disk: &mut dyn Disk, file: &FileId) -> io::Result<RecoveredLog> {
-    let mut scan = Scan::new();
-    let mut position = 0;
+fn recover_log(disk: &mut dyn Disk, key: ReplicaKey) -> io::Result<RecoveredLog> {
+    let file = &FileId::Log(key.0, key.1);
+    let floor = recover_floor(disk, key)?;
+    let mut position = floor.position;
+    let mut scan = Scan::from_floor(floor);
     loop {
         let chunk = read_chunk(disk, file, position)?;
         position += chunk.len() as u64;
@@ -172,12 +184,34 @@ fn recover_log(disk: &mut dyn Disk, file: &FileId) -> io::Result<RecoveredLog> {
     }
     let log = scan.finish();
     if log.torn.is_some() {
-        match disk.handle(DiskRequest::Truncate(file.clone(), log.size)) {
-            DiskResult::Failed(error) | DiskResult::NoRoom(error) => return Err(io::Error::other(error)),
-            DiskResult::Done | DiskResult::Data(_) => {}
-        }
+        done(disk.handle(DiskRequest::Truncate(file.clone(), log.size)))?;
     }
     Ok(log)
+}
+
+/// Where a log begins. Of a log without records behind it, the file begins anew: it may have lost its tail, and be shorter
+/// than what was dropped.
+fn recover_floor(disk: &mut dyn Disk, (topic, partition): ReplicaKey) -> io::Result<Floor> {
+    let (file, log) = (FileId::ReplicaMeta(topic, partition, FLOOR), FileId::Log(topic, partition));
+    let kept = read_whole(disk, &file)?;
+    if kept.is_empty() {
+        return Ok(Floor::default());
+    }
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{file:?}: not understood"));
+    let mut floor = Floor::read(&kept).ok_or_else(damaged)?;
+    if floor.position > 0 && read_chunk(disk, &log, floor.position)?.is_empty() {
+        floor.position = 0;
+        done(disk.handle(DiskRequest::Truncate(log, 0)))?;
+        done(disk.handle(DiskRequest::Replace(file, floor.write().into())))?;
+    }
+    Ok(floor)
+}
+
+fn done(result: DiskResult) -> io::Result<()> {
+    match result {
+        DiskResult::Failed(error) | DiskResult::NoRoom(error) => Err(io::Error::other(error)),
+        DiskResult::Done | DiskResult::Data(_) => Ok(()),
+    }
 }
 
 fn read_chunk(disk: &mut dyn Disk, file: &FileId, position: u64) -> io::Result<Bytes> {

@@ -19,6 +19,7 @@ mod controller_link;
 mod groups;
 mod replicas;
 mod requests;
+mod retention;
 mod scripted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -91,6 +92,7 @@ enum Timer {
     Replica(ReplicaKey),
     Shard(ReplicaKey),
     Unmute(ConnectionId),
+    Retention,
 }
 
 /// What is to be looked at before an input is done with.
@@ -220,6 +222,7 @@ impl Node {
                     self.with_replica(key, |replica, effects| replica.tick(now, effects));
                 }
                 Timer::Shard(key) => self.tick_shard(now, key),
+                Timer::Retention => self.expire_records(now),
             }
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{META, Node, RequestId, Timer};
 use crate::image::{Image, Topic};
 use crate::io::{DiskRequest, DiskToken, FileId, NodeId, Now, Output, Sender};
+use crate::log::FLOOR;
 use crate::peer::{ReplicaAppend, ReplicaState};
 use crate::replica::{Effect, Replica, ReplicaKey};
 
@@ -23,6 +24,8 @@ pub(super) enum Purpose {
     Appended(ReplicaKey),
     /// An append of a replica is on disk.
     Written(ReplicaKey),
+    /// Where the log of a replica begins is written down: that offset, at that position.
+    Kept(ReplicaKey, (i64, u64)),
     /// Batches for a follower, from that offset on.
     Feed { key: ReplicaKey, follower: NodeId, base_offset: i64 },
     /// Batches for a request.
@@ -56,7 +59,7 @@ impl Node {
             }
         }
         if old.version == 0 {
-            self.first_image();
+            self.first_image(now);
         }
         self.check_registration(now);
         // One that still comes too early is dropped; the follower repeats it.
@@ -80,11 +83,12 @@ impl Node {
         Err(format!("the data of node {} belongs to cluster {own}, this is cluster {other}", self.id))
     }
 
-    fn first_image(&mut self) {
+    fn first_image(&mut self, now: Now) {
         // Logs of topics that were deleted while the node was down.
-        for (topic, partition) in std::mem::take(&mut self.recovered).into_keys() {
-            self.ask_disk(DiskRequest::Remove(FileId::Log(topic, partition)), Purpose::Nothing);
+        for key in std::mem::take(&mut self.recovered).into_keys() {
+            self.remove_files(key);
         }
+        self.arm_retention(now);
         for connection in self.connections.ids() {
             self.work.push_back(super::Work::Connection(connection));
         }
@@ -115,9 +119,17 @@ impl Node {
                 if let Some(at) = self.armed.remove(&key) {
                     self.timers.remove(&(at, Timer::Replica(key)));
                 }
-                self.ask_disk(DiskRequest::Remove(FileId::Log(topic.id, index)), Purpose::Nothing);
+                self.remove_files(key);
                 self.wake_watchers(key);
             }
+        }
+    }
+
+    /// The log first: what is left of it without the other file would begin at its first batch.
+    fn remove_files(&mut self, (topic, partition): ReplicaKey) {
+        let files = [FileId::Log(topic, partition), FileId::ReplicaMeta(topic, partition, FLOOR)];
+        for file in files {
+            self.ask_disk(DiskRequest::Remove(file), Purpose::Nothing);
         }
     }
 
@@ -170,6 +182,15 @@ impl Node {
             Effect::Truncate(size) => {
                 self.ask_disk(DiskRequest::Truncate(file, size), Purpose::Nothing);
             }
+            Effect::Keep(floor) => {
+                let kept = (floor.start_offset, floor.position);
+                let file = FileId::ReplicaMeta(key.0, key.1, FLOOR);
+                let content = floor.write().into();
+                self.ask_disk(DiskRequest::Replace(file, content), Purpose::Kept(key, kept));
+            }
+            Effect::Release(position) => {
+                self.ask_disk(DiskRequest::Release(file, position), Purpose::Nothing);
+            }
             Effect::Read { follower, base_offset, position, length } => {
                 let purpose = Purpose::Feed { key, follower, base_offset };
                 self.ask_disk(DiskRequest::Read { file, position, length }, purpose);
@@ -210,6 +231,9 @@ impl Node {
     }
 
     pub(super) fn written(&mut self, now: Now, token: DiskToken, purpose: Purpose) {
+        if let Purpose::Kept(key, kept) = purpose {
+            self.with_replica(key, |replica, effects| replica.kept(now, kept, effects));
+        }
         if let Purpose::Written(key) = purpose {
             let starved = |replica: &Replica| replica.is_starved();
             let was_starved = self.replicas.get(&key).is_some_and(starved);
@@ -253,7 +277,7 @@ impl Node {
             }
             Purpose::Request { id, slot } => self.deliver_read(id, slot, data),
             Purpose::Load { key, epoch, next_offset } => self.load_on(now, key, epoch, (data, next_offset)),
-            Purpose::Nothing | Purpose::Appended(_) | Purpose::Written(_) => {}
+            Purpose::Nothing | Purpose::Appended(_) | Purpose::Written(_) | Purpose::Kept(..) => {}
         }
     }
 }

@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use super::scripted::ScriptWait;
 use super::{CallId, Exchange, Node, Outcome, Timer, Work};
-use crate::api::{FetchWait, GroupWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait};
+use crate::api::{
+    DeleteRecordsWait, FetchWait, GroupWait, ListOffsetsWait, ProduceWait, ProducerIdWait, TopicsWait,
+};
 use crate::io::Now;
 use crate::peer::TopicResult;
 use crate::replica::ReplicaKey;
@@ -38,6 +40,7 @@ pub(crate) enum Waiting {
     Fetch(FetchWait),
     ListOffsets(ListOffsetsWait),
     Topics(TopicsWait),
+    DeleteRecords(DeleteRecordsWait),
     ProducerId(ProducerIdWait),
     Group(GroupWait),
     Script(ScriptWait),
@@ -65,6 +68,7 @@ impl Waiting {
         match self {
             Self::Produce(wait) => wait.watched(),
             Self::Fetch(wait) => wait.watched(),
+            Self::DeleteRecords(wait) => wait.watched(),
             Self::ListOffsets(_)
             | Self::Topics(_)
             | Self::ProducerId(_)
@@ -78,6 +82,7 @@ impl Waiting {
             Self::Produce(wait) => Some(wait.deadline),
             Self::Fetch(wait) => Some(wait.deadline),
             Self::Topics(wait) => Some(wait.deadline),
+            Self::DeleteRecords(wait) => Some(wait.deadline),
             Self::ProducerId(wait) => Some(wait.deadline),
             Self::Script(wait) => Some(wait.deadline),
             // The coordinator has the deadlines of what it lets wait.
@@ -99,6 +104,7 @@ impl Waiting {
             Self::Fetch(wait) => wait.look(node, now, id, exchange),
             Self::ListOffsets(wait) => wait.look(node, id, exchange),
             Self::Topics(wait) => wait.look(now, exchange),
+            Self::DeleteRecords(wait) => wait.look(node, now, exchange),
             Self::ProducerId(wait) => wait.look(node, now, exchange),
             Self::Group(wait) => wait.look(node, now, id, exchange),
             Self::Script(wait) => wait.look(node, now, exchange),

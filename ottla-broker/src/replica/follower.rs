@@ -6,7 +6,7 @@ use ottla_protocol::batch;
 
 use super::{Effect, Replica, Role, Timing};
 use crate::io::{NodeId, Now};
-use crate::log::EpochEnd;
+use crate::log::{EpochEnd, Floor};
 use crate::peer::{PeerMessage, ReplicaAppend, ReplicaState};
 
 /// What a follower knows of its leader.
@@ -43,6 +43,12 @@ impl Replica {
             self.cut_at(diverging, out);
             return self.resync(now, out);
         }
+        if let Some(floor) = push.begin_at {
+            if floor.start_offset > self.log.end_offset() {
+                self.begin_anew(Floor::clone(&floor), out);
+            }
+            return self.resync(now, out);
+        }
         let end = self.log.end_offset();
         if push.base_offset > end {
             return self.resync(now, out);
@@ -56,6 +62,7 @@ impl Replica {
             self.high_watermark = known;
             out.push(Effect::Progress);
         }
+        self.follow_start(push.start_offset, out);
     }
 
     /// Reports how far the disk has confirmed the log.
@@ -74,6 +81,7 @@ impl Replica {
             incarnation: self.incarnation,
             end_offset: self.written,
             last_epoch: self.log.last_epoch(),
+            start_offset: self.kept_start,
             resync,
         };
         out.push(Effect::Send(follower.leader, PeerMessage::ReplicaState(state)));
@@ -121,13 +129,15 @@ impl Replica {
     fn cut_at(&mut self, leader: EpochEnd, out: &mut Vec<Effect>) {
         let end = self.log.end_offset();
         let common = if leader.epoch < 0 {
-            leader.end_offset.max(self.log.start_offset())
+            0
         } else {
             let own = self.log.epoch_end(leader.epoch);
             let leaders = if own.epoch == leader.epoch { leader.end_offset } else { end };
             let own = if own == EpochEnd::UNKNOWN { end } else { own.end_offset };
             leaders.min(own)
         };
-        self.truncate(common.min(end), out);
+        // With nothing left to compare, the leader has to say where to begin.
+        let common = if common >= end && self.log.is_empty() { 0 } else { common.min(end) };
+        self.truncate(common, out);
     }
 }

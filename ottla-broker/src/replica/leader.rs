@@ -1,6 +1,7 @@
 //! The leader's side of replication.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use super::{Effect, Replica, Role, Timing, stamp};
 use crate::image::Partition;
 use crate::io::{NodeId, Now};
-use crate::log::EpochEnd;
+use crate::log::{EpochEnd, Log};
 use crate::peer::{PeerMessage, ReplicaAppend, ReplicaState};
 
 /// How much of the log is read for a follower at a time.
@@ -47,6 +48,8 @@ struct Progress {
     incarnation: u64,
     /// What it has acknowledged; nothing until it has reported in this epoch.
     acknowledged: Option<i64>,
+    /// Where its log begins, as its disk has it; -1 until it has reported in this epoch.
+    start: i64,
     /// The first offset that was not sent to it.
     next: i64,
     /// A chunk is being read for it, from this offset on.
@@ -66,6 +69,7 @@ impl Leader {
         let progress = |_| Progress {
             incarnation: 0,
             acknowledged: None,
+            start: -1,
             next: end,
             reading: None,
             active: now.monotonic,
@@ -112,9 +116,15 @@ impl Leader {
         self.wanted = None;
     }
 
-    pub(super) fn deadline(&self, end: i64, timing: Timing) -> Option<Instant> {
+    /// Where the logs of the followers begin.
+    pub(super) fn starts(&self) -> impl Iterator<Item = (NodeId, i64)> {
+        self.followers.iter().map(|(node, progress)| (*node, progress.start))
+    }
+
+    pub(super) fn deadline(&self, log: &Log, timing: Timing) -> Option<Instant> {
+        let (start, end) = (log.start_offset(), log.end_offset());
         let retry = self.wanted.as_ref().map(|(_, asked)| *asked + timing.retry);
-        let resend = self.followers.values().filter_map(|progress| progress.resend_at(timing));
+        let resend = self.followers.values().filter_map(|progress| progress.resend_at(start, timing));
         let shrink = self.followers.iter().filter_map(|(node, progress)| {
             let behind = progress.acknowledged.is_none_or(|acknowledged| acknowledged < end);
             let counts = self.wanted.is_none() && self.isr.contains(node);
@@ -137,10 +147,11 @@ impl Leader {
 }
 
 impl Progress {
-    /// When to send again what is not acknowledged: a node that does not answer is asked ever more slowly, since what
-    /// is sent to a frozen one piles up in front of it.
-    fn resend_at(&self, timing: Timing) -> Option<Instant> {
-        let unacknowledged = self.acknowledged.is_some_and(|acknowledged| acknowledged < self.next);
+    /// When to send again what is not acknowledged, or where the log begins: a node that does not answer is asked ever more
+    /// slowly, since what is sent to a frozen one piles up in front of it.
+    fn resend_at(&self, start: i64, timing: Timing) -> Option<Instant> {
+        let unacknowledged =
+            self.acknowledged.is_some_and(|acknowledged| acknowledged < self.next || self.start < start);
         unacknowledged.then(|| self.active + timing.retry * (1 << self.resent.min(MAX_RESEND_SHIFT)))
     }
 }
@@ -180,6 +191,9 @@ impl Replica {
         }
         progress.active = now.monotonic;
         progress.resent = 0;
+        if std::mem::replace(&mut progress.start, state.start_offset) < state.start_offset {
+            out.push(Effect::Progress);
+        }
         if state.resync {
             progress.next = state.end_offset;
             progress.reading = None;
@@ -229,24 +243,28 @@ impl Replica {
             self.send_more(to, out);
             return;
         }
-        let Some(slice) = slice else { return };
+        let Some(slice) = slice.filter(|slice| slice.base_offset == base_offset) else {
+            // It was dropped meanwhile.
+            self.send_more(to, out);
+            return;
+        };
         progress.next = slice.next_offset;
         progress.active = now.monotonic;
         self.push(to, base_offset, data.slice(..slice.size as usize), None, out);
     }
 
     pub(super) fn tick_leader(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let (end, timing) = (self.log.end_offset(), self.timing);
+        let (start, end, timing) = (self.log.start_offset(), self.log.end_offset(), self.timing);
         let Role::Leader(leader) = &mut self.role else { return };
         let mut behind = Vec::new();
         for (node, progress) in &mut leader.followers {
-            let due = progress.resend_at(timing).is_some_and(|at| at <= now.monotonic);
+            let due = progress.resend_at(start, timing).is_some_and(|at| at <= now.monotonic);
             if let Some(acknowledged) = progress.acknowledged.filter(|_| due) {
                 progress.next = acknowledged;
                 progress.reading = None;
                 progress.active = now.monotonic;
                 progress.resent += 1;
-                behind.push(*node);
+                behind.push((*node, acknowledged));
             }
         }
         let again = leader.wanted.take_if(|(_, asked)| *asked + timing.retry <= now.monotonic);
@@ -262,8 +280,10 @@ impl Replica {
         } else if leader.wanted.is_none() && shrunk.len() < leader.isr.len() {
             self.want(now, shrunk, out);
         }
-        for node in behind {
-            self.send_more(node, out);
+        for (node, acknowledged) in behind {
+            if !self.send_more(node, out) {
+                self.push(node, acknowledged, Bytes::new(), None, out);
+            }
         }
         self.review(now, out);
     }
@@ -324,6 +344,10 @@ impl Replica {
         if progress.reading.is_some() || progress.acknowledged != Some(progress.next) {
             return false;
         }
+        if progress.next < self.log.first_offset() {
+            self.begin_there(to, out);
+            return true;
+        }
         let Some(slice) = self.log.slice(progress.next, i64::MAX, CATCH_UP_BYTES, true) else { return false };
         progress.reading = Some(slice.base_offset);
         out.push(Effect::Read {
@@ -335,6 +359,12 @@ impl Replica {
         true
     }
 
+    /// The log begins elsewhere: the followers are told.
+    pub(super) fn tell_start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let end = self.log.end_offset();
+        self.push_to_all(now, (end, end), &Bytes::new(), out);
+    }
+
     fn push(
         &self,
         to: NodeId,
@@ -343,19 +373,32 @@ impl Replica {
         diverging: Option<EpochEnd>,
         out: &mut Vec<Effect>,
     ) {
+        let push = ReplicaAppend { base_offset, data, diverging, ..self.nothing_for(to) };
+        out.push(Effect::Send(to, PeerMessage::ReplicaAppend(push)));
+    }
+
+    /// What a follower needs next was dropped: it begins where this log does.
+    fn begin_there(&self, to: NodeId, out: &mut Vec<Effect>) {
+        let begin_at = Some(Arc::new(self.log.beginning()));
+        let push = ReplicaAppend { begin_at, ..self.nothing_for(to) };
+        out.push(Effect::Send(to, PeerMessage::ReplicaAppend(push)));
+    }
+
+    fn nothing_for(&self, to: NodeId) -> ReplicaAppend {
         let (topic, partition) = self.key;
         let follower = self.leader().and_then(|leader| leader.followers.get(&to));
-        let push = ReplicaAppend {
+        ReplicaAppend {
             topic,
             partition,
             leader_epoch: self.leader_epoch,
             incarnation: follower.map_or(0, |progress| progress.incarnation),
-            base_offset,
-            data,
+            base_offset: 0,
+            data: Bytes::new(),
             high_watermark: self.high_watermark,
-            diverging,
-        };
-        out.push(Effect::Send(to, PeerMessage::ReplicaAppend(push)));
+            start_offset: self.log.start_offset(),
+            diverging: None,
+            begin_at: None,
+        }
     }
 
     /// The controller did not do what the leader wanted.

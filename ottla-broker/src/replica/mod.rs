@@ -19,6 +19,7 @@
 //! The high watermark is the smallest end among the in-sync replicas, counting only what their disks confirmed.
 //! While an expansion of the set is on its way to the controller, the larger set counts (KIP-497).
 
+mod beginning;
 mod follower;
 mod leader;
 mod tail;
@@ -32,7 +33,7 @@ use ottla_protocol::{TopicId, batch};
 use crate::cluster::{ClusterConfig, FlushPolicy};
 use crate::image::Partition;
 use crate::io::{DiskToken, NodeId, Now};
-use crate::log::{BatchMeta, Log, RecoveredLog, Slice};
+use crate::log::{BatchMeta, Floor, Log, RecoveredLog, Slice};
 use crate::peer::PeerMessage;
 
 pub(crate) use leader::Leader;
@@ -57,6 +58,8 @@ pub(crate) struct Replica {
     high_watermark: i64,
     /// The end of what the disk has confirmed.
     written: i64,
+    /// Where the log begins, as far as the disk has confirmed it.
+    kept_start: i64,
     /// Appends that the disk has not confirmed, with the end of the log behind each, in order.
     writing: VecDeque<(Option<DiskToken>, i64)>,
     /// The disk has no room for the next of them.
@@ -84,6 +87,10 @@ pub(crate) enum Effect {
     Append { data: Bytes, sync: bool },
     /// Cut the file.
     Truncate(u64),
+    /// Write down where the log begins, then call [`Replica::kept`].
+    Keep(Floor),
+    /// What is before that position of the file is not read any more.
+    Release(u64),
     /// Read whole batches for a follower, then call [`Replica::feed`].
     Read { follower: NodeId, base_offset: i64, position: u64, length: u32 },
     /// Send to another node.
@@ -116,6 +123,7 @@ impl Replica {
             // The leader tells it; until then nothing is known to be committed.
             high_watermark: log.start_offset(),
             written: log.end_offset(),
+            kept_start: log.start_offset(),
             writing: VecDeque::new(),
             starved: false,
             log,
@@ -230,7 +238,7 @@ impl Replica {
     /// When it wants a `tick`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leader) => leader.deadline(self.log.end_offset(), self.timing),
+            Role::Leader(leader) => leader.deadline(&self.log, self.timing),
             Role::Follower(follower) => follower.deadline(self.timing),
             Role::Idle => None,
         }
@@ -256,7 +264,20 @@ impl Replica {
     }
 
     fn truncate(&mut self, offset: i64, out: &mut Vec<Effect>) {
+        let start = self.log.start_offset();
+        if offset < start {
+            return self.begin_anew(Floor::at(offset), out);
+        }
         let Some(size) = self.log.truncate(offset) else { return };
+        out.push(Effect::Truncate(size));
+        self.was_cut();
+        if self.log.start_offset() < start {
+            self.keep_start(out);
+        }
+    }
+
+    /// What was appended behind the end of the log is not there any more.
+    fn was_cut(&mut self) {
         self.tail.clear();
         let end = self.log.end_offset();
         for (_, reached) in &mut self.writing {
@@ -264,7 +285,6 @@ impl Replica {
         }
         self.written = end.min(self.written);
         self.high_watermark = end.min(self.high_watermark);
-        out.push(Effect::Truncate(size));
     }
 }
 

@@ -66,6 +66,7 @@ impl World {
             incarnation: 100,
             end_offset,
             last_epoch: if end_offset == 0 { -1 } else { 5 },
+            start_offset: 0,
             resync,
         };
         self.act(|replica, now, out| replica.reported(now, from, &state, out))
@@ -80,7 +81,9 @@ impl World {
             base_offset,
             data,
             high_watermark,
+            start_offset: 0,
             diverging: None,
+            begin_at: None,
         };
         self.act(|replica, now, out| replica.pushed(now, 2, push, out))
     }
@@ -272,6 +275,7 @@ fn acknowledgements_of_a_former_life_do_not_count() {
         incarnation: 101,
         end_offset: 0,
         last_epoch: -1,
+        start_offset: 0,
         resync: true,
     };
     world.act(|replica, now, out| replica.reported(now, 3, &state, out));
@@ -347,7 +351,9 @@ fn what_was_meant_for_a_former_life_is_no_answer() {
         base_offset: 0,
         data: stamped(0),
         high_watermark: 0,
+        start_offset: 0,
         diverging: None,
+        begin_at: None,
     };
     assert!(world.act(|replica, now, out| replica.pushed(now, 2, push, out)).is_empty());
     assert_eq!(reports(&world.pass(SECOND)), [(0, true)]);

@@ -11,6 +11,7 @@ mod group_failures;
 mod group_requests;
 mod groups;
 mod hostile;
+mod log_start;
 mod metadata;
 mod producing;
 mod replication;
