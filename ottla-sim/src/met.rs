@@ -45,6 +45,7 @@ fn error(event: &Event) -> Option<&Error> {
         | Event::PartitionHeld { error, .. }
         | Event::PartitionsLost { cause: error, .. }
         | Event::SessionLost { cause: error, .. }
+        | Event::ProcessingStalled { error, .. }
         | Event::JoinFailed { error, .. }
         | Event::HeartbeatFailed { error, .. }
         | Event::CommitFailed { error, .. }

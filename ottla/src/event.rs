@@ -210,6 +210,17 @@ pub enum Event {
         /// How that became known.
         cause: Error,
     },
+    /// The program has stopped working on what it was handed out, or does not ask for more: the consumer leaves its group and
+    /// joins again when the program asks ([`processing_timeout`](crate::ConsumerBuilder::processing_timeout)).
+    #[non_exhaustive]
+    ProcessingStalled {
+        /// The group.
+        group: Arc<str>,
+        /// The partition.
+        topic_partition: TopicPartition,
+        /// What `poll` or `recv` gives; its source is a [`Stall`](crate::Stall).
+        error: Error,
+    },
     /// Joining the group, or hearing of what it has assigned, failed; it is tried again.
     #[non_exhaustive]
     JoinFailed {
@@ -318,6 +329,7 @@ impl Event {
             Self::PartitionsRevoked { .. } => "group.partitions_revoked",
             Self::PartitionsLost { .. } => "group.partitions_lost",
             Self::SessionLost { .. } => "group.session_lost",
+            Self::ProcessingStalled { .. } => "group.processing_stalled",
             Self::LeaseEnded { .. } => "group.lease_ended",
             Self::LeaseRenewed { .. } => "group.lease_renewed",
             Self::JoinFailed { .. } => "group.join_failed",
@@ -404,6 +416,9 @@ impl Event {
             }
             Self::SessionLost { group, cause } => {
                 tracing::warn!(target: "ottla", event, %group, cause = format_args!("{cause:#}"), "session lost");
+            }
+            Self::ProcessingStalled { group, topic_partition, error } => {
+                tracing::warn!(target: "ottla", event, %group, %topic_partition, error = format_args!("{error:#}"), "the program has stopped working");
             }
             Self::LeaseEnded { group } => {
                 tracing::warn!(target: "ottla", event, %group, "lease ended: no record is handed out");

@@ -55,7 +55,7 @@ pub use self::{
         Absence, Assignment, Assignor, Batch, BatchIter, BoxError, CloseOptions, Consumer, ConsumerBuilder,
         ConsumerRecord, IsolationLevel, Lease, LogOffsets, OffsetAndMetadata, OffsetAndTimestamp,
         OffsetRange, OffsetSpec, PartitionConsumer, Pause, PauseHandle, Rebalance, RebalanceListener,
-        ReceivedRecord, RecordStream, Records, RecordsIter, Reset, Trouble,
+        ReceivedRecord, RecordStream, Records, RecordsIter, Reset, Stall, Trouble,
     },
     error::{Error, ErrorKind, Result},
     event::{Event, Events},

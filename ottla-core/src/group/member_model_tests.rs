@@ -202,6 +202,13 @@ impl World {
             if self.happens(0.0005) {
                 self.processes[process] = self.process();
             }
+            if self.happens(0.001) {
+                let at = self.moment(process);
+                self.processes[process].member.withdraw(at.now);
+            }
+            if !self.happens(0.99) {
+                self.processes[process].member.come_back();
+            }
         }
     }
 
@@ -310,7 +317,7 @@ impl World {
                 process.open.extend(partitions);
                 process.next_commit = self.now;
             }
-            Action::Revoke { partitions, .. } => {
+            Action::Revoke { partitions, .. } | Action::Abandon { partitions, .. } => {
                 let slow = self.happens(0.05);
                 let most = if slow { REBALANCE * 2 } else { s(1) };
                 let until = self.now + most.mul_f64(self.fraction());

@@ -28,6 +28,7 @@ mod offset_fetch;
 mod ownership;
 mod parcel;
 mod redelivery;
+mod stall;
 mod subscription;
 
 #[cfg(test)]
@@ -53,4 +54,5 @@ pub use self::{
     ownership::Ownership,
     parcel::Parcel,
     redelivery::{Due, Redelivery, Rest},
+    stall::{Stall, StallWatch},
 };

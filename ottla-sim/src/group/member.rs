@@ -1,6 +1,10 @@
 //! One process of a group.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use ottla::{
     Assignor, BoxError, Client, Consumer, ConsumerBuilder, ErrorKind, Event, Rebalance, RebalanceListener,
@@ -32,6 +36,8 @@ pub struct Settings {
     pub commit_on_revoke: bool,
     /// Whether records wait for the lease.
     pub lease_gate: bool,
+    /// `processing.timeout.ms`.
+    pub processing_timeout: Duration,
     /// The probability that a record is given back without being handled: it comes again.
     pub given_back: f64,
 }
@@ -49,9 +55,19 @@ impl Default for Settings {
             auto_commit_interval: Duration::from_secs(1),
             commit_on_revoke: true,
             lease_gate: true,
+            processing_timeout: Duration::from_secs(300),
             given_back: 0.0,
         }
     }
+}
+
+/// Where a process hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hang {
+    /// With a record in hand. Afterwards it completes it, and wants that committed.
+    InHand,
+    /// With nothing in hand, before it asks for more.
+    Asking,
 }
 
 /// What happened inside the client, and when by the history's time.
@@ -67,22 +83,26 @@ pub struct Member {
     running: Running<ottla::Result<()>>,
     stop: Rc<Notify>,
     events: Told,
+    hang: Rc<Cell<Option<(Hang, Duration)>>>,
+    errors: Rc<RefCell<Vec<ottla::Error>>>,
 }
 
 impl Member {
     pub(super) fn start(group: &Group, host: &Host, client: Client, settings: &Settings) -> Self {
         let history = group.history.member(&host.name());
         let events = listen(group, &host.name(), &client, &history);
-        let stop = Rc::new(Notify::new());
+        let (stop, hang, errors) = (Rc::new(Notify::new()), Rc::default(), Rc::default());
         let process = Process {
             client,
             settings: settings.clone(),
             history: history.clone(),
             stop: Rc::clone(&stop),
+            hang: Rc::clone(&hang),
+            errors: Rc::clone(&errors),
             random: group.world.random(),
         };
         let running = host.spawn("member", process.run());
-        Self { host: host.clone(), history, running, stop, events }
+        Self { host: host.clone(), history, running, stop, events, hang, errors }
     }
 
     /// `kill -9`.
@@ -98,6 +118,23 @@ impl Member {
     pub async fn stop(self) -> ottla::Result<()> {
         self.stop.notify_one();
         self.running.finished().await
+    }
+
+    /// The application hangs with its next record, for so long. The client in it does not.
+    pub fn hang(&self, at: Hang, lasts: Duration) {
+        self.hang.set(Some((at, lasts)));
+    }
+
+    /// Whether it hangs, or has done so.
+    #[must_use]
+    pub fn has_hung(&self) -> bool {
+        self.hang.get().is_none()
+    }
+
+    /// What the application was told by `recv` and `commit`, and went on.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ottla::Error> {
+        self.errors.borrow().clone()
     }
 
     /// Whether the process has ended by itself.
@@ -167,6 +204,8 @@ struct Process {
     settings: Settings,
     history: MemberHistory,
     stop: Rc<Notify>,
+    hang: Rc<Cell<Option<(Hang, Duration)>>>,
+    errors: Rc<RefCell<Vec<ottla::Error>>>,
     random: fastrand::Rng,
 }
 
@@ -183,19 +222,27 @@ impl Process {
             let record = match received {
                 Ok(Some(record)) => record,
                 Ok(None) => break,
-                // The listener was too slow, and the group goes on without it.
-                Err(error) if error.kind() == ErrorKind::Misuse => continue,
+                // The listener was too slow, or this process, and the group goes on without it.
+                Err(error) if matches!(error.kind(), ErrorKind::Misuse | ErrorKind::Timeout) => {
+                    self.errors.borrow_mut().push(error);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let (partition, offset) = (record.view().partition(), record.view().offset());
             self.history.handed_out(partition, offset);
             self.handle().await;
+            let has_hung = self.hang_at(Hang::InHand).await;
             if self.random.f64() < self.settings.given_back {
                 drop(record);
                 continue;
             }
             self.history.handled(partition, offset);
             record.complete();
+            if has_hung && let Err(error) = consumer.commit().await {
+                self.errors.borrow_mut().push(error);
+            }
+            self.hang_at(Hang::Asking).await;
         }
         consumer.close().await?;
         self.client.close().await
@@ -206,6 +253,14 @@ impl Process {
         if longest > 0 {
             sleep(Duration::from_nanos(self.random.u64(..=longest))).await;
         }
+    }
+
+    /// Hangs if it shall do so here.
+    async fn hang_at(&self, at: Hang) -> bool {
+        let Some((_, lasts)) = self.hang.get().filter(|(wanted, _)| *wanted == at) else { return false };
+        self.hang.set(None);
+        sleep(lasts).await;
+        true
     }
 
     fn builder(&self) -> ConsumerBuilder {
@@ -219,6 +274,7 @@ impl Process {
             .auto_commit_interval(settings.auto_commit_interval)
             .on_missing_offset(Reset::Earliest)
             .lease_gate(settings.lease_gate)
+            .processing_timeout(settings.processing_timeout)
             .rebalance_listener(Listener { history: self.history.clone(), giving_up, commit });
         match settings.instance {
             Some(instance) => builder.group_instance_id(instance),

@@ -11,7 +11,7 @@ use std::{
 use ottla::{Producer, Record, env::Env};
 use tokio::time::sleep;
 
-pub use self::member::{Member, Settings};
+pub use self::member::{Hang, Member, Settings};
 use crate::{
     Cluster, World,
     history::{GroupHistory, Logs, Verdict},

@@ -10,6 +10,7 @@ mod lost_answers;
 mod members;
 mod pause;
 mod revoke;
+mod stalled;
 mod static_member;
 
 use std::time::Duration;

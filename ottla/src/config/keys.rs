@@ -98,8 +98,9 @@ pub(super) const KEYS: &[Key] = &[
     read("partition.assignment.strategy", &[]),
     read("session.timeout.ms", &[]),
     read("heartbeat.interval.ms", &[]),
-    // Connect's name for it; a consumer's file has it under the name of Java's limit on processing.
-    read("rebalance.timeout.ms", &["max.poll.interval.ms"]),
+    // Connect's name for it.
+    read("rebalance.timeout.ms", &[]),
+    read("processing.timeout.ms", &["max.poll.interval.ms"]),
     read("drain.timeout.ms", &[]),
     read("enable.auto.commit", &[]),
     read("auto.commit.interval.ms", &[]),

@@ -103,8 +103,8 @@ impl ConsumerBuilder {
     /// tenth, this member hands out nothing: the group may have gone on without it. Beside a Java member with its default of
     /// five minutes, 300 s here keep a rebalance from being felt.
     ///
-    /// In a file it is `rebalance.timeout.ms`, or `max.poll.interval.ms`, which has this meaning in Java besides another
-    /// that it does not have here: how long records are processed does not end a membership.
+    /// In a file it is `rebalance.timeout.ms`. Java has no key for it and waits for
+    /// [`max.poll.interval.ms`](Self::processing_timeout): its members join again only when they poll again.
     pub fn rebalance_timeout(self, timeout: Duration) -> Self {
         self.set("rebalance.timeout.ms", millis(timeout))
     }
@@ -153,6 +153,37 @@ impl ConsumerBuilder {
     /// closed; less than the [`rebalance_timeout`](ConsumerBuilder::rebalance_timeout). 10 s.
     pub fn drain_timeout(self, timeout: Duration) -> Self {
         self.set("drain.timeout.ms", millis(timeout))
+    }
+
+    /// How long the program may do nothing with what it was handed out, before the member leaves the group and others go on
+    /// in its place. 300 s; at least this and at most a twentieth more. [`Duration::ZERO`]: for ever.
+    ///
+    /// Heartbeats go on by themselves, so that they say nothing about the program. It has stopped working when
+    /// * of some partition, the *first* record that it has in hand has been the same for so long: neither complete nor given
+    ///   back. A batch of which one record after the other is completed may take as long as it takes, one that is completed as
+    ///   a whole has this time; several records at once each have it, from the moment in which nothing earlier of their
+    ///   partition is in hand any more;
+    /// * or it has nothing in hand and has not asked for what could be had for so long: no `poll`, no `recv`, no stream. Where
+    ///   nothing can be had (nothing new, paused, no lease) nobody has to ask. One who asks is enough: of several readers of
+    ///   [partitions of their own](Consumer::next_partition), those are noticed that hold a record.
+    ///
+    /// The time in which the process itself stands still does not count.
+    ///
+    /// The member then hands out nothing more, waits for other records in hand to become complete
+    /// ([`drain_timeout`](Self::drain_timeout)), commits what is complete, and leaves. The listener's
+    /// [`on_lost`](RebalanceListener::on_lost) is called, [`Event::ProcessingStalled`](crate::Event::ProcessingStalled) tells it,
+    /// and the next `poll` or `recv` fails with a `Timeout` that names the partition and has a [`Stall`](crate::Stall) as its
+    /// source, with the offset and the time. The `poll` or `recv` after that joins the group again, and so does one that waits
+    /// already. To complete what is lost does nothing; others have it again. [`Consumer::commit`] says so as long as the
+    /// consumer has not come back.
+    ///
+    /// A member with a [`group_instance_id`](Self::group_instance_id) does not say that it goes, as in Java: its partitions wait
+    /// for its session to end, or for itself.
+    ///
+    /// In a file it is `processing.timeout.ms`, or Java's `max.poll.interval.ms`. That one ends in Java when the next `poll` is
+    /// late, however much got done since the last.
+    pub fn processing_timeout(self, timeout: Duration) -> Self {
+        self.set("processing.timeout.ms", millis(timeout))
     }
 
     /// Who is told when partitions come and go. Nobody.

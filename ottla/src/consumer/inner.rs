@@ -75,6 +75,8 @@ pub(super) struct Inner {
     /// Grows whenever batches that were unpacked may be out of date or paused.
     pub(super) changes: AtomicU64,
     pub(super) current: Mutex<Current>,
+    /// Somebody has asked for records since that was last looked at.
+    pub(super) asked: AtomicBool,
     /// Whether records may be handed out.
     pub(super) gate: Arc<Gate>,
     /// The consumer's place in its group.
@@ -136,11 +138,12 @@ impl Inner {
         let (gate, ready) = (Arc::<Gate>::default(), Arc::<Ready>::default());
         let group = config.group.clone().map(|group| Arc::new(Group::new(&shared, group, &gate, &ready)));
         let owned = config.group.as_ref().map(|group| {
-            Owned::new(CommitSettings {
+            let commits = CommitSettings {
                 interval: group.auto_commit,
                 proof_of_life: Lease::proof_of_life(group.session_timeout, group.rebalance_timeout),
                 backoff: shared.config.retry_backoff,
-            })
+            };
+            Owned::new(commits, group.processing_timeout)
         });
         let inner = Arc::new(Self {
             shared,
@@ -162,6 +165,7 @@ impl Inner {
             unknown: Notify::new(),
             changes: AtomicU64::new(0),
             current: Mutex::default(),
+            asked: AtomicBool::new(false),
             gate,
             group,
             handle: OnceLock::new(),

@@ -40,7 +40,7 @@ mod tests;
 
 pub use ottla_core::{
     fetch::{Absence, IsolationLevel, OffsetSpec, Pause, Reset, Trouble},
-    group::Assignor,
+    group::{Assignor, Stall},
 };
 
 pub use self::{

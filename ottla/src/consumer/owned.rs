@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ottla_core::{
@@ -23,7 +23,7 @@ use ottla_core::{
     fetch::{Finished, Handout, OffsetSpec, Outcome, Position, PositionReset, Start, Tick, Ticket},
     group::{
         CommitPlan, CommitSettings, Commits, Committable, Committed, CommittedOffset, Due, Kept, Membership,
-        Moment, Ownership, Parcel, Promise, Rest, TopicPartition as Name,
+        Moment, Ownership, Parcel, Promise, Rest, Stall, StallWatch, TopicPartition as Name,
     },
 };
 use ottla_protocol::{ErrorCode, messages::OffsetCommitResponse};
@@ -44,6 +44,7 @@ pub(super) struct Owned {
     commits: Commits,
     /// Of these something has to be handed out before anything new.
     waiting: BTreeSet<u64>,
+    stalls: StallWatch,
 }
 
 #[derive(Debug)]
@@ -73,8 +74,18 @@ pub(super) enum Standing {
 }
 
 impl Owned {
-    pub(super) fn new(settings: CommitSettings) -> Self {
-        Self { by_token: BTreeMap::new(), commits: Commits::new(settings), waiting: BTreeSet::new() }
+    pub(super) fn new(commits: CommitSettings, processing_timeout: Option<Duration>) -> Self {
+        Self {
+            by_token: BTreeMap::new(),
+            commits: Commits::new(commits),
+            waiting: BTreeSet::new(),
+            stalls: StallWatch::new(processing_timeout),
+        }
+    }
+
+    /// How often [`State::look_for_stall`] is to be called; `None`: not at all.
+    pub(super) fn stall_interval(&self) -> Option<Duration> {
+        self.stalls.interval()
     }
 
     /// The answer to a commit, or that there is none.
@@ -354,6 +365,12 @@ impl State {
     /// Records come back: what is not complete of them is handed out again after a back-off. `true`: that is something.
     pub(super) fn release(&mut self, rest: Rest<Arc<Pack>>, tick: Tick, backoff: &BackoffPolicy) -> bool {
         let token = rest.parcel.token();
+        if let Some(owned) = &mut self.owned {
+            let last = rest.range.end.saturating_sub(1);
+            owned
+                .stalls
+                .on_release(token, rest.parcel.offset(rest.range.start)..rest.parcel.offset(last) + 1);
+        }
         let released = self.held(token).is_some_and(|held| held.ownership.release(rest, tick, backoff));
         self.settle(token);
         released
@@ -383,6 +400,27 @@ impl State {
     pub(super) fn first_waiting(&self, topic: &str, partition: i32) -> Option<i64> {
         let token = self.partitions.token(topic, partition)?;
         self.owned.as_ref()?.by_token.get(&token)?.ownership.first_waiting()
+    }
+
+    /// Whether the program has stopped working, on which partition. `unasked`: it has not asked for records since the last
+    /// look although it might have; `unpacked`: a record that `recv` would get.
+    pub(super) fn look_for_stall(
+        &mut self,
+        now: Instant,
+        unasked: bool,
+        unpacked: Option<(u64, i64)>,
+    ) -> Option<(TopicPartition, Stall)> {
+        let again = || {
+            let token = self.next_again()?;
+            Some((token, self.owned.as_ref()?.by_token.get(&token)?.ownership.first_waiting()?))
+        };
+        let to_be_had = || unpacked.or_else(again).or_else(|| self.partitions.first_to_be_had());
+        let to_be_had = if unasked { to_be_had() } else { None };
+        let Owned { by_token, stalls, .. } = self.owned.as_mut()?;
+        let in_hand =
+            by_token.iter().filter_map(|(token, held)| Some((*token, held.ownership.first_open()?)));
+        let (token, stall) = stalls.look(now, in_hand, to_be_had)?;
+        Some((by_token.get(&token)?.owner.topic_partition.clone(), stall))
     }
 
     /// What to commit next. `prove`: the lease waits for a commit.

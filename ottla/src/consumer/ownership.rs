@@ -4,12 +4,12 @@ use std::{
     collections::BTreeSet,
     ops::Range,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ottla_core::{
     fetch::{OffsetSpec, Ticket},
-    group::{Kept, Promise, Rest, TopicPartition as Name},
+    group::{Kept, Promise, Rest, Stall, TopicPartition as Name},
 };
 use ottla_protocol::ErrorCode;
 
@@ -19,7 +19,10 @@ use super::{
     inner::Inner,
     offset_fetch,
 };
-use crate::{Error, Event, Result, net::sleep_until_some};
+use crate::{
+    Error, Event, Result, TopicPartition,
+    net::{now, sleep_until_some},
+};
 
 impl Inner {
     /// Finds the places where reading begins, and fetches from there, but hands out nothing before [`Self::open`].
@@ -157,6 +160,18 @@ impl Inner {
         self.committed.notify_waiters();
         self.settled.notify_waiters();
         self.commits.notify_one();
+    }
+
+    /// How often [`Self::look_for_stall`] is to be called; `None`: not at all.
+    pub(super) fn stall_interval(&self) -> Option<Duration> {
+        self.with(|state| state.owned.as_ref()?.stall_interval())
+    }
+
+    /// Whether the program has stopped working, on which partition.
+    pub(super) fn look_for_stall(&self) -> Option<(TopicPartition, Stall)> {
+        let unasked = !self.asked.swap(false, Ordering::Relaxed) && self.is_gate_open();
+        let unpacked = self.first_unpacked();
+        self.with(|state| state.look_for_stall(now(), unasked, unpacked))
     }
 
     /// Commits are made under another membership from now on.

@@ -165,6 +165,15 @@ impl Inner {
         pack.step(&mut at).and_then(|at| pack.record(at)).map(|record| record.offset())
     }
 
+    /// A record that `recv` would get, by its partition's token and its offset.
+    pub(super) fn first_unpacked(&self) -> Option<(u64, i64)> {
+        let mut current = lock(&self.current);
+        self.sort_out(&mut current);
+        let Portion { pack, at } = current.active.as_ref().filter(|portion| portion.at.left() > 0)?;
+        let duty = pack.duty()?;
+        Some((duty.owner.token, duty.parcel.offset(at.index())))
+    }
+
     /// What was unpacked may be out of date, paused, or held back. Whoever is just handing out a record by `recv` has done
     /// so when this returns: afterwards nothing is handed out because of what was true before.
     pub(super) fn on_change(&self) {

@@ -94,6 +94,7 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::PartitionsLost { partitions, cause, .. } => format!("{} of them: {cause:#}", partitions.len()),
         Event::SessionLost { cause, .. } => format!("{cause:#}"),
+        Event::ProcessingStalled { topic_partition, error, .. } => format!("{topic_partition}: {error:#}"),
         Event::LeaseEnded { .. } => "nothing is handed out".to_owned(),
         Event::LeaseRenewed { after, .. } => format!("after {:.3} s", after.as_secs_f64()),
         Event::JoinFailed { error, .. }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, ValueEnum};
-use ottla::{Absence, Admin, Assignor, Client, Consumer, Error, ErrorCode, Reset};
+use ottla::{Absence, Admin, Assignor, Client, Consumer, Error, ErrorCode, Reset, Stall};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
@@ -117,9 +117,9 @@ impl Consume {
                 Ok(Some(record)) => record,
                 Ok(None) => break,
                 Err(error) => {
-                    // The others go on, if there are others.
+                    // The others go on, if there are others; and so does who was held up by whoever reads what is printed.
                     absent.extend(absence(&error).map(|absence| absence.topic.clone()));
-                    if absence(&error).is_none() || absent.len() >= topics {
+                    if !is_stall(&error) && (absence(&error).is_none() || absent.len() >= topics) {
                         return Err(reading(&error));
                     }
                     say(format_args!("ottla: {}", with_causes(&error)));
@@ -137,6 +137,11 @@ impl Consume {
 /// What cannot be read, if the error is about that.
 fn absence(error: &Error) -> Option<&Absence> {
     std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether the member has left because nothing was printed for so long.
+fn is_stall(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<Stall>())
 }
 
 /// A topic that does not exist is waited for, which looks like one without records.

@@ -146,6 +146,13 @@ impl Partitions {
         !self.ready.is_empty() || !self.notices.is_empty()
     }
 
+    /// The first record that could be had of some partition, with or without a reader of its own; by the partition's token.
+    #[must_use]
+    pub fn first_to_be_had(&self) -> Option<(u64, i64)> {
+        let (token, cursor) = self.cursors.iter().find(|(_, it)| it.has_something() && !it.has_trouble())?;
+        Some((*token, cursor.position?.offset))
+    }
+
     /// A range was unpacked.
     pub fn finish(&mut self, ticket: Ticket, outcome: Outcome) -> Finished {
         let policy = self.settings.on_out_of_range;

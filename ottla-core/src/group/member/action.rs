@@ -73,6 +73,14 @@ pub enum Action {
         /// By then they must be given up, or the member declares them lost.
         until: Instant,
     },
+    /// As [`Action::Revoke`], except that the listener is not asked, but told afterwards that they are lost: the application
+    /// has stopped working ([`Member::withdraw`](super::Member::withdraw)).
+    Abandon {
+        /// Which; never empty.
+        partitions: BTreeSet<TopicPartition>,
+        /// By then they must be given up, or the member declares them lost.
+        until: Instant,
+    },
     /// They are not owned any more, as of now: nothing may be handed out or committed. What was to be revoked among them is
     /// not to be reported as revoked.
     Lost {
@@ -171,6 +179,8 @@ pub enum LossCause {
     RevocationTimedOut,
     /// The leader's assignment could not be read.
     UnreadableAssignment,
+    /// The application has stopped working, and the member has left for that.
+    Stalled,
     /// The member ended for another reason.
     Failed,
 }
@@ -185,6 +195,7 @@ impl LossCause {
             Self::FencedInstance => "another process has the same group.instance.id (FENCED_INSTANCE_ID)",
             Self::RevocationTimedOut => "they were not given up in time",
             Self::UnreadableAssignment => "the leader's assignment cannot be read",
+            Self::Stalled => STALLED,
             Self::Failed => "the member has ended",
         }
     }
@@ -195,6 +206,9 @@ impl fmt::Display for LossCause {
         f.write_str(self.as_str())
     }
 }
+
+/// Also told to the coordinator (KIP-800).
+pub(super) const STALLED: &str = "the application has stopped working on what it was handed out";
 
 /// Why a member cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{super::Moment, Call, Member, Phase, Trouble, Turn};
+use super::{super::Moment, Call, Member, Phase, Trouble, Turn, action::STALLED};
 
 impl Member {
     /// Where it stands and why, in one line.
@@ -53,6 +53,7 @@ impl Member {
                 )
             }
             Phase::Leaving(_) => "leaving".to_owned(),
+            Phase::Away => format!("has left until somebody asks for records again: {STALLED}"),
             Phase::Left => "has left".to_owned(),
             Phase::Failed => "has failed".to_owned(),
         }

@@ -1,4 +1,4 @@
-//! How partitions go: given up in time, lost, or on the way out.
+//! How partitions go: given up in time, lost, or on the way out, for good or for a while.
 
 use std::{
     collections::BTreeSet,
@@ -10,6 +10,7 @@ use ottla_protocol::{ErrorCode, Str, messages::LeaveGroupResponse};
 use super::{
     super::{Moment, TopicPartition, lease::without_margin, subscription::NO_GENERATION},
     Action, Call, CallError, Departure, Failure, LeaveGroup, LossCause, Member, Phase, Trouble, Turn,
+    action::STALLED,
     verdict::Verdict,
 };
 
@@ -55,8 +56,15 @@ impl Revocation {
     }
 }
 
+/// The member goes because the application has stopped working, and comes back when it works again.
+#[derive(Debug, Default)]
+pub(super) struct Withdrawal {
+    /// It does so by now.
+    ends: bool,
+}
+
 impl Member {
-    /// These partitions of [`Action::Revoke`] are given up: drained, committed, told to the listener, forgotten.
+    /// These partitions of [`Action::Revoke`] or [`Action::Abandon`] are given up: drained, committed, told to the listener, forgotten.
     pub fn on_revoked(&mut self, partitions: &BTreeSet<TopicPartition>) {
         for at in partitions {
             if self.revocation.partitions.remove(at) {
@@ -80,7 +88,10 @@ impl Member {
         let until = self.departure.as_ref().map_or(limit, before_leaving);
         self.revocation.until = Some(self.revocation.deadline().map_or(until, |earlier| earlier.min(until)));
         self.revocation.partitions.extend(partitions.iter().cloned());
-        self.outbox.push_back(Action::Revoke { partitions, until });
+        self.outbox.push_back(match self.withdrawal {
+            Some(_) => Action::Abandon { partitions, until },
+            None => Action::Revoke { partitions, until },
+        });
     }
 
     pub(super) fn end_what_is_overdue(&mut self, now: Instant) {
@@ -89,7 +100,7 @@ impl Member {
             self.disown(partitions, LossCause::RevocationTimedOut);
         }
         if self.departure.as_ref().is_some_and(|departure| departure.until <= now) && !self.is_over() {
-            self.finish(Phase::Left, LossCause::RevocationTimedOut);
+            self.gone(LossCause::RevocationTimedOut);
         }
     }
 
@@ -139,8 +150,49 @@ impl Member {
 
     /// Gives up everything and leaves: [`Action::Revoke`], [`Action::Leave`], then [`super::State::Left`].
     pub fn leave(&mut self, departure: Departure) {
-        if self.departure.is_none() {
-            self.departure = Some(departure);
+        if self.departure.is_none() || self.withdrawal.is_some() {
+            (self.departure, self.withdrawal) = (Some(departure), None);
+        }
+    }
+
+    /// Leaves because the application has stopped working, so that others go on: [`Action::Abandon`], [`Action::Leave`], then
+    /// [`super::State::Away`] until [`Self::come_back`]. A static member says nothing, as in Java: its partitions wait for its
+    /// session to end, or for the application. `false`: it owns nothing, or goes already.
+    pub fn withdraw(&mut self, now: Instant) -> bool {
+        if self.departure.is_some() || self.owned.is_empty() {
+            return false;
+        }
+        let until = now + self.config.rebalance_timeout;
+        self.departure = Some(Departure { until, reason: STALLED.into(), remain: None });
+        self.withdrawal = Some(Withdrawal::default());
+        true
+    }
+
+    /// The application works again: whoever has withdrawn joins again, as soon as it has left.
+    pub fn come_back(&mut self) {
+        if let Some(withdrawal) = &mut self.withdrawal {
+            withdrawal.ends = true;
+        } else if matches!(self.phase, Phase::Away) {
+            self.phase = Phase::Joining(Turn::Now);
+            self.rejoin = Some("the application works again");
+        }
+    }
+
+    /// Whether [`Self::come_back`] would change anything.
+    #[must_use]
+    pub fn waits_for_application(&self) -> bool {
+        let goes = self.withdrawal.as_ref().is_some_and(|withdrawal| !withdrawal.ends);
+        goes || matches!(self.phase, Phase::Away)
+    }
+
+    /// All is given up and said.
+    fn gone(&mut self, cause: LossCause) {
+        let Some(withdrawal) = self.withdrawal.take() else { return self.finish(Phase::Left, cause) };
+        self.lose(LossCause::Stalled);
+        self.finish(Phase::Away, cause);
+        (self.departure, self.member_id) = (None, Str::EMPTY);
+        if withdrawal.ends {
+            self.come_back();
         }
     }
 
@@ -155,7 +207,7 @@ impl Member {
             let remains = self.departure.as_ref().and_then(|departure| departure.remain);
             let remains = remains.unwrap_or(self.config.instance_id.is_some());
             if remains || self.member_id.is_empty() {
-                self.finish(Phase::Left, LossCause::Failed);
+                self.gone(LossCause::Failed);
             } else {
                 self.heartbeats.stop();
                 self.phase = Phase::Leaving(Turn::Now);
@@ -197,7 +249,7 @@ impl Member {
                 self.again(at);
             }
             // It is gone, or was gone already, or may not say so: its session ends by itself.
-            _ => self.finish(Phase::Left, LossCause::Failed),
+            _ => self.gone(LossCause::Failed),
         }
     }
 }

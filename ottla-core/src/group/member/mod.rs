@@ -10,6 +10,7 @@
 //!
 //!   UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION:   lost ──▶ Joining        FENCED_INSTANCE_ID, no right to: lost ──▶ Failed
 //!   leave, from anywhere:                    Revoking ──▶ Leaving ──▶ Left
+//!   the application has stopped working:     Revoking ──▶ Leaving ──▶ Away ── it asks for records again ──▶ Joining
 //! ```
 //!
 //! *Must join again*: the coordinator said REBALANCE_IN_PROGRESS, the subscription changed, this member leads and a topic
@@ -40,7 +41,11 @@ use std::{
 
 use ottla_protocol::{ErrorCode, Str};
 
-use self::{give_up::Revocation, heartbeat::Heartbeats, join::Round};
+use self::{
+    give_up::{Revocation, Withdrawal},
+    heartbeat::Heartbeats,
+    join::Round,
+};
 use super::{Assignor, Lease, Membership, Moment, TopicPartition, subscription::NO_GENERATION};
 use crate::backoff::Backoff;
 
@@ -82,6 +87,8 @@ pub struct Member {
     restless: u32,
     trouble: Option<Trouble>,
     departure: Option<Departure>,
+    /// The departure is for a while.
+    withdrawal: Option<Withdrawal>,
     outbox: VecDeque<Action>,
 }
 
@@ -95,6 +102,7 @@ enum Phase {
     Stable,
     Revoking,
     Leaving(Turn),
+    Away,
     Left,
     Failed,
 }
@@ -150,6 +158,8 @@ pub enum State {
     Revoking,
     /// Tells the coordinator that it goes.
     Leaving,
+    /// Has left until the application works again.
+    Away,
     /// Has left.
     Left,
     /// Has ended with a [`Failure`].
@@ -181,6 +191,7 @@ impl Member {
             restless: 0,
             trouble: None,
             departure: None,
+            withdrawal: None,
             outbox: VecDeque::new(),
             config,
         }
@@ -273,7 +284,8 @@ impl Member {
     /// The topics that it wants; none once it is on its way out, or refused for good.
     #[must_use]
     pub fn wants(&self) -> BTreeSet<Str> {
-        if self.departure.is_some() || self.is_over() { BTreeSet::new() } else { self.subscription.clone() }
+        let goes = self.departure.is_some() && self.withdrawal.is_none();
+        if goes || self.is_over() { BTreeSet::new() } else { self.subscription.clone() }
     }
 
     /// Where it stands.
@@ -286,6 +298,7 @@ impl Member {
             Phase::Stable => State::Stable,
             Phase::Revoking => State::Revoking,
             Phase::Leaving(_) => State::Leaving,
+            Phase::Away => State::Away,
             Phase::Left => State::Left,
             Phase::Failed => State::Failed,
         }

@@ -18,6 +18,8 @@ pub(in crate::consumer) struct GroupConfig {
     pub(in crate::consumer) heartbeat_interval: Duration,
     pub(in crate::consumer) rebalance_timeout: Duration,
     pub(in crate::consumer) drain_timeout: Duration,
+    /// How long nothing may happen with what was handed out; `None`: for ever.
+    pub(in crate::consumer) processing_timeout: Option<Duration>,
     /// How often completed offsets are committed by themselves; `None`: only when the user says so.
     pub(in crate::consumer) auto_commit: Option<Duration>,
     pub(in crate::consumer) on_missing_offset: Reset,
@@ -44,6 +46,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A lease has a second of margin, so that nothing would ever be handed out in a shorter session.
 const SESSION: RangeInclusive<Duration> = Duration::from_secs(2)..=DAY;
+/// The longest that Java can say, and that is how it says never.
+const PROCESSING: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_millis(i32::MAX as u64);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 /// So many heartbeats have to fit into a session: one may be lost, and its successor late.
 const HEARTBEATS_PER_SESSION: u32 = 3;
@@ -69,6 +73,7 @@ impl GroupConfig {
         }
         let session_timeout = reader.duration("session.timeout.ms", 45 * SECOND, SESSION);
         let rebalance_timeout = reader.duration("rebalance.timeout.ms", 60 * SECOND, SESSION);
+        let processing_timeout = reader.duration("processing.timeout.ms", 300 * SECOND, PROCESSING);
         let auto_commit = reader.flag("enable.auto.commit", true);
         let auto_commit_interval = reader.duration("auto.commit.interval.ms", SECOND, INTERVAL);
         Some(Self {
@@ -79,6 +84,7 @@ impl GroupConfig {
             heartbeat_interval: heartbeat_interval(reader, session_timeout, rebalance_timeout),
             rebalance_timeout,
             drain_timeout: drain_timeout(reader, rebalance_timeout),
+            processing_timeout: Some(processing_timeout).filter(|timeout| !timeout.is_zero()),
             auto_commit: auto_commit.then_some(auto_commit_interval),
             on_missing_offset,
             lease_gate: code.lease_gate,
@@ -198,6 +204,7 @@ mod tests {
         assert_eq!(config.assignors, [Assignor::CooperativeSticky]);
         assert_eq!((config.session_timeout, config.heartbeat_interval), (45 * SECOND, 3 * SECOND));
         assert_eq!((config.rebalance_timeout, config.drain_timeout), (60 * SECOND, 10 * SECOND));
+        assert_eq!(config.processing_timeout, Some(300 * SECOND));
         assert_eq!(config.auto_commit, Some(SECOND));
     }
 
@@ -223,8 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn a_java_file_names_the_rebalance_timeout_as_its_limit_on_processing() {
-        assert_eq!(billing(&[("max.poll.interval.ms", "300000")]).rebalance_timeout, 300 * SECOND);
+    fn the_limit_on_processing_has_java_s_name_and_can_be_lifted_in_java_s_way() {
+        let limit = |millis| billing(&[("max.poll.interval.ms", millis)]).processing_timeout;
+        assert_eq!(limit("600000"), Some(600 * SECOND));
+        assert_eq!(limit("2147483647"), Some(Duration::from_millis(2_147_483_647)));
+        assert_eq!(limit("0"), None);
+        assert_eq!(billing(&[("max.poll.interval.ms", "600000")]).rebalance_timeout, 60 * SECOND);
     }
 
     #[test]

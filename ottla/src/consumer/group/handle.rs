@@ -1,6 +1,9 @@
 //! What a member of a group can be asked to do.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use ottla_core::{fetch::OffsetSpec, group::TopicPartition as Owned};
 use ottla_protocol::Str;
@@ -39,13 +42,16 @@ impl Consumer {
     ///
     /// # Errors
     /// `Misuse` without a group or a subscription; the broker's code when the commit was refused; `Timeout` after
-    /// `default.api.timeout.ms`; `Closed`.
+    /// `default.api.timeout.ms`, and when the consumer is out of its group because the program had
+    /// [stopped working](crate::ConsumerBuilder::processing_timeout); `Closed`.
     ///
     /// # Cancel safety
     /// The commit goes on when the future is dropped.
     pub async fn commit(&self) -> Result<()> {
         let inner = self.inner();
-        inner.member()?;
+        if let Some(stalled) = inner.member()?.stalled() {
+            return Err(stalled);
+        }
         let bound = inner.shared.config.default_api_timeout;
         match tokio::time::timeout(bound, inner.commit_all()).await {
             Ok(outcome) => outcome,
@@ -134,14 +140,22 @@ impl Inner {
     /// What the group has to say before anything else: a listener that failed, a group that refuses the consumer.
     #[inline]
     pub(in crate::consumer) fn may_hand_out(&self) -> Result<bool> {
+        // Mostly it is known already, and nobody else's cache has to hear of it.
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
         if self.gate.is_open(|| self.shared.env.elapsed()) { Ok(true) } else { self.at_closed_gate() }
     }
 
     #[cold]
     fn at_closed_gate(&self) -> Result<bool> {
-        match self.group.as_ref().and_then(|group| group.take_failure()) {
+        let Some(group) = &self.group else { return Ok(false) };
+        match group.take_failure() {
             Some(error) => Err(error),
-            None => Ok(false),
+            None => {
+                group.on_asked();
+                Ok(false)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   Assign:  find positions ──▶ on_assigned ──▶ records flow
 //!   Revoke:  drain ──▶ on_revoked ──▶ last commit ──▶ let go
+//!   Abandon: drain ──▶ last commit ──▶ let go ──▶ on_lost
 //!   Lost:    (let go at once) ──▶ on_lost
 //! ```
 //!
@@ -29,6 +30,7 @@ use crate::{
 pub(super) enum Handover {
     Assign(BTreeSet<Owned>),
     Revoke { partitions: BTreeSet<Owned>, until: Instant },
+    Abandon { partitions: BTreeSet<Owned>, until: Instant },
     Lost(BTreeSet<Owned>),
 }
 
@@ -68,6 +70,12 @@ impl Handovers {
     pub(super) fn revoke(&mut self, partitions: BTreeSet<Owned>, until: Instant) {
         self.take_from_assignments(&partitions);
         self.queue.push_back(Handover::Revoke { partitions, until });
+    }
+
+    /// Partitions are to be given up until then, without asking the listener.
+    pub(super) fn abandon(&mut self, partitions: BTreeSet<Owned>, until: Instant) {
+        self.take_from_assignments(&partitions);
+        self.queue.push_back(Handover::Abandon { partitions, until });
     }
 
     /// Partitions are gone.
@@ -123,6 +131,7 @@ impl Handovers {
         let work: BoxFuture<'static, ()> = match handover.clone() {
             Handover::Assign(partitions) => Box::pin(step.assign(partitions)),
             Handover::Revoke { partitions, until } => Box::pin(step.revoke(partitions, until)),
+            Handover::Abandon { partitions, until } => Box::pin(step.abandon(partitions, until)),
             Handover::Lost(partitions) => Box::pin(step.lost(partitions)),
         };
         Running { handover, work }
@@ -152,9 +161,18 @@ impl Step {
         let told = self.take_told(&partitions);
         let reserve = COMMIT_RESERVE.min(until.saturating_duration_since(now()) / 2);
         self.tell(Method::Revoked, &told, until.checked_sub(reserve).unwrap_or(until)).await;
+        self.commit(&partitions, until).await;
+    }
+
+    async fn abandon(self, partitions: BTreeSet<Owned>, until: Instant) {
+        self.inner.drain(&partitions, until.min(now() + self.group.config.drain_timeout)).await;
+        self.commit(&partitions, until).await;
+    }
+
+    async fn commit(&self, partitions: &BTreeSet<Owned>, until: Instant) {
         if self.group.config.auto_commit.is_some() {
             // What fails is an event, and handed out again by whoever has the partition next.
-            let _ = tokio::time::timeout_at(until.into(), self.inner.commit_owned(&partitions)).await;
+            let _ = tokio::time::timeout_at(until.into(), self.inner.commit_owned(partitions)).await;
         }
     }
 
@@ -177,8 +195,10 @@ impl Step {
 
 impl Handover {
     fn partitions(&self) -> &BTreeSet<Owned> {
-        let (Self::Assign(partitions) | Self::Revoke { partitions, .. } | Self::Lost(partitions)) = self;
-        partitions
+        match self {
+            Self::Assign(partitions) | Self::Lost(partitions) => partitions,
+            Self::Revoke { partitions, .. } | Self::Abandon { partitions, .. } => partitions,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -191,7 +211,7 @@ impl Handover {
 
     fn forget(&mut self, lost: &BTreeSet<Owned>) {
         match self {
-            Self::Assign(partitions) | Self::Revoke { partitions, .. } => {
+            Self::Assign(partitions) | Self::Revoke { partitions, .. } | Self::Abandon { partitions, .. } => {
                 partitions.retain(|each| !lost.contains(each));
             }
             // The listener still has to hear of an earlier loss.

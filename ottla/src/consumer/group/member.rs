@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla_core::group::{Departure, Member, MemberConfig, Membership, Moment, TopicPartition as Owned};
+use ottla_core::group::{
+    Departure, Member, MemberConfig, Membership, Moment, State, TopicPartition as Owned,
+};
 use ottla_protocol::{ErrorCode, Str};
 use tokio::sync::Notify;
 
@@ -59,6 +61,10 @@ struct GroupState {
     failures: VecDeque<Error>,
     /// What it says for ever.
     fatal: Option<Error>,
+    /// Why the member has withdrawn last.
+    stalled: Option<Error>,
+    /// The member has left until somebody asks for records, and whoever asks has heard of it.
+    away: bool,
     /// Which method of the listener runs, for which partitions, and since when.
     listening: Option<(Method, BTreeSet<Owned>, Instant)>,
     stage: Stage,
@@ -107,6 +113,8 @@ impl Group {
                 lease: LeaseWatch::default(),
                 failures: VecDeque::new(),
                 fatal: None,
+                stalled: None,
+                away: false,
                 listening: None,
                 stage: Stage::New,
             }),
@@ -246,13 +254,15 @@ impl Group {
         let events = events.collect();
         let now = || self.shared.env.elapsed();
         let has_failed = state.fatal.is_some() || !state.failures.is_empty();
-        let has_opened = match (has_failed, self.config.lease_gate) {
-            // `poll` has to say so before anything else.
+        let away = state.member.state() == State::Away;
+        let has_opened = match (has_failed || away, self.config.lease_gate) {
+            // `poll` has to say so, or to have the member come back, before anything else.
             (true, _) => self.gate.close(),
             (false, false) => self.gate.open(now),
             (false, true) => self.gate.set(until, now),
         };
-        if has_failed || has_opened {
+        let has_gone = away && !std::mem::replace(&mut state.away, away);
+        if has_failed || has_opened || has_gone {
             self.ready.notify_one();
             self.gate.turned.notify_waiters();
         }
@@ -281,6 +291,29 @@ impl Group {
             self.with_member(|_, _| ());
         }
         failure
+    }
+
+    /// The program has stopped working: the member leaves for a while, and `poll` says why. `false`: it goes already.
+    pub(super) fn withdraw(&self, error: &Error) -> bool {
+        let withdrawn = self.with_member(|member, at| member.withdraw(at.now));
+        if withdrawn {
+            lock(&self.state).stalled = Some(error.clone());
+            self.report(error.clone());
+        }
+        withdrawn
+    }
+
+    /// Somebody asks for records and gets none: a member that has withdrawn comes back for that.
+    pub(in crate::consumer) fn on_asked(&self) {
+        if lock(&self.state).member.waits_for_application() {
+            self.tell(|member, _| member.come_back());
+        }
+    }
+
+    /// Why the member is out of its group, while it is because it has withdrawn.
+    pub(super) fn stalled(&self) -> Option<Error> {
+        let state = lock(&self.state);
+        state.stalled.clone().filter(|_| state.member.state() == State::Away)
     }
 
     /// Notes which method of the listener runs.

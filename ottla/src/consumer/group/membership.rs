@@ -77,6 +77,8 @@ struct Task {
     seen: u64,
     /// When to look again for those of the topics that are not there; `None`: all are.
     look_at: Option<Instant>,
+    /// When to look whether the program works; `None`: never.
+    watch_at: Option<Instant>,
     /// Why the last call has no answer.
     last_error: Option<Error>,
     /// The coordinator has to be told that the member leaves.
@@ -98,6 +100,8 @@ enum News {
     Metadata(Arc<ClusterSnapshot>),
     /// It is time to look for topics that are not there.
     Unknown,
+    /// It is time to look whether the program works.
+    Watch,
     /// Somebody told the member something, or a moment has come.
     Look,
 }
@@ -121,6 +125,7 @@ impl Task {
             watched: BTreeSet::new(),
             seen: 0,
             look_at: None,
+            watch_at: inner.stall_interval().map(|interval| now() + interval),
             last_error: None,
             has_to_leave: false,
         }
@@ -184,6 +189,7 @@ impl Task {
             Action::Joined(joined) => self.on_joined(&joined),
             Action::Assign { partitions } => self.handovers.assign(partitions),
             Action::Revoke { partitions, until } => self.handovers.revoke(partitions, until),
+            Action::Abandon { partitions, until } => self.handovers.abandon(partitions, until),
             Action::Lost { partitions, cause } => self.on_lost(&partitions, cause),
             Action::Failed(failure) => self.on_failed(failure),
         }
@@ -212,6 +218,7 @@ impl Task {
             handover = self.handovers.next() => News::Handover(handover),
             snapshot = self.inner.shared.metadata.changed(self.seen), if is_watching => News::Metadata(snapshot),
             () = sleep_until_some(self.look_at) => News::Unknown,
+            () = sleep_until_some(self.watch_at) => News::Watch,
             () = sleep_until_some(timer) => News::Look,
         }
     }
@@ -225,6 +232,10 @@ impl Task {
             News::Unknown => {
                 self.look_at = None;
                 self.look_for_topics();
+            }
+            News::Watch => {
+                self.watch_at = self.inner.stall_interval().map(|interval| now() + interval);
+                self.look_for_stall();
             }
             News::Look => {}
         }
@@ -307,7 +318,22 @@ impl Task {
                 let (group, partitions) = (self.group.name.clone(), names(&partitions));
                 self.inner.shared.events.emit(Event::PartitionsRevoked { group, partitions });
             }
+            Handover::Abandon { partitions, .. } => {
+                self.on_lost(&partitions, LossCause::Stalled);
+                self.group.with_member(|member, _| member.on_revoked(&partitions));
+            }
             Handover::Lost(_) => {}
+        }
+    }
+
+    /// A program that has stopped working holds no partitions: heartbeats alone would keep them for ever.
+    fn look_for_stall(&mut self) {
+        let Some((topic_partition, stall)) = self.inner.look_for_stall() else { return };
+        let group = self.group.name.clone();
+        let what = format!("the consumer leaves group {group} until it is polled again");
+        let error = Error::timeout(what).with_source(stall).with_topic_partition(topic_partition.clone());
+        if self.group.withdraw(&error) {
+            self.inner.shared.events.emit(Event::ProcessingStalled { group, topic_partition, error });
         }
     }
 
@@ -400,7 +426,9 @@ fn loss(cause: LossCause, group: &str) -> Error {
         LossCause::UnknownMember => Error::broker(ErrorCode::UNKNOWN_MEMBER_ID, what),
         LossCause::IllegalGeneration => Error::broker(ErrorCode::ILLEGAL_GENERATION, what),
         LossCause::FencedInstance => Error::broker(ErrorCode::FENCED_INSTANCE_ID, what),
-        LossCause::RevocationTimedOut => Error::timeout(format!("group {group}: {cause}")),
+        LossCause::RevocationTimedOut | LossCause::Stalled => {
+            Error::timeout(format!("group {group}: {cause}"))
+        }
         LossCause::UnreadableAssignment => Error::peer(format!("group {group}: {cause}")),
         _ => Error::misuse(format!("group {group}: {cause}")),
     }

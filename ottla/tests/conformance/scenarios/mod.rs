@@ -8,4 +8,5 @@ pub(crate) mod pause;
 pub(crate) mod positions;
 pub(crate) mod records;
 pub(crate) mod restart;
+pub(crate) mod stuck;
 pub(crate) mod topics;
