@@ -32,6 +32,14 @@ pub(super) struct Member {
     pub(super) expires: Option<Instant>,
 }
 
+/// By what a member is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) member_id: Str,
+    /// `group.instance.id` of a static member (KIP-345).
+    pub(crate) instance_id: Option<Str>,
+}
+
 /// A protocol (an assignor, for consumers) and what the member says in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Protocol {
@@ -57,6 +65,10 @@ impl Member {
             is_new: false,
             expires: None,
         }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity { member_id: self.id.clone(), instance_id: self.instance_id.clone() }
     }
 
     pub(super) fn supports(&self, protocol: &str) -> bool {

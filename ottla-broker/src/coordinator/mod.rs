@@ -48,6 +48,7 @@ use join::Replacement;
 use sync::Assignment;
 
 pub(crate) use join::Join;
+pub(crate) use member::Identity;
 pub(crate) use offsets::{Commit, CommitPartition, Deletion};
 pub(crate) use records::Record;
 pub(crate) use shard::Shard;

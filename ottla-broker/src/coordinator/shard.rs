@@ -15,6 +15,7 @@ use ottla_protocol::{ErrorCode, Str};
 
 use super::group::{Group, State};
 use super::join::Join;
+use super::member::Identity;
 use super::offsets::{Commit, Deletion, Offsets};
 use super::records::Record;
 use super::writes::{WriteId, Writes};
@@ -151,11 +152,11 @@ impl Shard {
     }
 
     /// What each member was assigned in a generation, if it is the present one and everything is assigned.
-    pub(crate) fn assignments(&self, id: &str, generation: i32) -> Vec<(Str, Bytes)> {
+    pub(crate) fn assignments(&self, id: &str, generation: i32) -> Vec<(Identity, Bytes)> {
         let group = self.groups.get(id).filter(|group| group.generation == generation);
         let group = group.filter(|group| group.state == State::Stable && group.speaks_consumer());
-        let members = group.into_iter().flat_map(|group| &group.members);
-        members.map(|(id, member)| (id.clone(), member.assignment.clone())).collect()
+        let members = group.into_iter().flat_map(|group| group.members.values());
+        members.map(|member| (member.identity(), member.assignment.clone())).collect()
     }
 
     /// A group as administrators see it.

@@ -8,7 +8,7 @@ use ottla_protocol::messages::{ConsumerProtocolAssignment, FetchRequest};
 use ottla_protocol::{ApiKey, Str, frame};
 
 use super::{Exchange, Node};
-use crate::coordinator::Commit;
+use crate::coordinator::{Commit, Identity};
 use crate::io::{ConnectionId, Now, Output};
 use crate::replica::ReplicaKey;
 use crate::strict::{self, Batch, Place, Rule, Strict, Violation};
@@ -99,7 +99,8 @@ impl Node {
     }
 
     /// A member commits: what the present generation of its group gives to others is not its own. What it gives to nobody
-    /// may be committed by the member that gives it up.
+    /// may be committed by the member that gives it up. A static member that came back took its place over within the
+    /// generation: what its former self has sent before may arrive behind that, and was for the same partitions.
     pub(crate) fn watch_commit(&mut self, exchange: &Exchange, group: &Str, commit: &Commit) {
         if self.strict.is_none() || commit.generation < 0 {
             return;
@@ -108,11 +109,12 @@ impl Node {
         let owners = self.owners(group, commit.generation);
         for one in &commit.partitions {
             let Some(owner) = owners.get(&(one.topic.clone(), one.partition)) else { continue };
-            if *owner != commit.member_id {
+            let former = owner.instance_id.is_some() && owner.instance_id == commit.instance_id;
+            if owner.member_id != commit.member_id && !former {
                 let (topic, partition, member) = (&one.topic, one.partition, &commit.member_id);
                 let happened = format!(
-                    "{member} committed for {topic}-{partition} in generation {}, which gives it to {owner}",
-                    commit.generation
+                    "{member} committed for {topic}-{partition} in generation {}, which gives it to {}",
+                    commit.generation, owner.member_id
                 );
                 let expected = "commits for partitions of one's own";
                 self.blame(|strict| strict.broke(place, Rule::OwnedCommits, expected, happened));
@@ -121,7 +123,7 @@ impl Node {
     }
 
     /// Who owns what in a generation, if it is the present one.
-    fn owners(&self, group: &Str, generation: i32) -> BTreeMap<(Str, i32), Str> {
+    fn owners(&self, group: &Str, generation: i32) -> BTreeMap<(Str, i32), Identity> {
         let mut owners = BTreeMap::new();
         for (member, assignment) in self.group_assignments(group, generation) {
             let assigned = frame::decode_versioned::<ConsumerProtocolAssignment>(assignment);

@@ -15,7 +15,7 @@ use ottla_protocol::{ErrorCode, Str};
 use super::replicas::Purpose;
 use super::{Node, RequestId, Timer, Work};
 use crate::api::has_enough_in_sync;
-use crate::coordinator::{self, Answer, Ask, Context, Output, Record, Shard, Ticket};
+use crate::coordinator::{self, Answer, Ask, Context, Identity, Output, Record, Shard, Ticket};
 use crate::image::{Image, Topic};
 use crate::io::{DiskRequest, FileId, NodeId, Now};
 use crate::log::Slice;
@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// What each member was assigned in a generation, if it is the present one.
-    pub(super) fn group_assignments(&self, group: &str, generation: i32) -> Vec<(Str, Bytes)> {
+    pub(super) fn group_assignments(&self, group: &str, generation: i32) -> Vec<(Identity, Bytes)> {
         let shard = partition_of(&self.image, group).and_then(|key| self.groups.shards.get(&key));
         shard.map(|shard| shard.assignments(group, generation)).unwrap_or_default()
     }

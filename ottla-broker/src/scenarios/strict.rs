@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use ottla_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
+use ottla_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, SyncGroupRequest,
+};
 use ottla_protocol::{ErrorCode, Str, TopicId};
 
-use super::group_requests::{commit_request, sync_request};
+use super::group_requests::{Member, SYNC, sync_request};
 use super::harness::{Client, Cluster, sequenced};
 use super::requests::{FETCH, PRODUCE, fetch_request, produce_request};
 use crate::faults::{Effect, Fault};
@@ -183,33 +185,52 @@ fn a_fetch_with_an_older_leader_epoch_than_before() {
     assert_eq!(fetch(1), [Rule::LeaderEpochs]);
 }
 
-#[test]
-fn a_commit_for_what_another_member_owns() {
+/// Both join, and the first one owns partition 0 of the topic `t`.
+fn first_owns_all(cluster: &mut Cluster, [one, other]: [&mut Member; 2]) {
     /// Version 0, topic "t" with partition 0, no user data.
     const OWNS: &str = "\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0";
     const OWNS_NOTHING: &str = "\0\0\0\0\0\0\0\0\0\0";
-    let mut cluster = Cluster::new(1);
-    cluster.create("t", &[&[1]], &[]);
-    let mut one = cluster.member();
-    let mut other = cluster.member();
-    cluster.join(&mut one);
-    cluster.send_join(&other);
-    cluster.send_join(&one);
-    cluster.joined(&mut one);
-    cluster.joined(&mut other);
+    cluster.join(one);
+    cluster.send_join(other);
+    cluster.send_join(one);
+    cluster.joined(one);
+    cluster.joined(other);
     let assignments: [(&Str, &'static str); 2] = [(&one.id, OWNS), (&other.id, OWNS_NOTHING)];
-    for member in [&one, &other] {
-        cluster.send(member.client, super::group_requests::SYNC, &sync_request(member, &assignments));
+    for member in [&*one, &*other] {
+        cluster.send(member.client, SYNC, &sync_request(member, &assignments));
     }
     cluster.advance(SECOND);
-    for member in [&one, &other] {
-        let synced =
-            cluster.reply::<ottla_protocol::SyncGroupRequest>(member.client, super::group_requests::SYNC);
+    for member in [one, other] {
+        let synced = cluster.reply::<SyncGroupRequest>(member.client, SYNC);
         assert_eq!(synced.unwrap().error_code, ErrorCode::NONE);
     }
-    cluster.call(one.client, 9, &commit_request(&one, 1));
+}
+
+#[test]
+fn a_commit_for_what_another_member_owns() {
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1]], &[]);
+    let (mut one, mut other) = (cluster.member(), cluster.member());
+    first_owns_all(&mut cluster, [&mut one, &mut other]);
+    assert_eq!(cluster.commit(&one, 1), ErrorCode::NONE);
     assert_eq!(broken(&cluster), []);
-    cluster.call(other.client, 9, &commit_request(&other, 1));
+    cluster.commit(&other, 1);
+    assert_eq!(broken(&cluster), [Rule::OwnedCommits]);
+}
+
+#[test]
+fn a_commit_of_a_static_member_may_arrive_behind_its_successor_and_another_instance_owns_nothing_by_that() {
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1]], &[]);
+    let (mut one, mut other) = (cluster.static_member("one"), cluster.static_member("other"));
+    first_owns_all(&mut cluster, [&mut one, &mut other]);
+    let mut successor = cluster.static_member("one");
+    cluster.join(&mut successor);
+    assert_eq!(successor.generation, one.generation);
+    assert_eq!(cluster.commit(&one, 1), ErrorCode::FENCED_INSTANCE_ID);
+    assert_eq!(cluster.commit(&successor, 2), ErrorCode::NONE);
+    assert_eq!(broken(&cluster), []);
+    cluster.commit(&other, 3);
     assert_eq!(broken(&cluster), [Rule::OwnedCommits]);
 }
 

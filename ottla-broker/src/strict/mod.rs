@@ -61,7 +61,8 @@ pub enum Rule {
     FetchSession,
     /// On one connection, the leader epoch that a fetch names for a partition never goes back (KIP-320).
     LeaderEpochs,
-    /// Nobody commits for a partition that the present generation of its group gives to somebody else.
+    /// Nobody commits for a partition that the present generation of its group gives to somebody else. All processes of
+    /// one `group.instance.id` are the same somebody: one takes the place of the other within a generation (KIP-345).
     OwnedCommits,
     /// No connection is a hot loop of the same request, and no client one of connections.
     Pace,
