@@ -72,7 +72,12 @@ pub enum HandshakeStep {
     /// Ask once more on this connection, in [`Handshake::version`].
     AskAgain,
     /// The connection can be used.
-    Ready(Versions),
+    Ready {
+        /// What the broker speaks.
+        versions: Versions,
+        /// For so long nothing may be sent on it: brokers throttle this answer like every other (KIP-219).
+        throttle_time_ms: i32,
+    },
 }
 
 /// The broker cannot be talked to.
@@ -140,7 +145,8 @@ impl Handshake {
         if response.error_code != ErrorCode::NONE {
             return Err(HandshakeError::Refused(response.error_code));
         }
-        Ok(HandshakeStep::Ready(Versions::new(&response)))
+        let throttle_time_ms = response.throttle_time_ms;
+        Ok(HandshakeStep::Ready { versions: Versions::new(&response), throttle_time_ms })
     }
 
     /// Brokers since 2.4 name the versions of ApiVersions that they know; older ones say nothing and know 0.
@@ -183,8 +189,17 @@ mod tests {
     #[test]
     fn a_current_broker_is_ready_at_once() {
         let frame = answer(4, 1, ErrorCode::NONE, &[(ApiKey::METADATA, 12)]);
-        let Ok(HandshakeStep::Ready(versions)) = handshake().on_answer(1, frame) else { panic!("not ready") };
+        let step = handshake().on_answer(1, frame);
+        let Ok(HandshakeStep::Ready { versions, throttle_time_ms: 0 }) = step else { panic!("{step:?}") };
         assert_eq!(versions.choose::<MetadataRequest>(&(0..=20)), Ok(12));
+    }
+
+    #[test]
+    fn a_broker_may_throttle_the_connection_from_its_first_answer_on() {
+        let response = ApiVersionsResponse { throttle_time_ms: 700, ..Default::default() };
+        let frame = encode_response::<ApiVersionsRequest>(4, 1, &response).unwrap().concat();
+        let step = handshake().on_answer(1, Bytes::from(frame).slice(4..));
+        assert!(matches!(step, Ok(HandshakeStep::Ready { throttle_time_ms: 700, .. })), "{step:?}");
     }
 
     #[test]
@@ -194,7 +209,7 @@ mod tests {
         assert!(matches!(handshake.on_answer(1, frame), Ok(HandshakeStep::AskAgain)));
         assert_eq!(handshake.version(), 3);
         let frame = answer(3, 2, ErrorCode::NONE, &[(ApiKey::METADATA, 9)]);
-        assert!(matches!(handshake.on_answer(2, frame), Ok(HandshakeStep::Ready(_))));
+        assert!(matches!(handshake.on_answer(2, frame), Ok(HandshakeStep::Ready { .. })));
     }
 
     #[test]

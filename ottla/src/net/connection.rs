@@ -176,6 +176,12 @@ impl Connection {
         Self(inner)
     }
 
+    /// The answer of the handshake, which came before the connection was there, has this throttle time.
+    pub(super) fn throttled(&self, throttle_time_ms: i32) {
+        let muted = lock(&self.0.state).throttle.on_answer(now(), throttle_time_ms);
+        self.0.tell_if(muted, throttle_time_ms);
+    }
+
     /// The broker's id; -1 for a bootstrap server.
     pub(crate) fn node_id(&self) -> i32 {
         self.0.peer.node
@@ -437,6 +443,10 @@ impl Inner {
             state.last_used = Some(now);
             state.throttle.on_answer(now, throttle_time_ms)
         };
+        self.tell_if(muted, throttle_time_ms);
+    }
+
+    fn tell_if(&self, muted: bool, throttle_time_ms: i32) {
         if muted {
             let duration = Duration::from_millis(u64::try_from(throttle_time_ms).unwrap_or(0));
             self.context.events.emit(Event::Throttled { node: self.peer.node, duration });

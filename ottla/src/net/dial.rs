@@ -167,19 +167,22 @@ impl Dial<'_> {
     async fn handshake(&self, duplex: Duplex, mut handshake: Handshake) -> Result<Connection, ConnectFailed> {
         let Duplex { reader, mut writer } = duplex;
         let mut frames = FrameReader::new(reader, FIRST_ANSWER);
-        let versions = self.agree(&mut frames, &mut writer, &mut handshake).await?;
+        let (versions, throttle_time_ms) = self.agree(&mut frames, &mut writer, &mut handshake).await?;
         frames.set_max_length(self.context.config.max_response_bytes);
         let peer =
             Peer { node: self.node, address: self.address.to_string().into(), lane: self.lane, versions };
-        Ok(Connection::start(self.context, peer, frames, writer))
+        let connection = Connection::start(self.context, peer, frames, writer);
+        connection.throttled(throttle_time_ms);
+        Ok(connection)
     }
 
+    /// What the broker speaks, and for how many milliseconds it wants to hear nothing more.
     async fn agree<R: AsyncRead + Unpin>(
         &self,
         frames: &mut FrameReader<R>,
         writer: &mut (impl AsyncWriteExt + Unpin),
         handshake: &mut Handshake,
-    ) -> Result<Versions, ConnectFailed> {
+    ) -> Result<(Versions, i32), ConnectFailed> {
         for correlation_id in 0.. {
             let unanswered = |error| match correlation_id {
                 0 => ConnectFailed::Unanswered(error),
@@ -203,7 +206,9 @@ impl Dial<'_> {
             };
             match handshake.on_answer(correlation_id, frame).map_err(|error| self.no_broker(error))? {
                 HandshakeStep::AskAgain => {}
-                HandshakeStep::Ready(versions) => return Ok(versions),
+                HandshakeStep::Ready { versions, throttle_time_ms } => {
+                    return Ok((versions, throttle_time_ms));
+                }
             }
         }
         // The handshake goes strictly downwards through a handful of versions.

@@ -11,8 +11,9 @@ use std::{
 use ottla_protocol::{
     ApiKey, RequestFrame,
     messages::{
-        CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-        MetadataRequest, MetadataResponse, delete_topics_request::DeleteTopicState,
+        ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+        DeleteTopicsRequest, DeleteTopicsResponse, MetadataRequest, MetadataResponse,
+        api_versions_response::ApiVersion, delete_topics_request::DeleteTopicState,
         metadata_response::MetadataResponseTopic,
     },
 };
@@ -187,6 +188,30 @@ async fn p21_nothing_is_sent_while_the_broker_throttles() {
     ask(&connection).await.unwrap();
     let received = lock(&received).clone();
     assert!(received[1] - received[0] >= 40 * SECOND, "{received:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_a_broker_that_throttles_its_first_answer_is_sent_nothing_either() {
+    let world = World::new();
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let seen = received.clone();
+    world.serve(1, move |request| {
+        lock(&seen).push(Instant::now());
+        match request.api_key {
+            ApiKey::API_VERSIONS => {
+                let api_key = ApiKey::METADATA.0;
+                let api_keys = vec![ApiVersion { api_key, min_version: 0, max_version: 9 }];
+                let response =
+                    ApiVersionsResponse { api_keys, throttle_time_ms: 10_000, ..Default::default() };
+                answer::<ApiVersionsRequest>(request, &response)
+            }
+            _ => metadata(request),
+        }
+    });
+    let client = world.client(&[SERVER]);
+    ask(&client.shared().brokers.any(Lane::Control).await.unwrap()).await.unwrap();
+    let received = lock(&received).clone();
+    assert!(received[1] - received[0] >= 10 * SECOND, "{received:?}");
 }
 
 #[tokio::test(start_paused = true)]
