@@ -114,7 +114,7 @@ impl Member {
     /// forgotten it.
     pub(super) fn lose(&mut self, cause: LossCause) {
         if matches!(cause, LossCause::UnknownMember) {
-            self.member_id = Str::EMPTY;
+            self.set_member_id(Str::EMPTY);
         }
         if self.tenure.take().is_none() {
             return;

@@ -104,7 +104,7 @@ impl Member {
         match Verdict::on(response.error_code) {
             Verdict::Fine => self.joined(at, response),
             Verdict::MemberIdRequired if self.member_id.is_empty() && !response.member_id.is_empty() => {
-                self.member_id = response.member_id.detached();
+                self.set_member_id(response.member_id.detached());
                 self.phase = Phase::Joining(Turn::Now);
             }
             _ => self.again(at),
@@ -136,7 +136,7 @@ impl Member {
         if !matches!(Verdict::on(code), Verdict::Fine | Verdict::MemberIdRequired) {
             self.trouble = Some(Trouble::Answered(call, code));
         }
-        match Verdict::on(code) {
+        match Verdict::on_id(code, self.asked_off_record) {
             Verdict::Fatal => self.fail(Failure::Refused(call, code)),
             Verdict::UnknownMember => self.lose_and_rejoin(at, LossCause::UnknownMember),
             Verdict::IllegalGeneration => self.lose_and_rejoin(at, LossCause::IllegalGeneration),
@@ -166,7 +166,7 @@ impl Member {
         if response.member_id != self.member_id {
             // A name that was never confirmed is not lost.
             self.lose(LossCause::UnknownMember);
-            self.member_id = response.member_id.detached();
+            self.set_member_id(response.member_id.detached());
         }
         let generation = response.generation_id;
         let since = self.tenure.map_or(generation, |tenure| tenure.since);
@@ -275,6 +275,7 @@ impl Member {
             return self.lose_and_rejoin(at, LossCause::UnknownMember);
         };
         tenure.settled = true;
+        self.is_on_record = true;
         self.owned_since = tenure.generation;
         self.tries.on_success();
         self.restless = self.restless.saturating_add(1);

@@ -69,6 +69,10 @@ pub struct Member {
     rejoin: Option<&'static str>,
     /// Empty until the coordinator has given one.
     member_id: Str,
+    /// The group has been written under that id: a coordinator that takes over knows it too.
+    is_on_record: bool,
+    /// The last JoinGroup or SyncGroup was sent under an id that may be forgotten.
+    asked_off_record: bool,
     tenure: Option<Tenure>,
     /// All that is owned, including what is being assigned or given up.
     owned: BTreeSet<TopicPartition>,
@@ -179,6 +183,8 @@ impl Member {
             phase: Phase::Idle,
             rejoin: None,
             member_id: Str::EMPTY,
+            is_on_record: false,
+            asked_off_record: false,
             tenure: None,
             owned: BTreeSet::new(),
             owned_since: NO_GENERATION,
@@ -313,6 +319,16 @@ impl Member {
         }
     }
 
+    /// The coordinator knows the member by this name from now on, or by none.
+    fn set_member_id(&mut self, member_id: Str) {
+        (self.member_id, self.is_on_record) = (member_id, false);
+    }
+
+    /// Whether a coordinator that takes over may know the member by another id, or none.
+    fn is_off_record(&self) -> bool {
+        !self.member_id.is_empty() && !self.is_on_record
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Left | Phase::Failed)
     }
@@ -356,15 +372,18 @@ impl Member {
 
     /// The call of this phase, if it is due.
     fn next_call(&mut self, now: Instant) -> Option<Action> {
+        let off_record = self.is_off_record();
         match self.phase {
             // Who is about to go does not join any more.
             Phase::Joining(turn) if turn.is_due(now) && self.departure.is_none() => {
                 self.phase = Phase::Joining(Turn::UnderWay);
+                self.asked_off_record = off_record;
                 let timeout = self.config.rebalance_call_timeout();
                 Some(Action::Join { request: self.join_request(), timeout })
             }
             Phase::Syncing(ref round, ref mut turn) if turn.is_due(now) => {
                 *turn = Turn::UnderWay;
+                self.asked_off_record = off_record;
                 let request = round.request();
                 Some(Action::Sync { request, timeout: self.config.rebalance_call_timeout() })
             }

@@ -313,6 +313,38 @@ fn a_fenced_instance_ends() {
     assert_eq!((desk.member.state(), desk.lease(), desk.deadline()), (State::Failed, None, None));
 }
 
+/// A coordinator that was deposed before it could write the group down gave the id; its successor has never heard of it.
+#[test]
+fn a_static_member_whose_id_was_forgotten_joins_anew_and_one_that_is_replaced_ends() {
+    let named = || Desk::new(MemberConfig { instance_id: Some("i".into()), ..Desk::config() });
+    let fenced = ErrorCode::FENCED_INSTANCE_ID;
+    for by_heartbeat in [false, true] {
+        let mut desk = named();
+        desk.member.subscribe(["orders".into()].into());
+        desk.take_join();
+        desk.joined(1);
+        desk.take_sync();
+        if by_heartbeat {
+            desk.pass(s(3));
+            desk.take_heartbeat();
+            desk.heartbeat_answered(fenced);
+        }
+        desk.sync_refused(fenced);
+        desk.pass(s(1));
+        assert_eq!(desk.take_join().member_id, "", "heartbeat: {by_heartbeat}");
+        // Whoever has no id and is fenced was replaced while it waited.
+        desk.join_refused(fenced);
+        assert!(matches!(desk.news()[..], [Failed(Failure::Refused(Call::Join, _))]));
+    }
+    // Once the group is written, the id is known for good, also to who has lost the generation.
+    let mut desk = Desk::settled(MemberConfig { instance_id: Some("i".into()), ..Desk::config() }, &[]);
+    desk.beat(ErrorCode::ILLEGAL_GENERATION);
+    desk.pass(s(1));
+    assert_eq!(desk.take_join().member_id, "me");
+    desk.join_refused(fenced);
+    assert!(matches!(desk.news()[..], [Failed(Failure::Refused(Call::Join, _))]));
+}
+
 #[test]
 fn what_cannot_be_cured_ends_the_member() {
     for code in [

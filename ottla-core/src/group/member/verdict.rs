@@ -21,6 +21,18 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// What a code says that answers something sent under an id which is, or is not, on record.
+    ///
+    /// A coordinator writes the id that it gives to a static member down with the assignment. If it is deposed before, its
+    /// successor knows the id from before, and fences the new one: that is no other process, but an id that is forgotten.
+    /// Whoever joins without one takes its own place.
+    pub(super) fn on_id(code: ErrorCode, off_record: bool) -> Self {
+        match code {
+            ErrorCode::FENCED_INSTANCE_ID if off_record => Self::UnknownMember,
+            _ => Self::on(code),
+        }
+    }
+
     pub(super) fn on(code: ErrorCode) -> Self {
         match code {
             ErrorCode::NONE => Self::Fine,
