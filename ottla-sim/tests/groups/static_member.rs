@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ottla::ErrorKind;
-use ottla_protocol::ErrorCode;
+use ottla::{Assignor, ErrorKind};
+use ottla_broker::faults::{Effect, Fault};
+use ottla_protocol::{ErrorCode, messages::SyncGroupRequest};
 use ottla_sim::{
     Sim,
-    group::{Group, Settings},
+    group::{GROUP, Group, Settings},
 };
 use tokio::time::sleep;
 
@@ -87,5 +88,36 @@ fn g07_of_two_processes_with_one_instance_id_the_second_goes_on_and_the_first_en
         let verdict = group.check().await;
         assert!(!verdict.twice.is_empty(), "the lease covers this by now: say so in its documentation");
         second.stop().await
+    });
+}
+
+/// A new id is written down with the assignment: until then only this coordinator knows it. The next one knows the id from
+/// before, and fences the new one, though there is no other process.
+#[test]
+fn a_static_member_whose_new_id_dies_with_the_coordinator_takes_its_place_again() {
+    let with = |assignors: &[Assignor]| Settings { assignors: assignors.to_vec(), ..named("one") };
+    Sim::seeds(0..6).run(async |world| {
+        let group = Group::new(world, 3, 2).await;
+        let first = group.start_with("billing-1", &with(&[Assignor::CooperativeSticky, Assignor::Range]));
+        first.owns(&group, 2).await;
+        group.produce(100).await;
+        group.all_committed().await;
+        first.stop().await?;
+        // It comes back and prefers another assignor: the coordinator does not write at once, but rebalances.
+        let coordinator = group.cluster.coordinator(GROUP).expect("a coordinator");
+        let sync = Fault::on::<SyncGroupRequest>(Effect::Hold).at(coordinator.id());
+        let sync = group.cluster.faults().add(sync);
+        let again = group.start_with("billing-1", &with(&[Assignor::Range, Assignor::CooperativeSticky]));
+        world.until("it has its new id, and wants its assignment", || sync.strikes() > 0).await;
+        coordinator.kill();
+        again.owns(&group, 2).await;
+        assert!(
+            group.cluster.met().contains_key("SYNC_GROUP: FENCED_INSTANCE_ID"),
+            "{:?}",
+            group.cluster.met()
+        );
+        group.produce(100).await;
+        group.check_once().await;
+        again.stop().await
     });
 }
