@@ -6,6 +6,7 @@
 //! | `produce` | [`CONNECT`]; a record is taken within `max.block.ms` and acknowledged within `delivery.timeout.ms` |
 //! | `consume --exit` | [`CONNECT`]; what there is to read is looked up within [`LOOK_UP`]; something comes within [`STALL`] |
 //! | `consume` | the same without an end: it waits for records |
+//! | `consume --group`, told to stop | [`COMMIT`], then [`LEAVE`]; who runs programs kills them half a minute after SIGTERM |
 
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ pub(crate) const API: Duration = Duration::from_secs(20);
 pub(crate) const LOOK_UP: Duration = Duration::from_secs(22);
 /// Without anything that was read.
 pub(crate) const STALL: Duration = Duration::from_secs(25);
+/// What was printed, at the end of a membership.
+pub(crate) const COMMIT: Duration = Duration::from_secs(7);
+/// Telling the group that a member goes; without a word it finds out when the session is over.
+pub(crate) const LEAVE: Duration = Duration::from_secs(3);
 
 /// Settings of producers, where nobody says any of a line. A record that is refused for want of a topic is told after a
 /// quarter of a minute, and should be.
@@ -66,5 +71,6 @@ mod tests {
             "there is a second attempt"
         );
         assert!(CONNECT + LOOK_UP + STALL <= minute && API < LOOK_UP);
+        assert!(CONNECT + COMMIT + LEAVE < minute / 2, "before it is killed");
     }
 }

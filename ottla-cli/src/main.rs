@@ -10,6 +10,7 @@ mod connect;
 mod output;
 mod profile;
 mod progress;
+mod reader;
 mod signals;
 mod text;
 

@@ -2,9 +2,10 @@
 
 use std::{io, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::output::say;
+use crate::{output::say, reader};
 
 /// What comes sooner after the first signal is the same one again: `timeout` sends its signal to the program, and to the
 /// program's process group.
@@ -69,17 +70,29 @@ impl Signals {
             say(format_args!("ottla: stopped at once; {last_words}"));
             std::process::exit(1);
         });
-        Stop(asked)
+        Stop { asked, unread: std::future::pending().boxed() }
     }
 }
 
-/// Whether somebody asked to stop.
-pub(crate) struct Stop(oneshot::Receiver<()>);
+/// Whether there is a reason to stop.
+pub(crate) struct Stop {
+    asked: oneshot::Receiver<()>,
+    unread: BoxFuture<'static, ()>,
+}
 
 impl Stop {
+    /// That nobody reads stdout any more is a reason, too.
+    pub(crate) fn or_when_unread(self) -> Self {
+        Self { unread: reader::gone().boxed(), ..self }
+    }
+
     /// Waits until somebody asks to stop. Cancel safe; may be awaited until it is ready, not longer.
     pub(crate) async fn asked(&mut self) {
-        // The sender says nothing: that it is gone is the message.
-        drop((&mut self.0).await);
+        tokio::select! {
+            biased;
+            // The sender says nothing: that it is gone is the message.
+            _ = &mut self.asked => {}
+            () = &mut self.unread => {}
+        }
     }
 }

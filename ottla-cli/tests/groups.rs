@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use common::{Dev, Running, eventually, terminate};
@@ -39,6 +40,13 @@ fn sorted(lines: Vec<String>) -> Vec<u32> {
 fn describe(dev: &Dev, group: &str) -> Value {
     let described = dev.ok(&["groups", "describe", group, "--json"], "");
     serde_json::from_str(&described).unwrap()
+}
+
+/// What the group has committed of the first partition.
+fn committed(dev: &Dev) -> Option<i64> {
+    let group = dev.ottla(&["groups", "describe", "g", "--json"], "");
+    let group: Value = serde_json::from_slice(&group.stdout).ok()?;
+    group["partitions"][0]["committed"].as_i64()
 }
 
 /// Waits until every member has so many partitions.
@@ -140,14 +148,51 @@ fn members_share_the_partitions_and_the_others_take_over_from_one_that_is_killed
 #[test]
 fn what_nobody_reads_is_not_complete() {
     let dev = Dev::start(&["--topic", "t:1"]);
+    let lines: String = (0..100).map(|n| format!("{n:010000}\n")).collect();
+    dev.ok(&["produce", "t"], &lines);
     let mut unread = Running::start_unread(&[&MEMBER[..], &["%v\\n", "-b", &dev.servers]].concat());
-    wait_for_assignment(&dev, &[1]);
+    // Its pipe is full long before the hundredth record, and then its reader goes away.
+    eventually("something is committed", || committed(&dev).filter(|committed| *committed > 0));
     drop(unread.process.stdout.take());
-    dev.ok(&["produce", "t"], &numbers(0..10));
     assert_eq!(unread.end().0, Some(0), "the reader went away, which is no failure");
-    assert_eq!(describe(&dev, "g")["partitions"][0]["committed"], 0);
-    let (_, lines) = member(&dev, &["-n", "10"]).end();
-    assert_eq!(as_numbers(lines), (0..10).collect::<Vec<_>>());
+    let committed = committed(&dev).unwrap();
+    assert!(committed < 100, "{committed} are committed");
+    let next = member(&dev, &["-n", "1"]).end().1;
+    assert_eq!(as_numbers(next), [committed as u32]);
+}
+
+/// It has nothing to write, and so no write that would fail.
+#[test]
+fn a_member_leaves_when_its_reader_does() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &numbers(0..100));
+    let mut read = Running::start_unread(&[&MEMBER[..], &["%v\\n", "-b", &dev.servers]].concat());
+    let lines = BufReader::new(read.process.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(100).count(), 100);
+    assert_eq!(read.end(), (Some(0), vec![]));
+    let group = describe(&dev, "g");
+    assert_eq!((&group["state"], &group["lag"]), (&Value::from("Empty"), &Value::from(0)));
+}
+
+/// Whoever runs programs kills them half a minute after it has asked them to stop.
+#[test]
+fn a_coordinator_that_stands_still_holds_up_nobody_who_is_told_to_stop() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &numbers(0..10));
+    let mut command = Command::new(common::OTTLA);
+    command.args(&MEMBER[..]).args(["%v\\n", "-b", &dev.servers]).stdin(Stdio::null());
+    let mut stopped = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(stopped.stdout.as_mut().unwrap()).lines();
+    assert_eq!(lines.take(10).count(), 10);
+    let frozen = Command::new("kill").args(["-STOP", &dev.id().to_string()]).status().unwrap();
+    assert!(frozen.success());
+    let begin = Instant::now();
+    terminate(&stopped);
+    let output = stopped.wait_with_output().unwrap();
+    let (took, said) = (begin.elapsed(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(took < Duration::from_secs(20), "{took:?}: {said}");
+    assert!(said.contains("may not be committed") || said.contains("leaving g"), "{said}");
 }
 
 #[test]
@@ -158,11 +203,7 @@ fn a_second_signal_ends_even_a_member_that_is_stuck() {
     dev.ok(&["produce", "t"], &lines);
     // Its pipe is full long before the hundredth record.
     let mut stuck = Running::start_unread(&[&MEMBER[..], &["%v\\n", "-b", &dev.servers]].concat());
-    eventually("something is committed", || {
-        let group = dev.ottla(&["groups", "describe", "g", "--json"], "");
-        let group: Value = serde_json::from_slice(&group.stdout).ok()?;
-        group["partitions"][0]["committed"].as_i64().filter(|committed| *committed > 0)
-    });
+    eventually("something is committed", || committed(&dev).filter(|committed| *committed > 0));
     terminate(&stuck.process);
     // Two signals that come at once may be one.
     let status = eventually("it ends", || {

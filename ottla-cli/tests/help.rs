@@ -107,6 +107,20 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     }
 }
 
+/// A follower that has nothing to write has no write that would fail.
+#[cfg(unix)]
+#[test]
+fn a_follower_ends_when_its_reader_does() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    dev.ok(&["produce", "t"], &"x\n".repeat(100));
+    let mut started = Command::new(common::OTTLA);
+    started.args(["consume", "t", "--from-beginning", "-b", &dev.servers]).stdin(Stdio::null());
+    let mut process = started.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(100).count(), 100);
+    assert!(eventually("it ends", || process.try_wait().unwrap()).success());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_is_heeded_at_once() {

@@ -93,3 +93,28 @@ fn topics_get_more_partitions_and_never_fewer() {
     assert_eq!(fewer.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&fewer.stderr).contains("would not be an increase"));
 }
+
+#[test]
+fn what_is_named_twice_is_meant_once() {
+    let dev = Dev::start(&[]);
+    dev.ok(&["topics", "create", "t", "t", "--partitions", "2"], "");
+    dev.ok(&["produce", "t", "-p", "1"], "x\n");
+    for twice in [&["t", "t"][..], &["t", "-p", "1,1"], &["t", "t", "-p", "0,1,0"]] {
+        let read = [&["consume", "--from-beginning", "--exit"][..], twice].concat();
+        assert_eq!(dev.ok(&read, ""), "x\n", "{twice:?}");
+    }
+    for verb in [&["configs", "--set", "retention.ms=5"][..], &["add-partitions", "--partitions", "3"]] {
+        dev.ok(&[&["topics"], verb, &["t", "t", "--json"]].concat(), "");
+    }
+    eventually("there are three", || {
+        let described = dev.ok(&["topics", "describe", "t", "t", "--json"], "");
+        (described.lines().count() == 3).then_some(())
+    });
+    let moved =
+        dev.ok(&["groups", "seek", "g", "t:0", "t:1", "t:0", "--to", "end", "--execute", "--json"], "");
+    assert_eq!(moved.lines().count(), 2, "{moved}");
+    assert_eq!(dev.ok(&["groups", "describe", "g", "g", "--json"], "").lines().count(), 1);
+    dev.ok(&["groups", "delete-offsets", "g", "t:0", "t:0", "t"], "");
+    assert_eq!(dev.ok(&["groups", "delete", "g", "g", "--json"], "").lines().count(), 1);
+    assert_eq!(dev.ok(&["topics", "delete", "t", "t", "--json"], "").lines().count(), 1);
+}

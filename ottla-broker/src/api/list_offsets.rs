@@ -1,5 +1,7 @@
 //! `ListOffsets`: the first offset, the last, or the one at a time.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ottla_protocol::batch;
 use ottla_protocol::compression::Decompressor;
@@ -73,11 +75,16 @@ pub(super) fn list_offsets(
         asked: false,
         outstanding: 0,
     };
+    let ambiguous = named_twice(&request);
     for topic in request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
             let place = (wait.response.topics.len(), answers.len());
-            answers.push(wait.answer(node, exchange, &topic.name, wanted, place));
+            let error_code = ErrorCode::INVALID_REQUEST;
+            answers.push(match ambiguous.contains(&(topic.name.clone(), wanted.partition_index)) {
+                true => ListOffsetsPartitionResponse { error_code, ..nothing(wanted.partition_index) },
+                false => wait.answer(node, exchange, &topic.name, wanted, place),
+            });
         }
         wait.response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions: answers });
     }
@@ -86,6 +93,16 @@ pub(super) fn list_offsets(
     } else {
         Outcome::Wait(Waiting::ListOffsets(wait))
     }
+}
+
+/// The partitions that a request asks for more than once: Apache Kafka answers none of the questions.
+fn named_twice(request: &ListOffsetsRequest) -> BTreeSet<(Str, i32)> {
+    let mut seen = BTreeSet::new();
+    let all = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|wanted| (topic.name.clone(), wanted.partition_index)));
+    all.filter(|partition| !seen.insert(partition.clone())).collect()
 }
 
 fn reply(exchange: &Exchange, response: &mut ListOffsetsResponse) -> Outcome {

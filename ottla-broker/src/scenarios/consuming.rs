@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ottla_protocol::messages::fetch_request::ForgottenTopic;
+use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use ottla_protocol::messages::{FetchRequest, OffsetForLeaderEpochRequest};
+use ottla_protocol::messages::{FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use ottla_protocol::{ErrorCode, TopicId};
 
 use super::harness::{Client, Cluster, WALL_MS, builder, plain, values};
@@ -295,4 +296,26 @@ fn a_fetch_ends_when_the_partition_moves() {
     let data = fetched(&cluster.reply::<FetchRequest>(client, FETCH).unwrap());
     assert_eq!(data.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(data.current_leader.leader_id, 2);
+}
+
+/// As Apache Kafka has it: what is asked twice has no answer, and the others have theirs.
+#[test]
+fn an_offset_that_is_asked_for_twice_is_refused() {
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1], &[1]], &[]);
+    let client = cluster.connect(1);
+    let partition =
+        |partition_index| ListOffsetsPartition { partition_index, timestamp: -1, current_leader_epoch: -1 };
+    let topic = |numbers: &[i32]| ListOffsetsTopic {
+        name: "t".into(),
+        partitions: numbers.iter().copied().map(partition).collect(),
+    };
+    for topics in [vec![topic(&[0, 1, 0])], vec![topic(&[0, 1]), topic(&[0])]] {
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        let response = cluster.call(client, 10, &request);
+        let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let codes: Vec<_> = answers.map(|answer| (answer.partition_index, answer.error_code)).collect();
+        let refused = (0, ErrorCode::INVALID_REQUEST);
+        assert_eq!(codes, [refused, (1, ErrorCode::NONE), refused]);
+    }
 }

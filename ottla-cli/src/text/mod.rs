@@ -7,7 +7,16 @@ pub(crate) mod similar;
 pub(crate) mod table;
 pub(crate) mod time;
 
+use std::collections::BTreeSet;
+
 use ottla::Compression;
+
+/// What somebody has listed, without what was named before: brokers refuse it, or do it twice.
+pub(crate) fn each_once<T: Ord + Clone>(mut listed: Vec<T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    listed.retain(|item| seen.insert(item.clone()));
+    listed
+}
 
 /// One record as text sees it: what it says, and where it was found.
 #[derive(Debug, Clone, Copy)]
@@ -69,3 +78,13 @@ pub(crate) struct NewRecord {
 
 /// A header's name and value.
 pub(crate) type OwnedHeader = (String, Option<Vec<u8>>);
+
+#[cfg(test)]
+mod tests {
+    use super::each_once;
+
+    #[test]
+    fn what_is_named_twice_is_meant_once_where_it_was_named_first() {
+        assert_eq!(each_once(vec!["b", "a", "b", "c", "a"]), ["b", "a", "c"]);
+    }
+}

@@ -7,7 +7,12 @@ use regex::Regex;
 use tokio::time::Instant;
 
 use super::{Consume, printer::Printer, reading, spans::Spans};
-use crate::{bounds, commands::topics::why_not, output::Failure, text::offset_range::OffsetRange};
+use crate::{
+    bounds,
+    commands::topics::why_not,
+    output::Failure,
+    text::{each_once, offset_range::OffsetRange},
+};
 
 /// How long to wait for records before looking whether the end has come by other means.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -57,7 +62,7 @@ impl Consume {
         Ok(())
     }
 
-    /// The partitions to read; a topic or a partition that does not exist is an error here.
+    /// The partitions to read, each once; a topic or a partition that does not exist is an error here.
     async fn partitions(&self, client: &Client, topics: &[String]) -> Result<Vec<TopicPartition>, Failure> {
         let mut wanted = Vec::new();
         let admin = Admin::new(client);
@@ -73,7 +78,11 @@ impl Consume {
                     "{topic} has no partition {missing}: they are 0 to {last}"
                 )));
             }
-            let numbers = if self.partition.is_empty() { existing.collect() } else { self.partition.clone() };
+            let numbers = if self.partition.is_empty() {
+                existing.collect()
+            } else {
+                each_once(self.partition.clone())
+            };
             wanted.extend(numbers.into_iter().map(|number| TopicPartition::new(topic.as_str(), number)));
         }
         Ok(wanted)

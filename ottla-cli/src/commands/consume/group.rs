@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, ValueEnum};
-use ottla::{Absence, Admin, Assignor, Client, Consumer, Error, ErrorCode, Reset, Stall};
+use ottla::{Absence, Admin, Assignor, Client, CloseOptions, Consumer, Error, ErrorCode, Reset, Stall};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading};
@@ -66,7 +66,7 @@ impl Consume {
         begin: Option<Reset>,
         signals: Signals,
     ) -> Result<(), Failure> {
-        let mut stop = signals.stop("what was not committed yet will come again");
+        let mut stop = signals.stop("what was not committed yet will come again").or_when_unread();
         let membership = &self.membership;
         // Only what was said on the command line: it wins over properties, and nothing else may.
         let mut builder = self.builder(client).group(group);
@@ -88,15 +88,19 @@ impl Consume {
             say_what_is_missing(client, &topics).await?;
             Ok(topics)
         };
-        let topics = bounds::within(bounds::LOOK_UP, bounds::LOOKED, look_up).await?;
+        let topics = tokio::select! {
+            biased;
+            () = stop.asked() => return Ok(()),
+            topics = bounds::within(bounds::LOOK_UP, bounds::LOOKED, look_up) => topics?,
+        };
         consumer.subscribe(&topics)?;
         let printed = self.print(&consumer, topics.len(), &mut stop).await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
-        match (printed, consumer.close().await) {
+        match (printed, leave(&consumer, group).await) {
             (printed, Ok(())) => printed,
-            (Ok(()), Err(error)) => Err(error.into()),
-            (Err(failure), Err(error)) => {
-                say(format_args!("ottla: leaving {group}: {}", with_causes(&error)));
+            (Ok(()), Err(why)) => Err(Failure::new(why)),
+            (Err(failure), Err(why)) => {
+                say(format_args!("ottla: {why}"));
                 Err(failure)
             }
         }
@@ -132,6 +136,22 @@ impl Consume {
         }
         Ok(())
     }
+}
+
+/// Commits what was printed, and leaves; the error says what becomes of it.
+async fn leave(consumer: &Consumer, group: &str) -> Result<(), String> {
+    let committed = tokio::time::timeout(bounds::COMMIT, consumer.commit()).await;
+    let left = consumer.close_with(CloseOptions::new().timeout(bounds::LEAVE)).await;
+    let why_not = match committed {
+        Ok(Ok(())) => {
+            let only =
+                "all that was printed is committed, but the other members wait until the session is over";
+            return left.map_err(|error| format!("leaving {group}: {}; {only}", with_causes(&error)));
+        }
+        Ok(Err(error)) => with_causes(&error),
+        Err(_) => format!("{group} has not acknowledged it within {:?}", bounds::COMMIT),
+    };
+    Err(format!("what was printed last may not be committed, and be printed again then: {why_not}"))
 }
 
 /// What cannot be read, if the error is about that.

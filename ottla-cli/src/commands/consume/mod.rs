@@ -20,8 +20,10 @@ use crate::{
     complete,
     connect::Connect,
     output::{Failure, say, with_causes},
+    reader,
     signals::Signals,
     text::{
+        each_once,
         format::{self, Format},
         offset_range::OffsetRange,
         time,
@@ -124,6 +126,7 @@ impl Consume {
                 let result = tokio::select! {
                     biased;
                     () = signals.recv() => Ok(()),
+                    () = reader::gone() => Ok(()),
                     result = self.directly(&client, &expressions, range) => result,
                 };
                 (result, client)
@@ -152,10 +155,10 @@ impl Consume {
         self.topics.iter().map(expression).collect()
     }
 
-    /// The topics that are meant.
+    /// The topics that are meant, each once.
     async fn topics(&self, client: &Client, expressions: &[Regex]) -> Result<Vec<String>, Failure> {
         if !self.regex {
-            return Ok(self.topics.clone());
+            return Ok(each_once(self.topics.clone()));
         }
         let all = Admin::new(client).list_topics().await?;
         let is_meant = |name: &str| expressions.iter().any(|expression| expression.is_match(name));

@@ -21,7 +21,7 @@ use crate::{
     bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::{table::Table, time},
+    text::{each_once, table::Table, time},
 };
 
 /// List, describe, move and delete consumer groups, and show how far they are behind.
@@ -128,9 +128,9 @@ impl Groups {
         let (admin, json) = (Admin::new(&client), self.json);
         let result = match self.verb {
             Verb::List { state, kind } => list(&admin, &state, &kind, json).await,
-            Verb::Describe { groups, lag } => describe::describe(&admin, groups, lag, json).await,
+            Verb::Describe { groups, lag } => describe::describe(&admin, each_once(groups), lag, json).await,
             Verb::Seek(seek) => seek.run(&admin, json).await,
-            Verb::Delete { groups, if_exists } => delete(&admin, groups, if_exists, json).await,
+            Verb::Delete { groups, if_exists } => delete(&admin, each_once(groups), if_exists, json).await,
             Verb::DeleteOffsets { group, topics } => delete_offsets(&admin, &group, topics, json).await,
         };
         let closed = client.close().await;

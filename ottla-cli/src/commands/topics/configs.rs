@@ -13,7 +13,7 @@ use super::setting;
 use crate::{
     complete,
     output::{Failure, Failures, say},
-    text::table::Table,
+    text::{each_once, table::Table},
 };
 
 #[derive(Debug, Args)]
@@ -42,7 +42,8 @@ pub(super) struct Configs {
 }
 
 impl Configs {
-    pub(super) async fn run(self, admin: &Admin, json: bool) -> Result<(), Failure> {
+    pub(super) async fn run(mut self, admin: &Admin, json: bool) -> Result<(), Failure> {
+        self.topics = each_once(self.topics);
         let changes = self.changes();
         if changes.is_empty() {
             self.print(admin, json).await

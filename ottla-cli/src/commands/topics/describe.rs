@@ -16,7 +16,10 @@ use serde_json::json;
 use crate::{
     complete,
     output::{Failure, Failures},
-    text::table::{NOTHING, Table, number},
+    text::{
+        each_once,
+        table::{NOTHING, Table, number},
+    },
 };
 
 /// Leaders that do not say it sooner leave the offsets open; everything else is known by then.
@@ -42,7 +45,7 @@ impl Describe {
         let is_whole = !self.topics.is_empty() && !self.under_replicated && !self.unavailable;
         let names = match self.topics.is_empty() {
             true => admin.list_topics().await?.into_iter().map(|topic| topic.name).collect(),
-            false => self.topics.clone(),
+            false => each_once(self.topics.clone()),
         };
         let mut failed = Failures::default();
         let mut topics = Vec::new();

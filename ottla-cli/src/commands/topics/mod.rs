@@ -19,7 +19,7 @@ use crate::{
     bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::time,
+    text::{each_once, time},
 };
 
 /// List, describe, create, change and delete topics.
@@ -121,17 +121,17 @@ impl Topics {
             Verb::Describe(describe) => describe.run(&admin, json).await,
             Verb::Configs(configs) => configs.run(&admin, json).await,
             Verb::AddPartitions { topics, partitions, dry_run } => {
-                add_partitions(&admin, topics, partitions, dry_run, json).await
+                add_partitions(&admin, each_once(topics), partitions, dry_run, json).await
             }
             Verb::Create { topics, partitions, replication_factor, config, if_not_exists } => {
-                let new = topics.into_iter().map(|name| {
+                let new = each_once(topics).into_iter().map(|name| {
                     let topic =
                         NewTopic::new(name, partitions.unwrap_or(-1), replication_factor.unwrap_or(-1));
                     config.iter().fold(topic, |topic, (name, value)| topic.config(name, value))
                 });
                 create(&admin, new.collect(), if_not_exists, json).await
             }
-            Verb::Delete { topics, if_exists } => delete(&admin, topics, if_exists, json).await,
+            Verb::Delete { topics, if_exists } => delete(&admin, each_once(topics), if_exists, json).await,
         };
         let closed = client.close().await;
         result.and(Ok(closed?))
