@@ -42,7 +42,14 @@ impl Node {
         let produces = api == ApiKey::PRODUCE;
         let batches =
             produces.then(|| strict::batches_of(&self.image, version, request.body).unwrap_or_default());
-        self.blame(|strict| strict.arrived(now.monotonic, place, api, batches, muted));
+        let from = (api, &request.client_id.unwrap_or_default());
+        self.blame(|strict| strict.arrived(now.monotonic, place, from, batches, muted));
+    }
+
+    /// The client, or the network, has ended a connection.
+    pub(super) fn watch_leave(&mut self, now: Now, connection: ConnectionId) {
+        let place = self.place(connection);
+        self.blame(|strict| strict.leaves(now.monotonic, place));
     }
 
     pub(super) fn watch_end(&self, connection: ConnectionId) {

@@ -146,7 +146,10 @@ impl Node {
         match input {
             Input::Connected(connection, host) => self.connected(now, connection, host),
             Input::Frame(connection, frame) => self.frame(now, connection, frame),
-            Input::Disconnected(connection) => self.disconnected(connection),
+            Input::Disconnected(connection) => {
+                self.watch_leave(now, connection);
+                self.disconnected(connection);
+            }
             Input::Disk(token, result) => self.disk_done(now, token, result),
             Input::Peer(sender, message) => self.peer(now, sender, message),
             Input::Tick => {}

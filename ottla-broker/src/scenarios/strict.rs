@@ -247,3 +247,26 @@ fn hot_loops() {
     }
     assert_eq!(broken(&cluster), [Rule::Pace, Rule::Pace]);
 }
+
+#[test]
+fn a_storm_of_connections_that_are_of_no_use() {
+    let (mut cluster, _, _) = single();
+    let dial = |cluster: &mut Cluster, lives: Duration, asks: bool| {
+        let client = cluster.connect(1);
+        cluster.call(client, 0, &ApiVersionsRequest::default());
+        if asks {
+            cluster.call(client, 12, &MetadataRequest::default());
+        }
+        cluster.advance(lives);
+        cluster.disconnect(client);
+    };
+    let moment = SECOND / 50;
+    (0..40).for_each(|_| dial(&mut cluster, moment, true));
+    assert_eq!(broken(&cluster), [], "they were of use");
+    (0..40).for_each(|_| dial(&mut cluster, Duration::ZERO, false));
+    assert_eq!(broken(&cluster), [], "they came and went while the node stood still");
+    (0..20).for_each(|_| dial(&mut cluster, moment, false));
+    assert_eq!(broken(&cluster), []);
+    dial(&mut cluster, moment, false);
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}

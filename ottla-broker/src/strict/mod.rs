@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla_protocol::{ApiKey, ErrorCode, messages::FetchRequest};
+use ottla_protocol::{ApiKey, ErrorCode, Str, messages::FetchRequest};
 
 use crate::io::{ConnectionId, NodeId};
 use crate::replica::ReplicaKey;
@@ -100,6 +100,8 @@ struct Watch {
     connections: BTreeMap<Place, Seen>,
     producing: Producing,
     dials: BTreeMap<(NodeId, IpAddr), Pace>,
+    /// Connections that were of no use, of each client at all nodes.
+    wasted: BTreeMap<(IpAddr, Str), Pace>,
     /// The rules that count, if not all do.
     only: Option<Vec<Rule>>,
     /// An answer was damaged: what clients believe about leaders may be anything.
@@ -114,10 +116,21 @@ pub(crate) type Place = (NodeId, ConnectionId);
 /// What was seen on one connection.
 #[derive(Debug, Default)]
 struct Seen {
+    /// Until anything but the versions is asked for.
+    unused: Option<Unused>,
     outstanding: Outstanding,
     session: Session,
     leader_epochs: LeaderEpochs,
     paces: BTreeMap<ApiKey, Pace>,
+}
+
+/// A connection that nothing has come of yet.
+#[derive(Debug)]
+struct Unused {
+    host: IpAddr,
+    since: Instant,
+    /// What the client calls itself, once it has asked for the versions.
+    client: Option<Str>,
 }
 
 /// What was expected, and what happened.
@@ -156,9 +169,25 @@ impl Strict {
     /// Somebody connected.
     pub(crate) fn connected(&self, now: Instant, place: Place, host: IpAddr) -> Option<Violation> {
         self.judge(place, |watch| {
-            watch.connections.insert(place, Seen::default());
+            let unused = Some(Unused { host, since: now, client: None });
+            watch.connections.insert(place, Seen { unused, ..Seen::default() });
             let pace = watch.dials.entry((place.0, host)).or_default();
             pace.step(now, pace::DIALS_PER_SECOND, "connections of one host").err()
+        })
+    }
+
+    /// The client ends a connection, or the network does.
+    pub(crate) fn leaves(&self, now: Instant, place: Place) -> Option<Violation> {
+        self.judge(place, |watch| {
+            let Unused { host, since, client } = watch.connections.get_mut(&place)?.unused.take()?;
+            // Several clients may share a host, but not a name: one that has not said its name is left alone.
+            let pace = watch.wasted.entry((host, client?)).or_default();
+            // What comes and goes in one instant has waited for a node that stood still; and the ends of what has lived
+            // for longer may have waited for each other in a network that did.
+            let lived = now.saturating_duration_since(since);
+            let counts = !lived.is_zero() && lived < pace::WINDOW;
+            let what = "connections of one client that end soon, and without a question";
+            counts.then(|| pace.step(now, pace::WASTED_PER_SECOND, what).err())?
         })
     }
 
@@ -171,12 +200,17 @@ impl Strict {
         &self,
         now: Instant,
         place: Place,
-        api: ApiKey,
+        (api, client_id): (ApiKey, &Str),
         batches: Option<Vec<Batch>>,
         muted: Option<(Instant, Instant)>,
     ) -> Option<Violation> {
         self.judge(place, |watch| {
             let seen = watch.connections.get_mut(&place)?;
+            if api != ApiKey::API_VERSIONS {
+                seen.unused = None;
+            } else if let Some(unused) = &mut seen.unused {
+                unused.client = Some(client_id.detached());
+            }
             let mut broken = muted.and_then(|(since, until)| {
                 let known = now >= since + NEWS_TRAVELS && now < until;
                 known.then(|| {
