@@ -86,6 +86,13 @@ impl Image {
     }
 }
 
+impl Partition {
+    /// Whether an election could give it a better leader: any at all if it is `unclean`, else the first replica.
+    pub(crate) fn lacks_leader(&self, unclean: bool) -> bool {
+        self.leader.is_none() || !unclean && self.leader != self.replicas.first().copied()
+    }
+}
+
 impl Topic {
     /// The partition of that index.
     #[must_use]

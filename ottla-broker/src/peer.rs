@@ -132,6 +132,13 @@ pub enum Change {
     },
     /// Its settings change, one after the other.
     Config(Vec<ConfigChange>),
+    /// A partition is led by its first replica again, if that one lives and is in sync.
+    Leader {
+        /// The partition.
+        partition: i32,
+        /// By any replica that lives, in sync or not, and only if nobody leads it.
+        unclean: bool,
+    },
 }
 
 /// A change of one setting, by Kafka's `AlterConfigOp`.

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use common::{PATIENCE, RawClient, Scratch, cluster, config, fetch_request, produce_request, records, texts};
 use ottla_broker::{FlushPolicy, disk::Tail, tcp::Cluster};
 use ottla_protocol::{
-    ApiKey, ApiVersionsRequest, CreateTopicsRequest, ErrorCode, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, ElectLeadersRequest, ErrorCode, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest,
     create_topics_request::CreatableTopic,
+    elect_leaders_request::TopicPartitions,
     encode_request,
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
     metadata_request::MetadataRequestTopic,
@@ -223,6 +225,32 @@ async fn another_node_takes_over_from_one_that_crashed() {
     // The one that lost its tail comes back and catches up.
     cluster.restart(leader).await.unwrap();
     client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].isr_nodes.len() == 3).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_moves_a_leader_and_an_administrator_asks_for_the_preferred_one() {
+    let cluster = cluster(3).await;
+    let mut client = RawClient::connect(&cluster.bootstrap_servers()[0]).await;
+    client.create_topic("t", 1, 3).await;
+    let before =
+        client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].isr_nodes.len() == 3).await;
+    let preferred = before.topics[0].partitions[0].leader_id;
+    let other = 1 + preferred % 3;
+    cluster.move_leader("t", 0, other).await.unwrap();
+    client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].leader_id == other).await;
+
+    let request = ElectLeadersRequest {
+        topic_partitions: Some(vec![TopicPartitions { topic: "t".into(), partitions: vec![0] }]),
+        ..ElectLeadersRequest::default()
+    };
+    for (version, expected) in
+        [(2, ErrorCode::NONE), (1, ErrorCode::ELECTION_NOT_NEEDED), (0, ErrorCode::ELECTION_NOT_NEEDED)]
+    {
+        let elected = client.call(version, &request).await;
+        assert_eq!(elected.replica_election_results[0].partition_result[0].error_code, expected);
+    }
+    client.metadata_until("t", |metadata| metadata.topics[0].partitions[0].leader_id == preferred).await;
     cluster.stop().await;
 }
 

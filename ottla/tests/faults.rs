@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::{Admin, Client, Consumer, ErrorCode, NewTopic, OffsetSpec, Producer, Result};
+use ottla::{Admin, Client, Consumer, ErrorCode, NewTopic, OffsetSpec, Producer, Reset, Result};
 use ottla_broker::{
     ClusterConfig,
     faults::{Effect, Fault},
@@ -114,6 +114,63 @@ async fn what_a_broker_says_of_throttling_is_heeded() -> Result<()> {
         admin.list_topics().await?;
     }
     assert!(begin.elapsed() >= 2 * MOMENT, "{:?}", begin.elapsed());
+    client.close().await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_whose_answers_are_corrupted_ends_every_call_and_goes_on_when_they_are_not() -> Result<()> {
+    let (cluster, client) = cluster().await;
+    let corrupted = cluster.faults().add(Fault::on_any(Effect::Corrupt).times(60));
+    let lied_to = async {
+        while corrupted.strikes() < 60 {
+            // Whatever comes of it: a wrong byte may say anything.
+            drop(timeout(10 * MOMENT, Admin::new(&client).list_topics()).await);
+        }
+    };
+    timeout(PATIENCE, lied_to).await.expect("it goes on asking");
+    assert_eq!(produced_and_read(&client).await?.join(" "), "0 1 2 3 4 5 6 7 8 9");
+    client.close().await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn leaders_and_coordinators_that_are_moved_are_followed() -> Result<()> {
+    let config = ClusterConfig::with_nodes(3, "127.0.0.1", 0);
+    let cluster = Cluster::start(config, None).await.expect("a free port");
+    let client = Client::builder().bootstrap_servers(cluster.bootstrap_servers()).connect().await?;
+    let admin = Admin::new(&client);
+    admin.create_topics([NewTopic::new("orders", 1, 3)]).await?.all()?;
+    let in_sync = async {
+        loop {
+            let described = admin.describe_topics(["orders"]).await?.all();
+            if described.is_ok_and(|topics| topics[0].1.partitions[0].isr.len() == 3) {
+                return Ok::<_, ottla::Error>(());
+            }
+            tokio::time::sleep(MOMENT / 10).await;
+        }
+    };
+    timeout(PATIENCE, in_sync).await.expect("all live")?;
+    let producer = Producer::builder(&client).build()?;
+    let consumer = Consumer::builder(&client).group("billing").on_missing_offset(Reset::Earliest).build()?;
+    consumer.subscribe(["orders"])?;
+    for number in 0..9 {
+        let node = 1 + number % 3;
+        let written = timeout(PATIENCE, producer.send("orders", &number.to_string())).await;
+        assert_eq!(written.expect("a leader is found")?.offset(), Some(i64::from(number)));
+        let read = timeout(PATIENCE, consumer.recv()).await.expect("it is found too")?.expect("it is open");
+        assert_eq!(read.view().offset(), i64::from(number));
+        read.complete();
+        timeout(PATIENCE, consumer.commit()).await.expect("and so is the coordinator")?;
+        cluster.move_leader("orders", 0, node).await.expect("all are in sync");
+        cluster.move_coordinator("billing", node).await.expect("all are in sync");
+    }
+    let missing = cluster.move_leader("orders", 1, 1).await.expect_err("there is one partition");
+    assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
+    let stranger = cluster.move_leader("orders", 0, 4).await.expect_err("there are three nodes");
+    assert_eq!(stranger.kind(), std::io::ErrorKind::NotConnected);
     client.close().await?;
     cluster.stop().await;
     Ok(())

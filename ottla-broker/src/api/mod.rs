@@ -5,6 +5,7 @@ mod cluster;
 mod configs;
 mod coordinator;
 mod delete_records;
+mod elect_leaders;
 mod fetch;
 mod fetch_plan;
 mod fetch_sessions;
@@ -29,10 +30,11 @@ use std::sync::Arc;
 use ottla_protocol::messages::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    DescribeGroupsRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, SyncGroupRequest,
 };
 use ottla_protocol::{Decoder, ErrorCode, Request, Str, TopicId};
 
@@ -93,6 +95,7 @@ served! {
     InitProducerIdRequest => producer_id::init_producer_id,
     OffsetForLeaderEpochRequest => leader_epoch::offset_for_leader_epoch,
     DeleteGroupsRequest => group_admin::delete_groups,
+    ElectLeadersRequest => elect_leaders::elect_leaders,
     OffsetDeleteRequest => offset_delete::offset_delete,
     DescribeConfigsRequest => configs::describe_configs,
     IncrementalAlterConfigsRequest => topic_changes::incremental_alter_configs,

@@ -8,11 +8,12 @@ use ottla_protocol::messages::create_topics_response::CreatableTopicResult;
 use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
 use ottla_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersRequest, ElectLeadersResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use ottla_protocol::{ErrorCode, Str};
 
+use super::elect_leaders;
 use crate::io::Now;
 use crate::node::{CallId, Exchange, Node, Outcome, Waiting};
 use crate::peer::{NewTopic, PeerMessage, TopicResult};
@@ -35,6 +36,7 @@ pub(super) enum Answer {
     Delete(DeleteTopicsResponse),
     CreatePartitions(CreatePartitionsResponse),
     AlterConfigs(IncrementalAlterConfigsResponse),
+    Elect(ElectLeadersResponse),
 }
 
 pub(super) fn create_topics(
@@ -188,6 +190,7 @@ impl TopicsWait {
             Answer::Delete(response) => exchange.reply::<DeleteTopicsRequest>(response),
             Answer::CreatePartitions(response) => exchange.reply::<CreatePartitionsRequest>(response),
             Answer::AlterConfigs(response) => exchange.reply::<IncrementalAlterConfigsRequest>(response),
+            Answer::Elect(response) => exchange.reply::<ElectLeadersRequest>(response),
         })
     }
 }
@@ -221,6 +224,11 @@ impl Answer {
                 let Some(topic) = response.responses.get_mut(slot) else { return };
                 topic.error_code = result.error;
                 topic.error_message = result.message.map(Str::from);
+            }
+            Self::Elect(response) => {
+                let Some(partition) = elect_leaders::results_of(response).nth(slot) else { return };
+                partition.error_code = result.error;
+                partition.error_message = result.message.map(Str::from);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Changing topics that exist: more partitions (KIP-195), other settings (KIP-339).
+//! Changing topics that exist: more partitions (KIP-195), other settings (KIP-339), other leaders (KIP-460).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,9 +38,14 @@ impl Controller {
                 self.grown(topic, *count, assignments.as_deref())
             }
             (Change::Config(changes), Some(topic)) => configured(topic, changes),
+            (Change::Leader { partition, unclean }, Some(topic)) => self.elected(topic, *partition, *unclean),
             (Change::Partitions { .. }, None) => Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new())),
             (Change::Config(_), None) => {
                 let message = format!("The topic '{}' does not exist.", change.topic);
+                Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message))
+            }
+            (Change::Leader { .. }, None) => {
+                let message = format!("No such topic as {}", change.topic);
                 Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message))
             }
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_protocol::TopicId;
+use ottla_protocol::{ErrorCode, TopicId};
 
 use super::Controller;
-use crate::image::{Broker, Image, Partition};
+use super::topics::Refusal;
+use crate::image::{Broker, Image, Partition, Topic};
 use crate::io::NodeId;
 
 impl Controller {
@@ -89,6 +90,36 @@ impl Controller {
             partition.leader_epoch += 1;
             partition.version += 1;
         }
+    }
+
+    /// The topic with another leader of a partition: its first replica, or with an unclean election anybody who lives.
+    pub(super) fn elected(&self, mut topic: Topic, index: i32, unclean: bool) -> Result<Topic, Refusal> {
+        let at = usize::try_from(index).ok();
+        let Some(partition) = at.and_then(|at| topic.partitions.get_mut(at)) else {
+            let message = format!("No such partition as {}-{index}", topic.name);
+            return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+        };
+        if !partition.lacks_leader(unclean) {
+            let message = "Leader election not needed for topic partition.".to_owned();
+            return Err((ErrorCode::ELECTION_NOT_NEEDED, message));
+        }
+        if unclean {
+            elect(partition, &self.image.brokers, true);
+            if partition.leader.is_none() {
+                let message = "Eligible topic partition leaders are not available.".to_owned();
+                return Err((ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE, message));
+            }
+        } else {
+            let can = |node: &NodeId| partition.isr.contains(node) && self.image.brokers.contains_key(node);
+            let Some(preferred) = partition.replicas.first().copied().filter(can) else {
+                let message = "The preferred leader was not available.".to_owned();
+                return Err((ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, message));
+            };
+            partition.leader = Some(preferred);
+            partition.leader_epoch += 1;
+        }
+        partition.version += 1;
+        Ok(topic)
     }
 
     /// Replaces each partition that `change` changes.

@@ -5,6 +5,7 @@ mod requests;
 
 mod chaos;
 mod consuming;
+mod elections;
 mod faults;
 mod group_chaos;
 mod group_failures;

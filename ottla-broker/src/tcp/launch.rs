@@ -159,7 +159,10 @@ impl World {
 
 impl Running {
     /// Sends a message that is answered when it was heeded.
-    pub(super) fn control(&self, control: fn(oneshot::Sender<()>) -> Control) -> oneshot::Receiver<()> {
+    pub(super) fn control<T>(
+        &self,
+        control: impl FnOnce(oneshot::Sender<T>) -> Control,
+    ) -> oneshot::Receiver<T> {
         let (done, heeded) = oneshot::channel();
         // The answer never comes when the machine has ended.
         drop(self.control.send(control(done)));

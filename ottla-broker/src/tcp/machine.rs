@@ -1,17 +1,35 @@
 //! What a driver runs, seen from the driver: a node and the controller look the same.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use crate::{
     Controller, Node,
     controller::{ControllerInput, ControllerOutput},
-    io::{Input, Now, Output, Recipient, Sender},
+    coordinator,
+    io::{Input, NodeId, Now, Output, Recipient, Sender},
 };
+
+/// Who shall lead what.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) what: Led,
+    pub(super) to: NodeId,
+}
+
+#[derive(Debug)]
+pub(super) enum Led {
+    Partition(String, i32),
+    /// The partition in which a group is kept.
+    Group(String),
+}
 
 /// A node or the controller.
 pub(super) trait Machine: Send + 'static {
     /// Handles one input.
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>);
+
+    /// Lets another node lead a partition, which is the controller's business.
+    fn move_leader(&mut self, now: Now, wanted: &Move, out: &mut Vec<Output>) -> io::Result<()>;
 
     /// When it wants an [`Input::Tick`].
     fn next_deadline(&self) -> Option<Instant>;
@@ -20,6 +38,10 @@ pub(super) trait Machine: Send + 'static {
 impl Machine for Node {
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         Node::handle(self, now, input, out);
+    }
+
+    fn move_leader(&mut self, _: Now, _: &Move, _: &mut Vec<Output>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -39,17 +61,44 @@ impl Machine for Controller {
             | Input::Frame(..)
             | Input::Disconnected(_) => return,
         };
-        let mut wanted = Vec::new();
-        Controller::handle(self, now, input, &mut wanted);
-        out.extend(wanted.into_iter().map(|output| match output {
-            ControllerOutput::Peer(node, message) => Output::Peer(Recipient::Node(node), message),
-            ControllerOutput::Disk(token, request) => Output::Disk(token, request),
-            ControllerOutput::Trouble(text) => Output::Trouble(text),
-            ControllerOutput::Halt(reason) => Output::Halt(reason),
-        }));
+        control(self, now, input, out);
+    }
+
+    fn move_leader(&mut self, now: Now, wanted: &Move, out: &mut Vec<Output>) -> io::Result<()> {
+        let to = wanted.to;
+        let (name, partition) = match &wanted.what {
+            Led::Partition(topic, partition) => (&**topic, *partition),
+            Led::Group(group) => {
+                let partitions =
+                    self.image().topic(coordinator::TOPIC).map_or(0, |topic| topic.partitions.len());
+                (coordinator::TOPIC, coordinator::partition_of(group, partitions))
+            }
+        };
+        let found = self.image().topic(name).and_then(|topic| Some((topic.id, topic.partition(partition)?)));
+        let Some((topic, known)) = found else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {name}-{partition}")));
+        };
+        if !known.isr.contains(&to) || !self.image().brokers.contains_key(&to) {
+            let what = format!("node {to} is not in sync with {name}-{partition}, or does not live");
+            return Err(io::Error::new(io::ErrorKind::NotConnected, what));
+        }
+        control(self, now, ControllerInput::MoveLeader { topic, partition, to }, out);
+        Ok(())
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         Controller::next_deadline(self)
     }
+}
+
+/// Handles one input; what the controller wants is said as a node says it.
+fn control(controller: &mut Controller, now: Now, input: ControllerInput, out: &mut Vec<Output>) {
+    let mut wanted = Vec::new();
+    controller.handle(now, input, &mut wanted);
+    out.extend(wanted.into_iter().map(|output| match output {
+        ControllerOutput::Peer(node, message) => Output::Peer(Recipient::Node(node), message),
+        ControllerOutput::Disk(token, request) => Output::Disk(token, request),
+        ControllerOutput::Trouble(text) => Output::Trouble(text),
+        ControllerOutput::Halt(reason) => Output::Halt(reason),
+    }));
 }

@@ -45,7 +45,13 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 pub use builder::ClusterBuilder;
 
-use self::{connection::Limits, launch::Running, router::Router, runner::Control};
+use self::{
+    connection::Limits,
+    launch::Running,
+    machine::{Led, Move},
+    router::Router,
+    runner::Control,
+};
 use crate::{
     ClusterConfig,
     disk::{DataDir, MemoryDisk, Tail},
@@ -155,6 +161,24 @@ impl Cluster {
         self.control(node, Control::Thaw).await
     }
 
+    /// The controller lets a node lead a partition, as an operator would. Nothing else happens to anybody: nodes hear of it
+    /// as of any election, and clients when they ask one that has.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is no such topic or partition, [`io::ErrorKind::NotConnected`] when the node is
+    /// not in sync with it or does not live.
+    pub async fn move_leader(&self, topic: &str, partition: i32, to: NodeId) -> io::Result<()> {
+        self.let_lead(Move { what: Led::Partition(topic.to_owned(), partition), to }).await
+    }
+
+    /// [`move_leader`](Self::move_leader) of the partition in which a group is kept, and with it the group.
+    ///
+    /// # Errors
+    /// As [`move_leader`](Self::move_leader). Nobody looks after groups before somebody has looked for a coordinator.
+    pub async fn move_coordinator(&self, group: &str, to: NodeId) -> io::Result<()> {
+        self.let_lead(Move { what: Led::Group(group.to_owned()), to }).await
+    }
+
     /// The node ends at once, in the middle of whatever it does: its connections break, its port is closed.
     ///
     /// In memory, `tail` says what becomes of what it has written and not synced: [`Tail::Kept`] is `kill -9`,
@@ -226,6 +250,11 @@ impl Cluster {
         }
         let mut controller = self.controller;
         controller.end(true).await;
+    }
+
+    async fn let_lead(&self, wanted: Move) -> io::Result<()> {
+        let moved = self.controller.control(|done| Control::MoveLeader(wanted, done));
+        moved.await.map_err(|_| io::Error::new(io::ErrorKind::NotConnected, "the controller does not run"))?
     }
 
     async fn control(&self, node: NodeId, control: fn(oneshot::Sender<()>) -> Control) -> io::Result<()> {

@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -27,7 +28,7 @@ use tokio::{
 use super::{
     connection::{self, Ended, Limits},
     disk_worker::DiskWorker,
-    machine::Machine,
+    machine::{Machine, Move},
     router::Router,
 };
 use crate::{
@@ -49,6 +50,7 @@ pub(super) enum Event {
 pub(super) enum Control {
     Freeze(oneshot::Sender<()>),
     Thaw(oneshot::Sender<()>),
+    MoveLeader(Move, oneshot::Sender<io::Result<()>>),
     /// End now; with `graceful` the disk finishes what it was asked for.
     End {
         graceful: bool,
@@ -131,6 +133,7 @@ impl<M: Machine> Runner<M> {
                         frozen = false;
                         let _ = done.send(());
                     }
+                    Some(Control::MoveLeader(wanted, done)) => halted = self.move_leader(&wanted, done).err(),
                     Some(Control::End { graceful: asked }) => {
                         graceful = asked;
                         break;
@@ -208,13 +211,29 @@ impl<M: Machine> Runner<M> {
         while let Some(input) = next {
             let mut outputs = std::mem::take(&mut self.outputs);
             self.machine.handle(now(), input, &mut outputs);
-            for output in outputs.drain(..) {
-                let completion = self.carry_out(output)?;
-                self.completions.extend(completion);
-            }
-            self.outputs = outputs;
+            self.carry_out_all(outputs)?;
             next = self.completions.pop_front();
         }
+        Ok(())
+    }
+
+    fn move_leader(&mut self, wanted: &Move, done: oneshot::Sender<io::Result<()>>) -> Result<(), String> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let moved = self.machine.move_leader(now(), wanted, &mut outputs);
+        self.carry_out_all(outputs)?;
+        let next = self.completions.pop_front();
+        next.map_or(Ok(()), |next| self.handle(next))?;
+        // Nobody may wait for it any more.
+        let _ = done.send(moved);
+        Ok(())
+    }
+
+    fn carry_out_all(&mut self, mut outputs: Vec<Output>) -> Result<(), String> {
+        for output in outputs.drain(..) {
+            let completion = self.carry_out(output)?;
+            self.completions.extend(completion);
+        }
+        self.outputs = outputs;
         Ok(())
     }
 
