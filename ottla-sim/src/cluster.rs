@@ -380,13 +380,24 @@ impl Cluster {
         }
     }
 
+    /// What a group has committed for a partition, as its coordinator stored it last; none before there is a commit, and
+    /// while the group has no coordinator.
+    ///
+    /// # Panics
+    /// When the coordinator's log cannot be read.
+    #[must_use]
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        self.coordinator(group)?;
+        self.commits(group, topic).get(&partition)?.last().map(|stored| stored.offset)
+    }
+
     /// The partition of `__consumer_offsets` in which a group is kept; none before the topic exists.
     fn partition_of(&self, group: &str) -> Option<i32> {
         let partitions = self.image().topic(OFFSETS)?.partitions.len() as i32;
-        // As Java's `String.hashCode`.
+        // As Java's `String.hashCode`, and Kafka's `Utils.abs`.
         let hash =
             group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-        Some((hash & i32::MAX) % partitions)
+        Some(hash.checked_abs().unwrap_or(0) % partitions)
     }
 
     /// The machines of all clients are suspended while the cluster lives through `duration`: brokers' clocks, wall clocks

@@ -1,6 +1,15 @@
 //! The kit as those use it who test their own consumers: their code, the real client, embedded brokers.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use ottla::{Client, Consumer, OffsetSpec, Record, Reset, TopicPartition};
 use ottla_sim::Sim;
@@ -115,5 +124,41 @@ fn a_group_goes_on_where_it_was_after_a_pause_and_in_another_process() {
         world.until("those for another process are seen", || seen.borrow().len() == 300).await;
         assert!(seen.borrow().values().all(|times| *times == 1), "{seen:?}");
         Ok::<_, ottla::Error>(())
+    });
+}
+
+/// Each order in a task of its own, as many handlers do it.
+async fn bill_at_once(client: Client, seen: Seen, handled: Arc<AtomicUsize>) -> ottla::Result<()> {
+    let consumer = Consumer::builder(&client).group("billing").on_missing_offset(Reset::Earliest).build()?;
+    consumer.subscribe(["orders"])?;
+    while let Some(order) = consumer.recv().await? {
+        *seen.borrow_mut().entry(order.view().offset()).or_default() += 1;
+        let handled = Arc::clone(&handled);
+        #[expect(clippy::disallowed_methods, reason = "users' handlers spawn as they like")]
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            handled.fetch_add(1, Ordering::Relaxed);
+            order.complete();
+        }));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_spawns_tasks_of_its_own_runs_and_what_it_completes_is_committed() {
+    Sim::seeds(0..4).run(async |world| {
+        let (cluster, seen) = (world.cluster(1).await, Seen::default());
+        cluster.topic("orders", 1).await;
+        let handled = Arc::<AtomicUsize>::default();
+        let app = bill_at_once(cluster.client(), Rc::clone(&seen), Arc::clone(&handled));
+        drop(world.spawn("app", app));
+        cluster.produce("orders", (0..100).map(|_| Record::new("order"))).await;
+        world.until("all are handled", || handled.load(Ordering::Relaxed) == 100).await;
+        assert_eq!(cluster.committed("billing", "invoices", 0), None);
+        world.until("that is committed", || cluster.committed("billing", "orders", 0) == Some(100)).await;
+        cluster.broker(0).pause_for(Duration::from_secs(45)).await;
+        cluster.produce("orders", (0..100).map(|_| Record::new("order"))).await;
+        world.until("the others are handled", || handled.load(Ordering::Relaxed) >= 200).await;
+        assert!(seen.borrow().values().all(|times| *times == 1), "{seen:?}");
     });
 }
