@@ -214,6 +214,28 @@ fn commits_that_were_carried_out_late_pass_if_nobody_was_told_of_them() {
 }
 
 #[test]
+fn the_next_owner_begins_at_a_commit_that_was_carried_out_late_if_nobody_could_repeat_the_later_one() {
+    let judged = |end: What, late: i64| {
+        let first = (0..3).flat_map(|offset| record(1, offset)); // 2 s to 7 s
+        let first = [(1, Assigned)].into_iter().chain(first).chain([(1, Committed(3)), (1, HandedOut(3))]);
+        let first = first.chain([(1, Handled(3)), (1, end)]); // 10 s and 11 s
+        let second = [(2, Assigned), (2, Committed(late))]; // 12 s and 13 s
+        let second = second.into_iter().chain((late..4).flat_map(|offset| record(2, offset)));
+        verdict(first.chain(second), 4, [(2, 0), (3, 1), (8, 3), (9, late), (13, late), (20, 4)])
+    };
+    let repeated = judged(Lost, 2).map(|verdict| verdict.twice.len());
+    assert_eq!((repeated, judged(Crashed, 2).is_ok()), (Ok(2), true));
+    let back =
+        "commit-back: the commits of topic-0 never to go back for good; 3 was committed, and 2 at 9.000 s";
+    // There was time to repeat it.
+    assert_eq!(judged(CLEAN, 2).unwrap_err(), back.replace("9.000", "13.000"));
+    // Whoever goes on with it has not lost anything.
+    let what = [(1, Assigned)].into_iter().chain((0..3).flat_map(|offset| record(1, offset)));
+    let what = what.chain([(1, Committed(3)), (1, Committed(2))]); // 8 s and 9 s
+    assert_eq!(verdict(what, 3, [(8, 3), (9, 2), (13, 2), (20, 3)]).unwrap_err(), back);
+}
+
+#[test]
 fn a_commit_of_a_former_owner_is_found_also_where_the_next_one_makes_it_good() {
     let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 1)).chain([(1, CLEAN)]); // 1 s to 6 s
     let second = [(2, Assigned)].into_iter().chain(record(2, 2)).chain([(2, CLEAN)]); // 7 s to 10 s

@@ -16,8 +16,9 @@
 //!   where the last commit says.
 //! * **Exclusivity**: once somebody owns a partition, nothing is polled under an earlier ownership any more.
 //! * **Commits** never pass the first record that nobody has processed, and never go back for good: what got lost with its
-//!   connection, and is acknowledged to nobody, can still be carried out behind a later one, which the member then repeats. Not one of a former owner:
-//!   the coordinator refuses it once the partition is somebody else's.
+//!   connection, and is acknowledged to nobody, can still be carried out behind a later one, which the member then repeats,
+//!   unless its ownership ends before it can: then the next one begins there. Not one of a former owner: the coordinator
+//!   refuses it once the partition is somebody else's.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -49,7 +50,7 @@ pub(super) fn check(
     partition.exclusive(&owned, findings);
     owned.iter().for_each(|ownership| partition.order(ownership, findings));
     let first = partition.first_processed(&owned);
-    partition.commits(&first, findings);
+    partition.commits(&owned, &first, findings);
     owned.iter().for_each(|ownership| partition.late_commits(ownership, findings));
     let twice = partition.twice(&owned, findings);
     partition.lost(&first, findings);
@@ -341,14 +342,17 @@ impl Partition<'_> {
     }
 
     /// Commits never go back for good, and never pass what nobody had processed.
-    fn commits(&self, processed: &[Option<Place>], findings: &mut Findings) {
+    fn commits(&self, owned: &[Ownership], processed: &[Option<Place>], findings: &mut Findings) {
         // Up to where everything was processed, and since when.
         let mut complete = 0;
         let mut since = Some(0);
         let mut highest: Option<i64> = None;
-        let mut gone_back = None;
+        let mut gone_back: Option<(i64, Commit)> = None;
         for commit in self.commits {
             let Commit { place, offset, .. } = *commit;
+            if gone_back.is_some_and(|(_, late)| self.begins_at(&late, commit, owned)) {
+                (highest, gone_back) = (Some(offset), None);
+            }
             let goes_back = highest.filter(|highest| *highest > offset).map(|highest| (highest, *commit));
             match (goes_back, gone_back) {
                 (Some(now), _) if self.is_heeded(commit) => self.commit_back(now, findings),
@@ -389,13 +393,28 @@ impl Partition<'_> {
         }
     }
 
-    /// Whether a member was told of the commit, which is then not one that was carried out late and for nobody.
+    /// Whether a member was told of the commit, which is then not one that was carried out late and for nobody. The word
+    /// for an offset is about the last commit of it.
     fn is_heeded(&self, commit: &Commit) -> bool {
         let told = self.acknowledged.unwrap_or_default();
-        let of_offset = told.partition_point(|(offset, _)| *offset <= commit.offset);
-        let last = of_offset.checked_sub(1).map(|last| told[last]);
-        let stored = self.tables.at(commit.place);
-        commit.stored && last.is_some_and(|(offset, at)| offset == commit.offset && at >= stored)
+        let next = |other: &&Commit| other.offset == commit.offset && other.place > commit.place;
+        let next = self.commits.iter().find(next).map_or(Duration::MAX, |next| self.tables.at(next.place));
+        let first = told.partition_point(|told| *told < (commit.offset, self.tables.at(commit.place)));
+        commit.stored && told.get(first).is_some_and(|(offset, at)| *offset == commit.offset && *at < next)
+    }
+
+    /// Whether an owner of whom a commit was carried out late lost the partition before it could repeat what it had
+    /// committed since: the next owner finds that commit, and claims the partition with it.
+    fn begins_at(&self, late: &Commit, claim: &Commit, owned: &[Ownership]) -> bool {
+        let (from, to) = (self.tables.at(late.place), self.tables.at(claim.place) + TIMESTAMP);
+        let lost = |owned: &&Ownership| match owned.end {
+            Some((End::Lost | End::Crashed, end)) => {
+                let (began, end) = (self.tables.at(owned.began), self.tables.at(end));
+                owned.knows(late.offset) && began < from && from < end && end < to
+            }
+            _ => false,
+        };
+        claim.offset == late.offset && claim.stored && owned.iter().any(|owned| lost(&owned))
     }
 
     /// Nothing below where an owner began is committed while it owns the partition: it would be a former owner's.
