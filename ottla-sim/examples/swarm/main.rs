@@ -1,7 +1,8 @@
 //! Runs seeds of the swarm. `cargo xtask sim` builds it and is the comfortable way to call it.
 //!
 //! ```text
-//! swarm sweep FROM..TO         runs the seeds; what failed, with the command that replays it, and totals
+//! swarm sweep FROM..TO [json]  runs the seeds; what failed, with the command that replays it, and totals;
+//!                              the figures among them once more, as the last line, for programs to read
 //! swarm replay SEED            runs one seed and prints every event; its plan and what was wrong come last
 //! swarm shrink SEED [RUNS]     makes a seed that fails as small as it goes, and prints it as a test
 //! swarm hashes FROM..TO [N]    runs each seed N times in this process, and prints the hashes of its runs
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let profile = setting("OTTLA_SIM_PROFILE").unwrap_or(Profile::Short);
     match words[..] {
-        ["sweep", range] => sweep::sweep(profile, seeds(range)),
+        ["sweep", range] => sweep::sweep(profile, seeds(range), false),
+        ["sweep", range, "json"] => sweep::sweep(profile, seeds(range), true),
         ["replay", seed] => replay(&Plan::draw_as(profile, parsed(seed))),
         ["shrink", seed] => smaller(Plan::draw_as(profile, parsed(seed)), 200),
         ["shrink", seed, runs] => smaller(Plan::draw_as(profile, parsed(seed)), parsed(runs)),

@@ -23,8 +23,8 @@ const EVERY_KIND_WITHIN: u64 = 100;
 /// After so many failures a sweep ends: there is something to do.
 const ENOUGH_FAILURES: usize = 10;
 
-/// Runs the seeds, and tells.
-pub(super) fn sweep(profile: Profile, seeds: Range<u64>) -> ExitCode {
+/// Runs the seeds, and tells; `json`: also in a line for programs.
+pub(super) fn sweep(profile: Profile, seeds: Range<u64>, json: bool) -> ExitCode {
     let next = AtomicU64::new(seeds.start);
     let totals = Mutex::new(Totals::default());
     let lock = || totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,6 +48,9 @@ pub(super) fn sweep(profile: Profile, seeds: Range<u64>) -> ExitCode {
     let missing = totals.missing(profile);
     if !missing.is_empty() {
         println!("kinds of faults that never occurred: {}", missing.join(", "));
+    }
+    if json {
+        println!("{}", totals.figures());
     }
     ExitCode::from(u8::from(!totals.failed.is_empty() || !missing.is_empty()))
 }
@@ -111,9 +114,34 @@ impl Totals {
         expected.iter().copied().filter(|kind| !occurred(kind)).collect()
     }
 
+    fn per_cpu_second(&self) -> f64 {
+        self.simulated.as_secs_f64() / self.cpu.as_secs_f64().max(1e-9)
+    }
+
+    fn acknowledged_per_second(&self) -> f64 {
+        self.acknowledged as f64 / self.simulated.as_secs_f64().max(1e-9)
+    }
+
+    fn per_hour(&self, count: u64) -> f64 {
+        count as f64 / hours(self.simulated).max(1e-9)
+    }
+
+    fn figures(&self) -> serde_json::Value {
+        serde_json::json!({
+            "seeds": self.runs,
+            "failed": self.failed.len(),
+            "failed_seeds": self.failed.keys().collect::<Vec<_>>(),
+            "hours": hours(self.simulated),
+            "counted_hours": hours(self.counted),
+            "cpu_seconds": self.cpu.as_secs_f64(),
+            "simulated_seconds_per_cpu_second": self.per_cpu_second(),
+            "acknowledged_per_second": self.acknowledged_per_second(),
+            "faults_per_hour": self.per_hour(self.faults.values().sum()),
+            "overlapping": self.overlapping,
+        })
+    }
+
     fn print(&self) {
-        let hours = |time: Duration| time.as_secs_f64() / 3_600.0;
-        let (simulated, cpu) = (self.simulated.as_secs_f64(), self.cpu.as_secs_f64());
         println!(
             "{} seeds, {} failed; {:.2} h simulated, of which {:.2} h count; faults overlap in {} of {} runs",
             self.runs,
@@ -124,15 +152,15 @@ impl Totals {
             self.runs,
         );
         println!(
-            "{cpu:.1} CPU-s, {:.0} simulated s per CPU-s, {:.1} acknowledged records per simulated s",
-            simulated / cpu.max(1e-9),
-            self.acknowledged as f64 / simulated.max(1e-9),
+            "{:.1} CPU-s, {:.0} simulated s per CPU-s, {:.1} acknowledged records per simulated s",
+            self.cpu.as_secs_f64(),
+            self.per_cpu_second(),
+            self.acknowledged_per_second(),
         );
-        let per_hour = |count: u64| count as f64 / hours(self.simulated).max(1e-9);
         let all: u64 = self.faults.values().sum();
         let kinds: Vec<String> =
-            self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", per_hour(*count))).collect();
-        println!("faults per hour: {:.0} ({})", per_hour(all), kinds.join(", "));
+            self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", self.per_hour(*count))).collect();
+        println!("faults per hour: {:.0} ({})", self.per_hour(all), kinds.join(", "));
         self.print_met();
         for replay in self.failed.values() {
             println!("failed: {replay}");
@@ -160,4 +188,8 @@ impl Totals {
             branches.iter().for_each(|(of, what)| println!("  {of}: {}", what.join(", ")));
         }
     }
+}
+
+fn hours(time: Duration) -> f64 {
+    time.as_secs_f64() / 3_600.0
 }

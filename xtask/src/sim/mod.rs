@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Build with optimisations: faster by half, and another two minutes to build
     #[arg(long)]
     release: bool,
+    /// Print the sweep's figures in a line of JSON, too, behind everything else
+    #[arg(long, conflicts_with_all = ["seed", "hashes", "check_determinism", "planted"])]
+    json: bool,
     /// How many runs at a time [default: one for each core]
     #[arg(long)]
     jobs: Option<usize>,
@@ -82,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(seed) => swarm.run("replay", &seed.to_string()),
         None if arguments.hashes => swarm.run("hashes", &range),
         None if arguments.check_determinism => swarm.compare(start, seeds),
+        None if arguments.json => workspace::run(swarm.command("sweep", &range).arg("json")),
         None => swarm.run("sweep", &range),
     }
 }
