@@ -46,6 +46,7 @@ fn error(event: &Event) -> Option<&Error> {
         | Event::PartitionsLost { cause: error, .. }
         | Event::SessionLost { cause: error, .. }
         | Event::ProcessingStalled { error, .. }
+        | Event::CoordinatorNotFound { error, .. }
         | Event::JoinFailed { error, .. }
         | Event::HeartbeatFailed { error, .. }
         | Event::CommitFailed { error, .. }

@@ -216,8 +216,13 @@ impl Inner {
         let random = self.context.env.random();
         let mut directory = lock(&self.directory);
         let Some(known) = directory.groups.get_mut(group) else { return };
-        if known.coordinator.forget(now(), node, random) {
-            known.last_error = error;
+        if !known.coordinator.forget(now(), node, random) {
+            return;
+        }
+        known.last_error.clone_from(&error);
+        drop(directory);
+        if let Some(error) = error {
+            self.context.events.emit(Event::CoordinatorNotFound { group: group.into(), error });
         }
     }
 
@@ -318,8 +323,10 @@ impl Inner {
         known.coordinator.on_failure(now(), random);
         known.last_error = Some(error.clone());
         if !error.is_retriable() {
-            known.settle(Err(error));
+            return known.settle(Err(error));
         }
+        drop(directory);
+        self.context.events.emit(Event::CoordinatorNotFound { group: (&**group).into(), error });
     }
 
     /// Nobody asks any more.

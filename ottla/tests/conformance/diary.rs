@@ -97,7 +97,8 @@ fn line(event: &Event) -> Option<String> {
         Event::ProcessingStalled { topic_partition, error, .. } => format!("{topic_partition}: {error:#}"),
         Event::LeaseEnded { .. } => "nothing is handed out".to_owned(),
         Event::LeaseRenewed { after, .. } => format!("after {:.3} s", after.as_secs_f64()),
-        Event::JoinFailed { error, .. }
+        Event::CoordinatorNotFound { error, .. }
+        | Event::JoinFailed { error, .. }
         | Event::HeartbeatFailed { error, .. }
         | Event::CommitFailed { error, .. }
         | Event::GroupFailed { error, .. }
