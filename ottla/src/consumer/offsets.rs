@@ -1,6 +1,6 @@
 //! Questions about offsets that have nothing to do with what is assigned.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use ottla_core::{backoff::Backoff, fetch::OffsetSpec};
 use ottla_protocol::ErrorCode;
@@ -84,22 +84,34 @@ impl Question {
     async fn ask_until_answered(&mut self, inner: &Inner) -> Result<()> {
         let mut backoff = Backoff::new(inner.config.fetch.backoff);
         loop {
-            self.ask(inner).await?;
+            let has_more_to_ask = self.ask(inner).await?;
             if self.found.iter().all(Option::is_some) {
                 return Ok(());
+            }
+            if has_more_to_ask {
+                continue;
             }
             inner.shared.metadata.refresh();
             sleep(backoff.on_failure(inner.shared.env.random())).await;
         }
     }
 
-    /// Asks every leader once for what is open, all at the same time.
-    async fn ask(&mut self, inner: &Inner) -> Result<()> {
+    /// Asks every leader once for what is open, all at the same time. A broker refuses a partition that is named twice:
+    /// of several places in one, the first that is open is asked for, and the result is whether that helped, so that
+    /// the next ones' turn is now.
+    async fn ask(&mut self, inner: &Inner) -> Result<bool> {
         let mut questions = Questions::new(inner.config.fetch.isolation);
-        for ((partition, spec), found) in self.places.iter().zip(&self.found) {
+        let mut asked = BTreeMap::new();
+        let (mut has_helped, mut has_left_out) = (false, false);
+        for (at, ((partition, spec), found)) in self.places.iter().zip(&self.found).enumerate() {
             if found.is_some() {
                 continue;
             }
+            if asked.contains_key(partition) {
+                has_left_out = true;
+                continue;
+            }
+            asked.insert(partition.clone(), at);
             let topic = inner.shared.metadata.topic(partition.topic()).await?;
             let Some(known) = topic.partition(partition.partition()) else {
                 let error = Error::broker(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "list offsets");
@@ -111,18 +123,18 @@ impl Question {
         }
         let answers = questions.ask(&inner.shared, inner.shared.config.request_timeout).await;
         for (partition, answer) in answers {
-            let asked = self.places.iter().position(|(asked, _)| *asked == partition);
             match answer {
                 Ok(place) => {
-                    if let Some(found) = asked.and_then(|at| self.found.get_mut(at)) {
+                    if let Some(found) = asked.get(&partition).and_then(|at| self.found.get_mut(*at)) {
                         *found = Some(place);
+                        has_helped = true;
                     }
                 }
                 Err(error) if error.is_retriable() => self.last_error = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(has_helped && has_left_out)
     }
 
     fn timed_out(&mut self, inner: &Inner) -> Error {

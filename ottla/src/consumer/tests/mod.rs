@@ -466,6 +466,10 @@ async fn both_ends_of_the_log_and_times_are_found() {
     let found: Vec<_> =
         found.iter().map(|(_, found)| found.map(|found| (found.offset, found.timestamp.millis()))).collect();
     assert_eq!(found, [None, Some((30, 1_030)), None]);
+    let twice = [(partition(0), time), (partition(1), time), (partition(0), UNIX_EPOCH)];
+    let found = consumer.offsets_for_times(twice).await.unwrap();
+    let found: Vec<_> = found.iter().map(|(_, found)| found.map(|found| found.offset)).collect();
+    assert_eq!(found, [Some(30), None, Some(0)], "a partition may be asked for twice");
     let error = consumer.end_offsets([("nowhere", 0)]).await.unwrap_err();
     assert_eq!(error.broker_code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
 }
