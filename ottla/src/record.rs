@@ -1,6 +1,7 @@
 //! What is written: a record borrows all that it is made of.
 
 use std::{
+    borrow::Cow,
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -129,26 +130,32 @@ impl fmt::Debug for Record<'_> {
 /// One header of a record. A record may have several of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Header<'a> {
-    key: &'a str,
+    key: &'a [u8],
     value: Option<&'a [u8]>,
 }
 
 impl<'a> Header<'a> {
-    /// A header with a value.
+    /// A header with a value. Its key should be text: other clients may fail at anything else.
     #[must_use]
-    pub fn new<V: AsRef<[u8]> + ?Sized>(key: &'a str, value: &'a V) -> Self {
-        Self { key, value: Some(value.as_ref()) }
+    pub fn new<K: AsRef<[u8]> + ?Sized, V: AsRef<[u8]> + ?Sized>(key: &'a K, value: &'a V) -> Self {
+        Self { key: key.as_ref(), value: Some(value.as_ref()) }
     }
 
     /// A header without a value, which is not the same as an empty one.
     #[must_use]
-    pub fn null(key: &'a str) -> Self {
-        Self { key, value: None }
+    pub fn null<K: AsRef<[u8]> + ?Sized>(key: &'a K) -> Self {
+        Self { key: key.as_ref(), value: None }
     }
 
-    /// The key; may be empty.
+    /// The key; may be empty. What is not UTF-8 in it, which only other clients write, is shown as U+FFFD.
     #[must_use]
-    pub fn key(&self) -> &'a str {
+    pub fn key(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.key)
+    }
+
+    /// The key as it was written.
+    #[must_use]
+    pub fn key_bytes(&self) -> &'a [u8] {
         self.key
     }
 

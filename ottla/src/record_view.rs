@@ -1,6 +1,7 @@
 //! Records as they were read.
 
 use std::{
+    borrow::Cow,
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -84,7 +85,7 @@ impl<'a> RecordView<'a> {
     /// no such header or its value is null.
     #[must_use]
     pub fn header(&self, key: &str) -> Option<&'a [u8]> {
-        self.headers().filter(|header| header.key() == key).last()?.value()
+        self.headers().filter(|header| header.key_bytes() == key.as_bytes()).last()?.value()
     }
 
     /// The epoch of the leader that appended it to the log (KIP-320).
@@ -212,12 +213,29 @@ pub struct OwnedRecord {
 
 /// A header of an [`OwnedRecord`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct OwnedHeader {
-    /// The key.
-    pub key: Box<str>,
+    key: Box<[u8]>,
+    value: Option<Bytes>,
+}
+
+impl OwnedHeader {
+    /// The key, as [`Header::key`](crate::Header::key) has it.
+    #[must_use]
+    pub fn key(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.key)
+    }
+
+    /// The key as it was written.
+    #[must_use]
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.key
+    }
+
     /// The value; null is not the same as empty.
-    pub value: Option<Bytes>,
+    #[must_use]
+    pub fn value(&self) -> Option<&Bytes> {
+        self.value.as_ref()
+    }
 }
 
 impl OwnedRecord {
@@ -238,7 +256,7 @@ impl OwnedRecord {
             value: keep(record.value()),
             headers: record
                 .headers()
-                .map(|header| OwnedHeader { key: header.key().into(), value: keep(header.value()) })
+                .map(|header| OwnedHeader { key: header.key_bytes().into(), value: keep(header.value()) })
                 .collect(),
         }
     }
@@ -318,9 +336,9 @@ mod tests {
     fn with_record<T>(check: impl FnOnce(RecordView<'_>) -> T) -> T {
         let mut builder = BatchBuilder::new(256);
         let headers = [
-            RecordHeader { key: "via", value: Some(b"web") },
-            RecordHeader { key: "via", value: None },
-            RecordHeader { key: "", value: Some(b"") },
+            RecordHeader::new("via", Some(b"web")),
+            RecordHeader::new("via", None),
+            RecordHeader::new("", Some(b"")),
         ];
         builder.append(1_500, Some(b"k"), Some(b"value"), headers.into_iter()).unwrap();
         let mut sealed = builder.seal();
@@ -360,9 +378,12 @@ mod tests {
         let owned = with_record(|record| record.detach());
         assert_eq!(owned.key().map(|key| &key[..]), Some(&b"k"[..]));
         assert_eq!(owned.value().map(|value| &value[..]), Some(&b"value"[..]));
-        let headers: Vec<_> =
-            owned.headers().iter().map(|header| (&*header.key, header.value.as_deref())).collect();
-        assert_eq!(headers, [("via", Some(&b"web"[..])), ("via", None), ("", Some(&b""[..]))]);
+        let headers: Vec<_> = owned
+            .headers()
+            .iter()
+            .map(|header| (header.key_bytes(), header.value().map(|value| &value[..])))
+            .collect();
+        assert_eq!(headers, [(&b"via"[..], Some(&b"web"[..])), (b"via", None), (b"", Some(b""))]);
         assert_eq!(owned, owned.clone());
     }
 

@@ -60,7 +60,12 @@ async fn what_was_produced_comes_back_as_it_was() -> Result<()> {
     let large = vec![7_u8; 300_000];
     for codec in codecs {
         let producer = Producer::builder(&client).compression(codec).build()?;
-        let headers = [Header::new("via", "web"), Header::null("via"), Header::new("", "")];
+        let headers = [
+            Header::new("via", "web"),
+            Header::null("via"),
+            Header::new("", ""),
+            Header::new(b"caf\xe9", "1"),
+        ];
         for record in [
             Record::new("plain"),
             Record::new("with headers").key("k").headers(&headers),
@@ -86,9 +91,14 @@ async fn what_was_produced_comes_back_as_it_was() -> Result<()> {
             (None, Some(large.len())),
         ];
         assert_eq!(texts, expected);
-        let headers: Vec<_> =
-            of_codec[1].headers().iter().map(|header| (&*header.key, header.value.as_deref())).collect();
-        assert_eq!(headers, [("via", Some(&b"web"[..])), ("via", None), ("", Some(&b""[..]))]);
+        let headers: Vec<_> = of_codec[1]
+            .headers()
+            .iter()
+            .map(|header| (header.key_bytes(), header.value().map(|value| &value[..])))
+            .collect();
+        let expected =
+            [(&b"via"[..], Some(&b"web"[..])), (b"via", None), (b"", Some(b"")), (b"caf\xe9", Some(b"1"))];
+        assert_eq!(headers, expected);
         assert!(of_codec[0].timestamp().to_system_time().is_some());
     }
     client.close().await?;

@@ -189,7 +189,7 @@ pub fn records(bytes: Bytes) -> Vec<Seen> {
         for record in &batch.records(&mut decompressor).unwrap() {
             let record = record.unwrap();
             let header = |header: ottla_protocol::RecordHeader<'_>| {
-                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+                (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
             };
             seen.push(Seen {
                 offset: record.offset,

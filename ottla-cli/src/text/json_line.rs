@@ -3,8 +3,8 @@
 //! ```json
 //! {"topic":"t","partition":0,"offset":1,"timestamp":1700000000000,"key":"k","value":{"base64":"/w=="},"headers":[["h","v"]]}
 //! ```
-//! Bytes that are UTF-8 are a string, others an object with `base64`, nothing is `null`. Headers keep their order and
-//! their duplicates.
+//! Bytes that are UTF-8 are a string, others an object with `base64`, also in place of a header's name; nothing is `null`.
+//! Headers keep their order and their duplicates.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub(crate) fn write(record: &Printed<'_>) -> String {
         "timestamp": record.timestamp,
         "key": bytes_to_json(record.key),
         "value": bytes_to_json(record.value),
-        "headers": record.headers.iter().map(|(k, v)| json!([k, bytes_to_json(*v)])).collect::<Vec<_>>(),
+        "headers": record.headers.iter().map(|(k, v)| json!([bytes_to_json(Some(k)), bytes_to_json(*v)])).collect::<Vec<_>>(),
     })
     .to_string()
 }
@@ -82,11 +82,12 @@ fn headers_from_json(value: Value) -> Result<Vec<OwnedHeader>, String> {
     pairs
         .into_iter()
         .map(|pair| match <[Value; 2]>::try_from(pair.as_array().cloned().unwrap_or_default()) {
-            Ok([Value::String(name), value]) => {
-                let value = bytes_from_json(&name, value)?;
+            Ok([name, value]) => {
+                let name = bytes_from_json("a header's name", name)?.ok_or_else(wrong)?;
+                let value = bytes_from_json(&String::from_utf8_lossy(&name), value)?;
                 Ok((name, value))
             }
-            _ => Err(wrong()),
+            Err(_) => Err(wrong()),
         })
         .collect()
 }
@@ -112,7 +113,7 @@ mod tests {
             timestamp: 5,
             key: Some(b"\xff\0"),
             value: Some("é\"\n".as_bytes()),
-            headers: &[("h", Some(b"1")), ("h", None), ("", Some(b""))],
+            headers: &[(b"h", Some(b"1")), (b"h", None), (b"", Some(b"")), (b"caf\xe9", Some(b"2"))],
             log: InLog::default(),
         };
         let line = write(&record);
@@ -124,9 +125,10 @@ mod tests {
             key: Some(b"\xff\0".to_vec()),
             value: Some("é\"\n".as_bytes().to_vec()),
             headers: vec![
-                ("h".into(), Some(b"1".to_vec())),
-                ("h".into(), None),
-                (String::new(), Some(Vec::new())),
+                (b"h".to_vec(), Some(b"1".to_vec())),
+                (b"h".to_vec(), None),
+                (Vec::new(), Some(Vec::new())),
+                (b"caf\xe9".to_vec(), Some(b"2".to_vec())),
             ],
         };
         assert_eq!(read(line.as_bytes()), Ok(expected));

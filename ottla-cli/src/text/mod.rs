@@ -28,7 +28,7 @@ pub(crate) struct Printed<'a> {
     pub(crate) timestamp: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    pub(crate) headers: &'a [(&'a [u8], Option<&'a [u8]>)],
     pub(crate) log: InLog,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct NewRecord {
 }
 
 /// A header's name and value.
-pub(crate) type OwnedHeader = (String, Option<Vec<u8>>);
+pub(crate) type OwnedHeader = (Vec<u8>, Option<Vec<u8>>);
 
 #[cfg(test)]
 mod tests {

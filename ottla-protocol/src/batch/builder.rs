@@ -219,8 +219,7 @@ impl BatchBuilder {
             + varint_len(self.next_delta)
             + varint_len(clamp(headers.len()));
         let headers = headers.fold(0_usize, |sum, header| {
-            sum.saturating_add(nullable_len(Some(header.key.as_bytes())))
-                .saturating_add(nullable_len(header.value))
+            sum.saturating_add(nullable_len(Some(header.key))).saturating_add(nullable_len(header.value))
         });
         fixed.saturating_add(nullable_len(key)).saturating_add(nullable_len(value)).saturating_add(headers)
     }
@@ -246,7 +245,7 @@ impl BatchBuilder {
         put_nullable(out, value);
         put_varint(out, clamp(headers.len()));
         for header in headers {
-            put_nullable(out, Some(header.key.as_bytes()));
+            put_nullable(out, Some(header.key));
             put_nullable(out, header.value);
         }
     }

@@ -72,8 +72,8 @@ pub enum RecordError {
     /// The header count is negative or more than the record has room for.
     #[error("its header count is impossible")]
     HeaderCount,
-    /// A header without a key, or with one that is not UTF-8.
-    #[error("a header key is null or not UTF-8")]
+    /// A header without a key.
+    #[error("a header key is null")]
     HeaderKey,
     /// Bytes are left after the last field of a record or after the last record of a batch.
     #[error("bytes are left over")]

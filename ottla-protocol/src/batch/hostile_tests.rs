@@ -126,16 +126,14 @@ fn d04_lengths_inside_a_record_that_cannot_be_are_errors() {
 }
 
 #[test]
-fn header_keys_are_text_and_never_null() {
-    let headers = vec![("key".to_owned(), Some(b"value".to_vec()))];
+fn header_keys_are_never_null() {
+    let headers = vec![(b"key".to_vec(), Some(b"value".to_vec()))];
     let bytes = batch(&[Owned { headers, ..Owned::default() }], Compression::None);
+    let mut bytes = bytes.to_vec();
     let key = bytes.len() - 6 - 4;
-    for (at, byte) in [(key, 1), (key + 1, 0xff)] {
-        let mut bytes = bytes.to_vec();
-        bytes[at] = byte;
-        let expected = BatchError::Record { index: 0, error: RecordError::HeaderKey };
-        assert_eq!(error_of(Bytes::from(bytes)), Some(expected));
-    }
+    bytes[key] = 1; // -1
+    let expected = BatchError::Record { index: 0, error: RecordError::HeaderKey };
+    assert_eq!(error_of(Bytes::from(bytes)), Some(expected));
 }
 
 #[test]

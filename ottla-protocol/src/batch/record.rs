@@ -12,8 +12,9 @@ const MIN_HEADER_LEN: usize = 2;
 /// One header of a record. A record may have several of one key, and their order means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordHeader<'a> {
-    /// The key; may be empty, cannot be null.
-    pub key: &'a str,
+    /// The key; may be empty, cannot be null. It is meant to be UTF-8, which no broker looks at: some clients write what
+    /// they are given.
+    pub key: &'a [u8],
     /// The value; null is not the same as empty.
     pub value: Option<&'a [u8]>,
 }
@@ -21,8 +22,8 @@ pub struct RecordHeader<'a> {
 impl<'a> RecordHeader<'a> {
     /// A header of this key and value.
     #[must_use]
-    pub fn new(key: &'a str, value: Option<&'a [u8]>) -> Self {
-        Self { key, value }
+    pub fn new<K: AsRef<[u8]> + ?Sized>(key: &'a K, value: Option<&'a [u8]>) -> Self {
+        Self { key: key.as_ref(), value }
     }
 }
 
@@ -99,7 +100,6 @@ impl<'a> Headers<'a> {
 
 fn take_header<'a>(input: &mut &'a [u8]) -> Result<RecordHeader<'a>, RecordError> {
     let key = take_nullable_bytes(input)?.ok_or(RecordError::HeaderKey)?;
-    let key = std::str::from_utf8(key).map_err(|_| RecordError::HeaderKey)?;
     Ok(RecordHeader { key, value: take_nullable_bytes(input)? })
 }
 

@@ -163,7 +163,10 @@ mod tests {
                 ("nothing", None),
                 ("len", Some(&[5_u8][..])),
             ];
-            assert_eq!(all, expected.map(|(key, value)| (key.to_owned(), value.map(<[u8]>::to_vec))));
+            assert_eq!(
+                all,
+                expected.map(|(key, value)| (key.as_bytes().to_vec(), value.map(<[u8]>::to_vec)))
+            );
             added.recycle();
         }
     }

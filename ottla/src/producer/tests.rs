@@ -494,7 +494,7 @@ async fn interceptors_see_every_record_and_add_headers() {
     let mut decompressor = Decompressor::new();
     let record = raw.views(&mut decompressor).unwrap().next().unwrap().unwrap();
     let keys: Vec<_> = record.headers().map(|header| header.key).collect();
-    assert_eq!(keys, ["via", "trace"]);
+    assert_eq!(keys, [&b"via"[..], b"trace"]);
 }
 
 struct Panics;

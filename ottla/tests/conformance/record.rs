@@ -87,7 +87,10 @@ impl Read {
             timestamp: record.timestamp().millis(),
             key: record.key().map(<[u8]>::to_vec),
             value: record.value().map(<[u8]>::to_vec),
-            headers: record.headers().map(|h| (h.key().to_owned(), h.value().map(<[u8]>::to_vec))).collect(),
+            headers: record
+                .headers()
+                .map(|h| (h.key().into_owned(), h.value().map(<[u8]>::to_vec)))
+                .collect(),
         }
     }
 

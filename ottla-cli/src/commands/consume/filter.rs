@@ -62,11 +62,11 @@ impl Filter {
             Field::Topic => matches(Some(record.topic().as_bytes())),
             Field::Key => matches(record.key()),
             Field::Value => matches(record.value()),
-            Field::HeaderKey => record.headers().any(|header| matches(Some(header.key().as_bytes()))),
+            Field::HeaderKey => record.headers().any(|header| matches(Some(header.key_bytes()))),
             Field::HeaderValue => record.headers().any(|header| matches(header.value())),
-            Field::Header(name) => {
-                record.headers().any(|header| header.key() == name && matches(header.value()))
-            }
+            Field::Header(name) => record
+                .headers()
+                .any(|header| header.key_bytes() == name.as_bytes() && matches(header.value())),
         };
         found != self.negated
     }

@@ -82,7 +82,7 @@ impl<'a> Printer<'a> {
         if !self.command.grep.iter().all(|filter| filter.shows(record)) {
             return Ok(false);
         }
-        let headers: Vec<_> = record.headers().map(|header| (header.key(), header.value())).collect();
+        let headers: Vec<_> = record.headers().map(|header| (header.key_bytes(), header.value())).collect();
         let printed = Printed {
             topic: record.topic(),
             partition: record.partition(),

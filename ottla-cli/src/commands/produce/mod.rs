@@ -204,7 +204,10 @@ impl Produce {
             Some(Target::Partition(partition)) => record.partition = Some(partition),
             None => {}
         }
-        let fixed = self.header.iter().map(|(name, value)| (name.clone(), Some(value.clone().into_bytes())));
+        let fixed = self
+            .header
+            .iter()
+            .map(|(name, value)| (name.clone().into_bytes(), Some(value.clone().into_bytes())));
         record.headers.splice(0..0, fixed);
         Ok(record)
     }

@@ -121,7 +121,7 @@ fn print(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let headers: Vec<_> =
-        record.headers.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        record.headers.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
     let printed = Printed {
         topic: metadata.topic(),
         partition: metadata.partition(),

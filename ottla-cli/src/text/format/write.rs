@@ -17,8 +17,7 @@ impl Format {
                 Piece::Attribute(attribute) => attribute.write(&record.log, out)?,
                 Piece::Headers(format) => {
                     for (key, value) in record.headers {
-                        let header =
-                            Printed { key: Some(key.as_bytes()), value: *value, headers: &[], ..*record };
+                        let header = Printed { key: Some(key), value: *value, headers: &[], ..*record };
                         format.write(&header, running, out)?;
                     }
                 }
@@ -87,7 +86,7 @@ mod tests {
         timestamp: 1_700_000_000_000,
         key: Some(b"k\xff"),
         value: None,
-        headers: &[("a", Some(b"1")), ("a", None)],
+        headers: &[(b"a", Some(b"1")), (b"a", None)],
         log: LOG,
     };
 
