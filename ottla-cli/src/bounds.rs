@@ -7,6 +7,7 @@
 //! | `consume --exit` | [`CONNECT`]; what there is to read is looked up within [`LOOK_UP`]; something comes within [`STALL`] |
 //! | `consume` | the same without an end: it waits for records |
 //! | `consume --group`, told to stop | [`COMMIT`], then [`LEAVE`]; who runs programs kills them half a minute after SIGTERM |
+//! | `consume --group` | what there is to read is looked up within [`LOOK_UP`]; a group that cannot be joined is told after [`JOIN`] |
 
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ pub(crate) const STALL: Duration = Duration::from_secs(25);
 pub(crate) const COMMIT: Duration = Duration::from_secs(7);
 /// Telling the group that a member goes; without a word it finds out when the session is over.
 pub(crate) const LEAVE: Duration = Duration::from_secs(3);
+/// Until a group is joined, if anything is wrong.
+pub(crate) const JOIN: Duration = Duration::from_secs(40);
+/// For a look whether there is more to read than what came.
+pub(crate) const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Settings of producers, where nobody says any of a line. A record that is refused for want of a topic is told after a
 /// quarter of a minute, and should be.
@@ -72,5 +77,6 @@ mod tests {
         );
         assert!(CONNECT + LOOK_UP + STALL <= minute && API < LOOK_UP);
         assert!(CONNECT + COMMIT + LEAVE < minute / 2, "before it is killed");
+        assert!(CONNECT + JOIN <= minute, "brokers that do not answer the look-up join nobody");
     }
 }

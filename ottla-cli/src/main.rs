@@ -55,8 +55,10 @@ enum Command {
 fn main() -> ExitCode {
     commands::completion::answer_a_shell(Arguments::command);
     let arguments = Arguments::parse();
-    // The demo freezes a broker, and that its client notices is no news.
-    output::log_to_stderr(if matches!(arguments.command, Command::Demo(_)) { "error" } else { "warn" });
+    // What ends by itself ends with what went wrong; what runs on has to tell it. The demo freezes a broker, and that its
+    // client notices is no news.
+    let runs_on = matches!(arguments.command, Command::Consume(_) | Command::Produce(_) | Command::Dev(_));
+    output::log_to_stderr(if runs_on { "warn" } else { "error" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::exit(Err(Failure::new(format!("cannot start the runtime: {error}")))),

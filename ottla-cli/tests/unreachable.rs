@@ -12,6 +12,12 @@ use std::{
 };
 
 use common::{Dev, Running, run};
+use ottla_broker::{
+    ClusterConfig,
+    faults::{Effect, Fault},
+    tcp::Cluster,
+};
+use ottla_protocol::{FetchRequest, FindCoordinatorRequest, JoinGroupRequest};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -108,4 +114,58 @@ fn a_command_under_way_ends_in_time_when_the_broker_stands_still() {
         assert_eq!(consumer.end().0, Some(1), "what was read is not all");
     }
     assert!(begin.elapsed() < MINUTE, "{:?}", begin.elapsed());
+}
+
+/// Brokers that answer, but not everything: what does not come is told from what is not there.
+#[test]
+fn silence_is_a_success_only_if_there_is_nothing() {
+    let reading = ["consume", "t", "--from-beginning", "--timeout", "3s"];
+    let sharing = ["consume", "t", "--group", "g", "--offset", "earliest"];
+    let in_time = [&sharing[..], &["--timeout", "3s"]].concat();
+    let at_leisure = [&sharing[..], &["--timeout", "15s"]].concat();
+    let no_fetch = || Fault::on::<FetchRequest>(Effect::LoseRequest);
+    let no_coordinator = || Fault::on::<FindCoordinatorRequest>(Effect::LoseRequest);
+    let no_join = || Fault::on::<JoinGroupRequest>(Effect::Silence);
+    let not_read = "the end is not reached";
+    let cases: [(&[&str], Option<Fault>, Option<&str>); 7] = [
+        (&reading, None, None),
+        (&at_leisure, None, None),
+        (&reading, Some(no_fetch()), Some(not_read)),
+        (&in_time, Some(no_fetch()), Some(not_read)),
+        (&in_time, Some(no_coordinator()), Some(not_read)),
+        (&in_time, Some(no_join()), Some("not a member of the group yet")),
+        (&sharing, Some(no_coordinator()), Some("g could not be joined within")),
+    ];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let wrong: Vec<_> = thread::scope(|scope| {
+        let runtime = &runtime;
+        let running: Vec<_> = cases
+            .map(|(command, fault, said)| {
+                scope.spawn(move || {
+                    let config = ClusterConfig::with_nodes(1, "127.0.0.1", 0);
+                    let cluster = runtime.block_on(Cluster::start(config, None)).unwrap();
+                    let servers = cluster.bootstrap_servers().join(",");
+                    let at = ["-b", servers.as_str()];
+                    assert!(run(&[&["topics", "create", "t"], &at[..]].concat(), "").status.success());
+                    assert!(run(&[&["produce", "t"], &at[..]].concat(), "one\ntwo\n").status.success());
+                    if let Some(fault) = fault {
+                        drop(cluster.faults().add(fault));
+                    }
+                    let begin = Instant::now();
+                    let output = run(&[command, &at].concat(), "");
+                    let (took, stderr) =
+                        (begin.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
+                    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+                    let is_right = match said {
+                        None => output.status.success() && stdout == "one\ntwo\n",
+                        Some(said) => output.status.code() == Some(1) && stderr.contains(said),
+                    };
+                    (!is_right || took >= MINUTE)
+                        .then(|| format!("{command:?}: {} after {took:?}: {stdout}{stderr}", output.status))
+                })
+            })
+            .into();
+        running.into_iter().filter_map(|one| one.join().unwrap()).collect()
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -6,11 +6,11 @@ use ottla::{Admin, Client, TopicPartition};
 use regex::Regex;
 use tokio::time::Instant;
 
-use super::{Consume, printer::Printer, reading, spans::Spans};
+use super::{Consume, printer::Printer, reading, silence, spans::Spans};
 use crate::{
     bounds,
     commands::topics::why_not,
-    output::Failure,
+    output::{Failure, say},
     text::{each_once, offset_range::OffsetRange},
 };
 
@@ -34,6 +34,7 @@ impl Consume {
         consumer.assign(spans.assignment())?;
         let mut printer = Printer::new(self, &consumer, spans.total());
         let mut last = Instant::now();
+        let mut looked = last;
         while !printer.is_done() && !spans.have_ended() {
             match tokio::time::timeout(LOOK_AGAIN, consumer.poll()).await {
                 Ok(Ok(Some(batch))) => {
@@ -51,11 +52,27 @@ impl Consume {
                 Err(_) if self.exit && last.elapsed() >= self.timeout.unwrap_or(bounds::STALL) => {
                     spans.end_all_reached(&consumer);
                     if !spans.have_ended() {
-                        return Err(spans.stalled(&consumer, last.elapsed()));
+                        let why = silence::explained(&consumer, &spans.open());
+                        return Err(silence::failure(last.elapsed(), &why));
                     }
                 }
-                Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => break,
-                Err(_) => spans.end_all_reached(&consumer),
+                Err(_) if self.timeout.is_some_and(|silence| last.elapsed() >= silence) => {
+                    let is_end = silence::is_of_the_end(&consumer, &spans.open()).await;
+                    is_end.map_err(|why| silence::failure(last.elapsed(), &why))?;
+                    break;
+                }
+                Err(_) => {
+                    spans.end_all_reached(&consumer);
+                    if last.max(looked).elapsed() >= bounds::STALL && !spans.have_ended() {
+                        looked = Instant::now();
+                        if let Err(why) = silence::is_of_the_end(&consumer, &spans.open()).await {
+                            say(format_args!(
+                                "ottla: nothing came for {} s. {why}",
+                                last.elapsed().as_secs()
+                            ));
+                        }
+                    }
+                }
             }
         }
         consumer.close().await?;

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use ottla::{Absence, Admin, Assignor, Client, CloseOptions, Consumer, Error, ErrorCode, Reset, Stall};
 use regex::Regex;
 
-use super::{Consume, printer::Printer, reading};
+use super::{Consume, printer::Printer, reading, silence};
 use crate::{
     bounds, complete,
     output::{Failure, say, with_causes},
@@ -94,7 +94,9 @@ impl Consume {
             topics = bounds::within(bounds::LOOK_UP, bounds::LOOKED, look_up) => topics?,
         };
         consumer.subscribe(&topics)?;
-        let printed = self.print(&consumer, topics.len(), &mut stop).await;
+        let mut watch = silence::Watch::new(client);
+        let print = self.print(&consumer, topics.len(), &mut stop, &mut watch, group);
+        let printed = print.await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
         match (printed, leave(&consumer, group).await) {
             (printed, Ok(())) => printed,
@@ -106,7 +108,14 @@ impl Consume {
         }
     }
 
-    async fn print(&self, consumer: &Consumer, topics: usize, stop: &mut Stop) -> Result<(), Failure> {
+    async fn print(
+        &self,
+        consumer: &Consumer,
+        topics: usize,
+        stop: &mut Stop,
+        watch: &mut silence::Watch,
+        group: &str,
+    ) -> Result<(), Failure> {
         let mut printer = Printer::new(self, consumer, None);
         let mut absent = BTreeSet::new();
         let silence = self.timeout.unwrap_or(Duration::MAX);
@@ -114,9 +123,18 @@ impl Consume {
             let received = tokio::select! {
                 biased;
                 () = stop.asked() => break,
+                failure = watch.has_failed(group) => return Err(failure),
                 received = tokio::time::timeout(silence, consumer.recv()) => received,
             };
-            let Ok(received) = received else { break };
+            let Ok(received) = received else {
+                let owned: Vec<_> =
+                    consumer.assignment().iter().map(|owned| owned.topic_partition().clone()).collect();
+                let is_end = match watch.trouble() {
+                    Some(trouble) => Err(trouble.to_owned()),
+                    None => silence::is_of_the_end(consumer, &owned).await,
+                };
+                return is_end.map_err(|why| silence::failure(silence, &why));
+            };
             let record = match received {
                 Ok(Some(record)) => record,
                 Ok(None) => break,

@@ -4,6 +4,7 @@ mod direct;
 mod filter;
 mod group;
 mod printer;
+mod silence;
 mod spans;
 
 use std::{

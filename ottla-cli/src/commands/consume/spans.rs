@@ -12,9 +12,6 @@ use crate::{
     text::offset_range::{Bound, OffsetRange},
 };
 
-/// So many partitions are explained; what holds one up mostly holds up all.
-const EXPLAINED: usize = 5;
-
 /// The partitions whose end has not been reached.
 pub(super) struct Spans {
     open: BTreeMap<TopicPartition, Span>,
@@ -74,18 +71,9 @@ impl Spans {
         }
     }
 
-    /// Nothing came for so long, though there is more to read.
-    pub(super) fn stalled(&self, consumer: &Consumer, silence: Duration) -> Failure {
-        let explained = self.open.keys().map(|open| format!("{open}: {}", consumer.explain(open)));
-        let mut why: Vec<_> = explained.take(EXPLAINED).collect();
-        if self.open.len() > EXPLAINED {
-            why.push(format!("and {} more partitions", self.open.len() - EXPLAINED));
-        }
-        Failure::new(format!(
-            "nothing came for {} s, and the end is not reached; a longer --timeout waits longer. {}",
-            silence.as_secs(),
-            why.join("; ")
-        ))
+    /// What is not read to its end.
+    pub(super) fn open(&self) -> Vec<TopicPartition> {
+        self.open.keys().cloned().collect()
     }
 
     /// Ends the partition if it has been read to its end.
@@ -99,8 +87,7 @@ impl Spans {
     /// Ends what has been read to its end without a record that said so: the last offsets may hold none (compaction,
     /// transaction markers).
     pub(super) fn end_all_reached(&mut self, consumer: &Consumer) {
-        let open: Vec<_> = self.open.keys().cloned().collect();
-        for partition in &open {
+        for partition in &self.open() {
             self.end_if_reached(consumer, partition);
         }
     }
