@@ -39,11 +39,13 @@ use tokio::{
 };
 
 use crate::{
+    cluster::OFFSETS,
     env::wall_clock,
     failure::Failure,
     logged::{Logged, read_log},
     net::{Listener, Parcel},
     trace::{Event, hash_bytes},
+    truth::Truth,
     world::{Host, HostId, Shared},
 };
 
@@ -119,6 +121,14 @@ impl Machine {
         unclean
     }
 
+    /// The topic of the committed offsets, as a node knows it.
+    fn offsets_topic(&self) -> Option<TopicId> {
+        match self {
+            Self::Node(node) => node.image().topic(OFFSETS).map(|topic| topic.id),
+            Self::Controller(_) => None,
+        }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         match self {
             Self::Node(node) => node.next_deadline(),
@@ -150,6 +160,8 @@ pub(crate) struct Lasting {
     pub(crate) cuts: Rc<RefCell<Vec<Cut>>>,
     /// Of the controller.
     pub(crate) unclean: Rc<RefCell<Vec<Unclean>>>,
+    /// Of all nodes together.
+    pub(crate) truth: Truth,
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
     /// How long each request of the disk takes at most, on top of what it takes anyway.
     pub(crate) disk_delay: Rc<Cell<Duration>>,
@@ -282,6 +294,8 @@ impl Driver {
                 }
             }
             Output::Disk(token, request) => {
+                let offsets = self.with_machine(Machine::offsets_topic);
+                self.lasting.truth.asked(self.shared.lived(), &request, offsets);
                 self.state.borrow_mut().disk_queue.push_back((token, request));
                 self.disk_work.notify_one();
             }
@@ -369,6 +383,7 @@ impl Driver {
             }
             self.shared.record(disk_event(self.host.id, &request));
             self.keep_what_is_cut(&request);
+            self.lasting.truth.released(&self.lasting.disk.borrow(), &request);
             self.use_disk(|disk, complete| patience.handle(disk, token, request, complete));
         }
     }

@@ -19,11 +19,12 @@ use tokio::time::sleep;
 use crate::{
     World,
     broker::{self, Cut, Directory, Driver, Lasting, Machine, Unclean},
-    history::{Commits, Logs},
+    history::{Begins, Commits, Logs},
     interference::Harm,
     logged::{Logged, read_commits, read_log},
     met::{Counts, Met},
-    operator::create_topic,
+    operator::{create_topic, delete_records},
+    truth::Truth,
     world::{Host, Network},
 };
 
@@ -55,6 +56,7 @@ struct Inner {
     controller: Rc<Driver>,
     /// The unclean ones.
     elections: Rc<RefCell<Vec<Unclean>>>,
+    truth: Truth,
     nodes: Vec<NodeSlot>,
 }
 
@@ -116,15 +118,15 @@ impl Cluster {
         let elections = Rc::clone(&lasting.unclean);
         let controller = broker::start(&controller_host, &world.shared, to, machine, lasting, None)?;
 
-        let watched = Watched::default();
+        let (watched, truth) = (Watched::default(), Truth::default());
         let nodes = hosts.into_iter().map(|(id, host)| {
-            let lasting = Lasting::default();
+            let lasting = Lasting { truth: truth.clone(), ..Lasting::default() };
             let driver = start_node(world, (&config, &watched), &directory, &host, id, &lasting)?;
             Ok(NodeSlot { id, host, harm: Harm::default(), lasting, driver: RefCell::new(driver) })
         });
         let nodes = nodes.collect::<io::Result<_>>()?;
         let world = world.clone();
-        Ok(Self(Rc::new(Inner { world, config, watched, directory, controller, elections, nodes })))
+        Ok(Self(Rc::new(Inner { world, config, watched, directory, controller, elections, truth, nodes })))
     }
 
     /// What is to go wrong with requests: by API, broker, client and partition, so often or by chance.
@@ -253,12 +255,24 @@ impl Cluster {
     /// # Panics
     /// As `topic`.
     pub async fn topic_with(&self, name: &str, partitions: i32, replicas: i16) {
+        self.create((name, partitions, replicas), &[]).await;
+    }
+
+    /// [`Cluster::topic`] with these settings.
+    ///
+    /// # Panics
+    /// As `topic`.
+    pub async fn topic_set(&self, name: &str, partitions: i32, settings: &[(&str, String)]) {
+        self.create((name, partitions, self.0.config.default_replication_factor), settings).await;
+    }
+
+    async fn create(&self, topic: (&str, i32, i16), settings: &[(&str, String)]) {
+        let name = topic.0;
         let world = &self.0.world;
         let Some(node) = self.0.nodes.iter().find(|node| node.host.is_running()) else {
             panic!("no broker runs that could create topic {name}");
         };
-        let topic = (name, partitions, replicas);
-        if let Err(error) = create_topic(&world.host("test"), &node.host, PORT, topic).await {
+        if let Err(error) = create_topic(&world.host("test"), &node.host, PORT, topic, settings).await {
             panic!("topic {name} could not be created: {error}");
         }
         let led = |image: &Image| {
@@ -309,6 +323,26 @@ impl Cluster {
         let partitions = self.image().topic(topic).map_or(0, |topic| topic.partitions.len() as i32);
         assert!(partitions > 0, "there is no topic {topic}");
         (0..partitions).map(|partition| (partition, self.log(topic, partition))).collect()
+    }
+
+    /// [`Cluster::logs`], and what the logs have dropped at their beginnings since the topic was created.
+    ///
+    /// # Panics
+    /// As `logs`.
+    #[must_use]
+    pub fn whole_logs(&self, topic: &str) -> Logs {
+        let id = self.image().topic(topic).map(|topic| topic.id).unwrap_or_default();
+        let whole = |(partition, log)| (partition, self.0.truth.whole((id, partition), log));
+        self.logs(topic).into_iter().map(whole).collect()
+    }
+
+    /// Where the logs of a topic began, and from when on, since something was dropped from them.
+    #[must_use]
+    pub fn begins(&self, topic: &str) -> Begins {
+        let image = self.image();
+        let Some(topic) = image.topic(topic) else { return Begins::new() };
+        let of = |partition| (partition, self.0.truth.begins((topic.id, partition)));
+        (0..topic.partitions.len() as i32).map(of).collect()
     }
 
     /// What unclean elections have cost a topic, from the brokers' own logs: the records that followers cut off since an
@@ -368,16 +402,28 @@ impl Cluster {
         }
     }
 
+    /// An operator drops the records of a partition below an offset, or with -1 all that are committed. Gives where the log
+    /// begins then, on all replicas that live.
+    ///
+    /// # Errors
+    /// What the broker said, or that none leads. The records may be dropped all the same.
+    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> io::Result<i64> {
+        let leader = self.leader(topic, partition).ok_or_else(|| io::Error::other("nobody leads it"))?;
+        let from = self.0.world.host("test");
+        delete_records(&from, leader.host(), PORT, (topic, partition, offset)).await
+    }
+
     /// The commits of a group for a topic, in the order in which its coordinator stored them.
     ///
     /// # Panics
     /// When the group's partition of `__consumer_offsets` has no leader, or its log cannot be read.
     #[must_use]
     pub fn commits(&self, group: &str, topic: &str) -> Commits {
-        match self.partition_of(group) {
-            Some(partition) => read_commits(&self.log(OFFSETS, partition), group, topic),
-            None => Commits::new(),
-        }
+        let place = self.image().topic(OFFSETS).map(|topic| topic.id).zip(self.partition_of(group));
+        let Some((id, partition)) = place else { return Commits::new() };
+        // The coordinator's clock may be wrong.
+        let at = |logged: &Logged| self.0.truth.appended((id, partition), logged);
+        read_commits(&self.log(OFFSETS, partition), (group, topic), at)
     }
 
     /// What a group has committed for a partition, as its coordinator stored it last; none before there is a commit, and

@@ -94,6 +94,7 @@ mod operator;
 pub mod proxy;
 pub mod swarm;
 mod trace;
+mod truth;
 mod world;
 
 /// The README's example runs.

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use ottla::{
-    Acks, Client, Compression, Consumer, ConsumerBuilder, OffsetSpec, Producer, Record, Reset, SendError,
-    TopicPartition,
+    Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, Event, OffsetSpec, Producer, Record,
+    Reset, SendError, TopicPartition,
 };
 use ottla_broker::ClusterConfig;
 use tokio::{sync::mpsc, time::Instant, time::sleep};
@@ -49,6 +49,11 @@ pub struct Plan {
     /// Replicas that are not in sync may be elected: what that costs is not held against the client, and readers go back
     /// to where the logs part.
     pub unclean: bool,
+    /// Records may be dropped before they are read: one reader goes on at the beginning of the log by itself, the other one
+    /// when it was told.
+    pub dropping: bool,
+    /// `retention.ms` of the topic; records are kept for good, if nothing is said.
+    pub retention: Option<Duration>,
     /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
     pub delivery: Delivery,
 }
@@ -66,6 +71,8 @@ impl Default for Plan {
             request_timeout: None,
             acks: Acks::All,
             unclean: false,
+            dropping: false,
+            retention: None,
             delivery: Delivery::ExactlyOnce,
         }
     }
@@ -78,6 +85,17 @@ pub struct Load {
     plan: Plan,
     done: Rc<Cell<u32>>,
     pauses: Rc<RefCell<BTreeMap<i32, Pauses>>>,
+    /// What a reader passed, and what its client told of that.
+    passed: Rc<RefCell<Vec<Passed>>>,
+    resets: Rc<RefCell<Vec<Passed>>>,
+}
+
+/// Offsets of a partition that a reader did not get: from the first on, up to the other.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    partition: i32,
+    from: i64,
+    to: i64,
 }
 
 /// When acknowledgements of a partition came.
@@ -91,7 +109,8 @@ impl Load {
     /// Senders on hosts `sender-1` …, and one reader on host `reader`.
     pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
         let history = History::promising(plan.delivery);
-        let load = Self { history, plan, done: Rc::default(), pauses: Rc::default() };
+        let (passed, resets) = (Rc::default(), Rc::default());
+        let load = Self { history, plan, done: Rc::default(), pauses: Rc::default(), passed, resets };
         let client_on = |host: &str| {
             let client = cluster.client_on(host);
             cluster.listen_to(&client);
@@ -166,12 +185,28 @@ impl Load {
 
     /// A reader with default settings, on host `reader`.
     fn read(&self, world: &World, client: Client) {
-        let consumer = consumer(&client, self.plan.unclean).build().expect("settings that are allowed");
+        let goes_on = self.plan.unclean || self.plan.dropping;
+        let consumer = consumer(&client, goes_on).build().expect("settings that are allowed");
         let (history, partitions) = (self.history.clone(), self.plan.partitions);
+        let (passed, resets) = (Rc::clone(&self.passed), Rc::clone(&self.resets));
+        let mut events = client.events();
+        drop(world.host("test").spawn("resets", async move {
+            while let Some(event) = events.recv().await {
+                if let Event::PositionReset { topic_partition, from: Some(from), to, .. } = event {
+                    resets.borrow_mut().push(Passed { partition: topic_partition.partition(), from, to });
+                }
+            }
+        }));
         drop(world.host("reader").spawn("reader", async move {
             consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
             while let Some(batch) = consumer.poll().await.expect("nothing that needs the user") {
                 for record in &batch {
+                    let (partition, to) = (record.partition(), record.offset());
+                    let from = history.reached(READER, partition);
+                    // It may begin wherever the log does.
+                    if 0 < from && from < to {
+                        passed.borrow_mut().push(Passed { partition, from, to });
+                    }
                     let value = record.value().map(Bytes::copy_from_slice).unwrap_or_default();
                     history
                         .read(READER, Read { partition: record.partition(), offset: record.offset(), value });
@@ -184,11 +219,11 @@ impl Load {
     /// starts anew there, in the middle of a batch; on host `slow-reader`.
     fn read_slowly(&self, world: &World, client: Client) {
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
-        let unclean = self.plan.unclean;
+        let (unclean, dropping) = (self.plan.unclean, self.plan.dropping);
         drop(world.host("slow-reader").spawn("reader", async move {
             let mut next: BTreeMap<i32, i64> = BTreeMap::new();
             loop {
-                let consumer = consumer(&client, unclean)
+                let consumer = self::consumer(&client, unclean)
                     .fetch_max_bytes(10_000)
                     .max_partition_fetch_bytes(3_000)
                     .max_buffered_bytes(20_000)
@@ -202,11 +237,24 @@ impl Load {
                 // Whoever begins at an offset knows nothing of the log in front of it.
                 let most = if unclean { u32::MAX } else { random.u32(1..200) };
                 for _ in 0..most {
-                    let received = consumer.recv().await.expect("nothing that needs the user");
+                    let received = match consumer.recv().await {
+                        Err(error) if dropping && is_out_of_range(&error) => {
+                            // It is told where, and decides to go on at the beginning of the log.
+                            let partition = error.topic_partition().expect("the error is about one").clone();
+                            next.remove(&partition.partition());
+                            consumer.seek(&partition, OffsetSpec::Earliest).await.expect("it is assigned");
+                            continue;
+                        }
+                        received => received.expect("nothing that needs the user"),
+                    };
                     let Some(record) = received else { return };
                     let view = record.view();
                     let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
-                    next.insert(view.partition(), view.offset() + 1);
+                    let before = next.insert(view.partition(), view.offset() + 1);
+                    assert!(
+                        before.is_none_or(|next| unclean || next == view.offset()),
+                        "nothing is passed untold"
+                    );
                     history.read(
                         SLOW_READER,
                         Read { partition: view.partition(), offset: view.offset(), value },
@@ -268,10 +316,34 @@ impl Load {
         if plan.unclean {
             return self.settle_unclean(world, cluster).await;
         }
+        if plan.dropping {
+            return self.settle_dropping(world, cluster).await;
+        }
         world.until("everything is read", || history.read_by(READER) >= logged).await;
         world.until("everything is read slowly", || history.read_by(SLOW_READER) >= logged).await;
         sleep(Duration::from_secs(10)).await;
         history.check(world, &cluster.logs(TOPIC));
+    }
+
+    async fn settle_dropping(&self, world: &World, cluster: &Cluster) {
+        let (logs, history) = (cluster.whole_logs(TOPIC), &self.history);
+        let read_by = |reader| {
+            let begins = cluster.begins(TOPIC);
+            logs.iter().all(|(partition, log)| {
+                let begin =
+                    begins.get(partition).and_then(|begins| begins.last()).map_or(0, |last| last.offset);
+                let end = log.last().map_or(0, |last| last.offset + 1);
+                history.reached(reader, *partition).max(begin) >= end
+            })
+        };
+        world.until("everything is read that is not dropped", || read_by(READER)).await;
+        world.until("everything is read slowly that is not dropped", || read_by(SLOW_READER)).await;
+        sleep(Duration::from_secs(10)).await;
+        history.check_since(world, &cluster.whole_logs(TOPIC), &cluster.begins(TOPIC));
+        for passed in self.passed.borrow().iter() {
+            let told = is_told(*passed, &self.resets.borrow());
+            world.expect(told, "a reader to be told when its position is reset", || format!("{passed:?}"));
+        }
     }
 
     async fn settle_unclean(&self, world: &World, cluster: &Cluster) {
@@ -289,9 +361,24 @@ impl Load {
     }
 }
 
+/// Whether the resets lead from where it stood to where it went on.
+fn is_told(passed: Passed, resets: &[Passed]) -> bool {
+    let mut at = passed.from;
+    for reset in resets.iter().filter(|reset| reset.partition == passed.partition && reset.to <= passed.to) {
+        if reset.from == at {
+            at = reset.to;
+        }
+    }
+    at == passed.to
+}
+
+fn is_out_of_range(error: &ottla::Error) -> bool {
+    error.broker_code() == Some(ErrorCode::OFFSET_OUT_OF_RANGE)
+}
+
 /// With default settings, as far as a log that is never cut is concerned.
-fn consumer(client: &Client, unclean: bool) -> ConsumerBuilder {
-    let reset = if unclean { Reset::Earliest } else { Reset::Error };
+fn consumer(client: &Client, goes_on: bool) -> ConsumerBuilder {
+    let reset = if goes_on { Reset::Earliest } else { Reset::Error };
     Consumer::builder(client).on_out_of_range(reset)
 }
 
@@ -337,12 +424,19 @@ pub async fn cluster(world: &World, plan: Plan) -> Cluster {
         // Replicas fall out of sync soon, so that there are elections to be lost.
         config.replica_lag_time_max = Duration::from_secs(5);
     }
+    config.retention_check_interval = Duration::from_secs(5);
     let cluster = world.cluster_with(config).await;
     let slow = Duration::from_millis(1)..=Duration::from_millis(60);
     let slow = Conditions { latency: slow, ..Conditions::default() };
     for (from, to) in cluster.brokers().flat_map(|from| cluster.brokers().map(move |to| (from.clone(), to))) {
         world.network().set(from.host(), to.host(), slow.clone());
     }
-    cluster.topic(TOPIC, plan.partitions).await;
+    let mut settings = Vec::new();
+    if let Some(retention) = plan.retention {
+        settings.push(("retention.ms", retention.as_millis().to_string()));
+        // Brokers whose clocks are slow take what clients with fast ones write.
+        settings.push(("message.timestamp.after.max.ms", i64::MAX.to_string()));
+    }
+    cluster.topic_set(TOPIC, plan.partitions, &settings).await;
     cluster
 }

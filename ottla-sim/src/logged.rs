@@ -64,13 +64,19 @@ pub(crate) fn read_log(bytes: Bytes) -> Result<Vec<Logged>, BatchError> {
 }
 
 /// The commits of a group for a topic in its partition of `__consumer_offsets`.
-pub(crate) fn read_commits(log: &[Logged], group: &str, topic: &str) -> Commits {
+/// Dated by `at`, and where that does not know, as the coordinator's clock had it.
+pub(crate) fn read_commits(
+    log: &[Logged],
+    (group, topic): (&str, &str),
+    at: impl Fn(&Logged) -> Option<Duration>,
+) -> Commits {
     let mut commits = Commits::new();
     for logged in log {
         let Some(key) = &logged.key else { continue };
         let Some((of, partition, offset)) = read_commit(key, &logged.value) else { continue };
         if (&*of, partition.topic()) == (group, topic) {
-            let at = Duration::from_millis(logged.timestamp as u64).saturating_sub(BEGINNING);
+            let said = Duration::from_millis(logged.timestamp as u64).saturating_sub(BEGINNING);
+            let at = at(logged).unwrap_or(said);
             commits.entry(partition.partition()).or_default().push(Stored { at, offset });
         }
     }
@@ -141,7 +147,7 @@ mod tests {
         ];
         let stored = |at, offset| Stored { at: Duration::from_secs(at), offset };
         assert_eq!(
-            read_commits(&log, "billing", "orders"),
+            read_commits(&log, ("billing", "orders"), |_| None),
             Commits::from([(1, vec![stored(2, 5), stored(5, 7)])])
         );
     }

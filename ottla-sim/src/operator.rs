@@ -7,7 +7,10 @@ use ottla::env::{Duplex, Env};
 use ottla_protocol::{
     ErrorCode, Request,
     frame::{decode_response, encode_request},
-    messages::create_topics_request::{CreatableTopic, CreateTopicsRequest},
+    messages::{
+        create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
+        delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+    },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -56,14 +59,23 @@ impl Wire {
 /// The version in which topics are created here.
 const CREATE_TOPICS: i16 = 5;
 
-/// Creates a topic, and waits for the broker's word that it exists.
+/// The version in which records are deleted here.
+const DELETE_RECORDS: i16 = 2;
+
+/// Creates a topic with these settings, and waits for the broker's word that it exists.
 pub(crate) async fn create_topic(
     from: &Host,
     to: &Host,
     port: u16,
     (name, partitions, replicas): (&str, i32, i16),
+    settings: &[(&str, String)],
 ) -> io::Result<()> {
+    let config = |(name, value): &(&str, String)| CreatableTopicConfig {
+        name: (*name).into(),
+        value: Some(value.as_str().into()),
+    };
     let topic = CreatableTopic {
+        configs: settings.iter().map(config).collect(),
         name: name.into(),
         num_partitions: partitions,
         replication_factor: replicas,
@@ -76,5 +88,24 @@ pub(crate) async fn create_topic(
         Some(result) if result.error_code == ErrorCode::NONE => Ok(()),
         Some(result) => Err(io::Error::other(result.error_code.to_string())),
         None => Err(io::Error::other("the answer names no topic")),
+    }
+}
+
+/// Asks a broker to drop the records of a partition below an offset (-1: all that are committed), and waits for its answer:
+/// where the log begins then.
+pub(crate) async fn delete_records(
+    from: &Host,
+    to: &Host,
+    port: u16,
+    (topic, partition_index, offset): (&str, i32, i64),
+) -> io::Result<i64> {
+    let partitions = vec![DeleteRecordsPartition { partition_index, offset }];
+    let topics = vec![DeleteRecordsTopic { name: topic.into(), partitions }];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 5_000 };
+    let response = Wire::open(from, to, port).await?.call(&request, DELETE_RECORDS).await?;
+    match response.topics.first().and_then(|topic| topic.partitions.first()) {
+        Some(result) if result.error_code == ErrorCode::NONE => Ok(result.low_watermark),
+        Some(result) => Err(io::Error::other(result.error_code.to_string())),
+        None => Err(io::Error::other("the answer names no partition")),
     }
 }

@@ -300,6 +300,7 @@ fn answer_versions(request: &RequestFrame, newest: i16, limits: &[(ApiKey, i16)]
         (ApiKey::API_VERSIONS, newest),
         (ApiKey::CREATE_TOPICS, 7),
         (ApiKey::DELETE_TOPICS, 6),
+        (ApiKey::DELETE_RECORDS, 2),
         (ApiKey::FIND_COORDINATOR, 6),
         (ApiKey::JOIN_GROUP, 9),
         (ApiKey::SYNC_GROUP, 5),

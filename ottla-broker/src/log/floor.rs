@@ -47,6 +47,12 @@ impl Floor {
         self.producers.remember(batch);
     }
 
+    /// The first offset that can be read.
+    #[must_use]
+    pub fn start_offset(&self) -> i64 {
+        self.start_offset
+    }
+
     /// The content of the file.
     pub(crate) fn write(&self) -> String {
         let Self { start_offset, position, last_epoch, producers } = self;
@@ -62,7 +68,8 @@ impl Floor {
     }
 
     /// What a file says; `None` when it is not understood.
-    pub(crate) fn read(file: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn read(file: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(file).ok()?.lines();
         (lines.next()? == VERSION).then_some(())?;
         let [start_offset, position, last_epoch] = numbers(lines.next()?.strip_prefix("start ")?)?;

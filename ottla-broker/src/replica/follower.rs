@@ -111,7 +111,12 @@ impl Replica {
         let end = self.log.end_offset();
         let mut skip = 0;
         for batch in batch::batches(push.data.clone()).map_while(Result::ok) {
-            if batch.header().base_offset >= end {
+            if batch.header().last_offset() >= end {
+                // A log without records may begin within a batch of which a crash has taken the rest.
+                if batch.header().base_offset < end && self.log.is_empty() {
+                    let floor = self.log.floor().clone();
+                    self.begin_anew(Floor { start_offset: batch.header().base_offset, ..floor }, out);
+                }
                 break;
             }
             skip += batch.bytes().len();

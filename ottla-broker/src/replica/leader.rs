@@ -230,21 +230,16 @@ impl Replica {
         data: Bytes,
         out: &mut Vec<Effect>,
     ) {
-        let slice =
-            self.log.slice(base_offset, i64::MAX, u32::try_from(data.len()).unwrap_or(u32::MAX), false);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.followers.get_mut(&to) else { return };
         if progress.reading != Some(base_offset) {
             return;
         }
         progress.reading = None;
-        if progress.next != base_offset {
-            // It has acknowledged this meanwhile: the push before was late, not lost.
-            self.send_more(to, out);
-            return;
-        }
+        let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let slice = self.log.slice(progress.next, i64::MAX, size, false);
         let Some(slice) = slice.filter(|slice| slice.base_offset == base_offset) else {
-            // It was dropped meanwhile.
+            // It has acknowledged this meanwhile, since the push before was late, not lost; or it was dropped.
             self.send_more(to, out);
             return;
         };

@@ -233,6 +233,24 @@ fn a_follower_that_is_down_while_everything_goes_begins_at_the_end() {
 }
 
 #[test]
+fn a_follower_whose_disk_has_lost_everything_behind_the_beginning_gets_it_again() {
+    let (mut cluster, client, topic) = three();
+    cluster.drop_below(client, "t", 3);
+    cluster.crash(3, Tail::Lost);
+    cluster.start(3);
+    cluster.advance(SESSION);
+    assert_eq!(
+        cluster.stored(3, topic, 0),
+        cluster.stored(1, topic, 0),
+        "also the batch that holds the beginning"
+    );
+    assert_eq!(cluster.partition(topic, 0).isr.len(), 3);
+    cluster.produce(client, topic, plain(&["i"]));
+    assert_eq!(cluster.stored(3, topic, 0).len(), 7);
+    cluster.assert_at_rest();
+}
+
+#[test]
 fn producers_of_dropped_records_go_on_and_their_repetitions_are_known() {
     for restart in [false, true] {
         let mut cluster = Cluster::new(1);

@@ -34,6 +34,8 @@ pub struct Settings {
     pub auto_commit_interval: Duration,
     /// Whether the listener commits what it gives up, and knows that it succeeded; else the client does it by itself.
     pub commit_on_revoke: bool,
+    /// Where to go on when what comes next is not in the log.
+    pub on_out_of_range: Reset,
     /// Whether records wait for the lease.
     pub lease_gate: bool,
     /// `processing.timeout.ms`.
@@ -54,6 +56,7 @@ impl Default for Settings {
             giving_up: Duration::ZERO,
             auto_commit_interval: Duration::from_secs(1),
             commit_on_revoke: true,
+            on_out_of_range: Reset::Error,
             lease_gate: true,
             processing_timeout: Duration::from_secs(300),
             given_back: 0.0,
@@ -273,6 +276,7 @@ impl Process {
             .assignors(settings.assignors.iter().copied())
             .auto_commit_interval(settings.auto_commit_interval)
             .on_missing_offset(Reset::Earliest)
+            .on_out_of_range(settings.on_out_of_range)
             .lease_gate(settings.lease_gate)
             .processing_timeout(settings.processing_timeout)
             .rebalance_listener(Listener { history: self.history.clone(), giving_up, commit });

@@ -4,6 +4,7 @@ mod member;
 
 use std::{
     cell::{Cell, OnceCell},
+    collections::BTreeMap,
     sync::Arc,
     time::Duration,
 };
@@ -120,10 +121,29 @@ impl Group {
             image.topic(TOPIC).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
         };
         self.world.until("the topic can be read", led).await;
-        let logs = self.cluster.logs(TOPIC);
-        let all = logs.values().map(Vec::len).sum();
-        self.world.until(&format!("all {all} records are handled"), || self.history.handled() >= all).await;
+        let logs = self.cluster.whole_logs(TOPIC);
+        let mut open: Vec<(i32, i64)> = Vec::new();
+        for (partition, log) in &logs {
+            open.extend(log.iter().map(|logged| (*partition, logged.offset)));
+        }
+        let all = open.len();
+        let handled = || {
+            let begins = self.begins();
+            let is_done = |(partition, offset): &(i32, i64)| {
+                self.history.has_handled(*partition, *offset)
+                    || begins.get(partition).is_some_and(|begin| offset < begin)
+            };
+            while open.pop_if(|last| is_done(last)).is_some() {}
+            open.is_empty()
+        };
+        self.world.until(&format!("all {all} records are handled"), handled).await;
         logs
+    }
+
+    /// Where the logs begin that have dropped something.
+    fn begins(&self) -> BTreeMap<i32, i64> {
+        let begins = self.cluster.begins(TOPIC).into_iter();
+        begins.filter_map(|(partition, begins)| Some((partition, begins.last()?.offset))).collect()
     }
 
     /// Waits until everything in the topic is handled and committed.
@@ -131,7 +151,16 @@ impl Group {
         let logs = self.all_handled().await;
         let end = |log: &Vec<_>| log.last().map_or(0, |last: &crate::Logged| last.offset + 1);
         let all: i64 = logs.values().map(end).sum();
-        let reads = || self.cluster.coordinator(GROUP).is_some() && self.committed() >= all;
+        let committed = || {
+            let (commits, begins) = (self.cluster.commits(GROUP, TOPIC), self.begins());
+            logs.iter().all(|(partition, log)| {
+                let committed =
+                    commits.get(partition).and_then(|stored| stored.last()).map_or(0, |last| last.offset);
+                // Of what was dropped to the end, nothing is left to be committed.
+                committed.max(begins.get(partition).copied().unwrap_or_default()) >= end(log)
+            })
+        };
+        let reads = || self.cluster.coordinator(GROUP).is_some() && committed();
         self.world.until(&format!("all {all} records are committed"), reads).await;
         logs
     }
@@ -146,9 +175,10 @@ impl Group {
     /// Waits until everything is handled and committed, gives what is late time to show, and checks all that
     /// [`check`](crate::history::check) checks.
     pub async fn check(&self) -> Verdict {
-        let logs = self.all_committed().await;
+        self.all_committed().await;
         sleep(LATE).await;
-        self.history.check(&self.world, &logs, &self.cluster.commits(GROUP, TOPIC))
+        let (logs, begins) = (self.cluster.whole_logs(TOPIC), self.cluster.begins(TOPIC));
+        self.history.check_since(&self.world, (&logs, &begins), &self.cluster.commits(GROUP, TOPIC))
     }
 
     /// [`Group::check`], and nothing may have been handled twice.

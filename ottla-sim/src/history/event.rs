@@ -123,6 +123,9 @@ pub enum What {
     Heal(Duration),
     /// The truth: what the brokers have in their logs at the end.
     Log(Vec<Entry>),
+    /// The truth: logs begin at these offsets from now on. What is before is gone, and may be passed; the other truth tells it
+    /// all the same.
+    Begin(Vec<Entry>),
     /// The truth: a commit of a group, dated by its coordinator. In the order in which they were stored.
     Stored {
         /// Of which group.
@@ -163,6 +166,7 @@ impl What {
             Self::Fault(_) => "fault",
             Self::Heal(_) => "heal",
             Self::Log(_) => "log",
+            Self::Begin(_) => "begin",
             Self::Stored { .. } => "stored",
             Self::Complaint(_) => "complaint",
             Self::Panic(_) => "panic",

@@ -9,7 +9,7 @@ use std::{
 use ottla::TopicPartition;
 
 use super::{
-    Logs, Report, check,
+    Begins, Logs, Report, begun, check,
     event::{self, Actor, Change, Entry, Event, Open, Outcome},
     fail, truth,
 };
@@ -57,7 +57,7 @@ pub struct Told {
 /// A commit as the coordinator stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// When, by the coordinator's clock, in whole milliseconds.
+    /// When: as the coordinator's clock had it in whole milliseconds, or exactly.
     pub at: Duration,
     /// The offset of the next record to be handled.
     pub offset: i64,
@@ -176,17 +176,35 @@ impl GroupHistory {
         self.lock().told.iter().filter(of_then).count()
     }
 
+    /// Whether the record at that offset was handled.
+    #[must_use]
+    pub fn has_handled(&self, partition: i32, offset: i64) -> bool {
+        self.lock().handled.contains_key(&(partition, offset))
+    }
+
     /// All of it, and the truth.
     #[must_use]
     pub fn events(&self, logs: &Logs, commits: &Commits) -> Vec<Event> {
+        self.events_since((logs, &Begins::new()), commits)
+    }
+
+    fn events_since(&self, (logs, begins): (&Logs, &Begins), commits: &Commits) -> Vec<Event> {
         let records = self.lock();
         let now = self.shared.lived();
-        events(&records.members, &records.told, (logs, commits), records.overlap, now)
+        let mut events = events(&records.members, &records.told, (logs, commits), records.overlap, now);
+        events.extend(begun(TOPIC, begins, |begin| begin.at));
+        events
     }
 
     /// Checks everything, and fails the run at the worst violation. Once the group has handled all there is.
     pub fn check(&self, world: &World, logs: &Logs, commits: &Commits) -> Verdict {
-        let report = check(&self.events(logs, commits));
+        self.check_since(world, (logs, &Begins::new()), commits)
+    }
+
+    /// [`GroupHistory::check`] of logs whose beginnings have moved: what was dropped before it was handled is not missed.
+    /// `logs` has that as well.
+    pub fn check_since(&self, world: &World, truth: (&Logs, &Begins), commits: &Commits) -> Verdict {
+        let report = check(&self.events_since(truth, commits));
         fail(world, &report);
         Verdict::of(&report)
     }

@@ -1,6 +1,11 @@
 //! Histories written by hand: those that are right, and one for each thing that must not be.
 
-use super::{super::Violation, *};
+use tokio::time::Instant;
+
+use super::{
+    super::{Begin, Violation},
+    *,
+};
 use crate::Logged;
 use What::{Assigned, Committed, Crashed, HandedOut, Handled, Lost};
 
@@ -257,4 +262,21 @@ fn a_commit_beyond_a_record_that_was_never_handled_is_found() {
         told,
         "commit-unprocessed: no commit of topic-0 beyond offset 0 before it is processed; 2 was committed at 9.000 s"
     );
+}
+
+#[test]
+fn what_the_log_has_dropped_may_be_passed_from_then_on_and_not_before() {
+    let (history, logs) = (told([(1, Assigned), (1, HandedOut(2)), (1, Handled(2))]), log(3));
+    let judge = |dropped_at: u64, offset: i64| {
+        let members = ["member 1".into()];
+        let mut events =
+            events(&members, &history, (&logs, &commits([(4, 3)])), Duration::ZERO, Duration::from_secs(9));
+        let begin = Begin { at: Duration::from_secs(dropped_at), instant: Instant::now(), offset };
+        events.extend(begun(TOPIC, &Begins::from([(0, vec![begin])]), |begin| begin.at));
+        check(&events).violations.into_iter().map(|violation| violation.anomaly.name()).collect::<Vec<_>>()
+    };
+    assert!(judge(1, 2).is_empty(), "it was dropped before offset 2 was handed out, at 2 s");
+    assert_eq!(judge(3, 2), ["resume-elsewhere"], "it was there then, and dropped later");
+    assert_eq!(judge(5, 2), ["resume-elsewhere", "commit-unprocessed"]);
+    assert_eq!(judge(1, 1).len(), 3, "offset 1 is left, and nobody has handled it");
 }

@@ -301,7 +301,7 @@ impl<'a> Values<'a> {
             What::Send(entries) | What::Poll(entries) | What::Process(entries) | What::Log(entries) => {
                 Self { records: Some(places(entries)), ..empty }
             }
-            What::Commit(entries) | What::Assign(entries) | What::Seek(entries) => {
+            What::Commit(entries) | What::Assign(entries) | What::Seek(entries) | What::Begin(entries) => {
                 Self { offsets: Some(places(entries)), ..empty }
             }
             What::Stored { group, offsets } => {
@@ -346,6 +346,7 @@ impl<'a> Values<'a> {
             "commit" => What::Commit(entries(self.offsets, known)?),
             "assign" => What::Assign(entries(self.offsets, known)?),
             "seek" => What::Seek(entries(self.offsets, known)?),
+            "begin" => What::Begin(entries(self.offsets, known)?),
             "stored" => {
                 What::Stored { group: text(self.group).into(), offsets: entries(self.offsets, known)? }
             }
@@ -450,6 +451,7 @@ mod tests {
             What::Commit(entries.clone()),
             What::Assign(vec![Entry { partition: partition(0), offset: None, value: None }]),
             What::Seek(entries.clone()),
+            What::Begin(entries.clone()),
             rebalance(Change::Assigned),
             rebalance(Change::Revoked { committed: true }),
             rebalance(Change::Revoked { committed: false }),

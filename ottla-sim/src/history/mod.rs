@@ -34,6 +34,7 @@ mod sent;
 use std::{collections::BTreeMap, time::Duration};
 
 use ottla::TopicPartition;
+use tokio::time::Instant;
 
 use self::event::{Actor, Entry, Event, Outcome, value_of};
 pub use self::{
@@ -49,6 +50,36 @@ use crate::{Logged, World};
 
 /// The logs of a topic, by partition.
 pub type Logs = BTreeMap<i32, Vec<Logged>>;
+
+/// A log begins elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// From when on, in the time in which clusters live.
+    pub at: Duration,
+    /// The same in the time in which clients live, which may have slept.
+    pub instant: Instant,
+    /// At which offset.
+    pub offset: i64,
+}
+
+/// Where logs began, by partition, in the order in which it was so.
+pub type Begins = BTreeMap<i32, Vec<Begin>>;
+
+/// Where logs began, as events.
+fn begun(topic: &str, begins: &Begins, at: impl Fn(&Begin) -> Duration) -> Vec<Event> {
+    let of_partition = |(partition, begins): (&i32, &Vec<Begin>)| {
+        let partition = TopicPartition::new(topic, *partition);
+        let event = |begin: &Begin| Event {
+            at: at(begin),
+            actor: Actor::OBSERVER,
+            outcome: Outcome::Ok,
+            what: event::What::Begin(vec![Entry::at(partition.clone(), begin.offset)]),
+            error: None,
+        };
+        begins.iter().map(event).collect::<Vec<_>>()
+    };
+    begins.iter().flat_map(of_partition).collect()
+}
 
 /// The truth about a topic, as events.
 fn truth(at: Duration, topic: &str, logs: &Logs) -> impl Iterator<Item = Event> {

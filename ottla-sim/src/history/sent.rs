@@ -12,7 +12,7 @@ use ottla::TopicPartition;
 use tokio::time::Instant;
 
 use super::{
-    Delivery, Logs, check,
+    Begins, Delivery, Logs, begun, check,
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
     fail, truth,
 };
@@ -102,6 +102,8 @@ struct Records {
     sent: Vec<Sent>,
     /// How many records each reader got.
     read: BTreeMap<u32, usize>,
+    /// Behind the last record that each reader got of each partition.
+    reached: BTreeMap<(u32, i32), i64>,
 }
 
 #[derive(Debug)]
@@ -178,6 +180,7 @@ impl History {
     pub fn read(&self, reader: u32, read: Read) {
         let records = &mut *self.0.borrow_mut();
         *records.read.entry(reader).or_default() += 1;
+        records.reached.insert((reader, read.partition), read.offset + 1);
         let partition = TopicPartition::new(TOPIC, read.partition);
         let entry = Entry::record(partition, Some(read.offset), value_of(&read.value));
         records.event(Actor::first(READERS + reader), Outcome::Ok, What::Poll(vec![entry]), None);
@@ -207,12 +210,26 @@ impl History {
         self.0.borrow().read.get(&reader).copied().unwrap_or_default()
     }
 
+    /// The offset behind the last record that a reader got of a partition.
+    #[must_use]
+    pub fn reached(&self, reader: u32, partition: i32) -> i64 {
+        self.0.borrow().reached.get(&(reader, partition)).copied().unwrap_or_default()
+    }
+
     /// All of it, and the truth.
     #[must_use]
     pub fn events(&self, logs: &Logs) -> Vec<Event> {
+        self.events_since(logs, &Begins::new())
+    }
+
+    /// [`History::events`] of logs whose beginnings have moved: `logs` has what was dropped as well.
+    #[must_use]
+    pub fn events_since(&self, logs: &Logs, begins: &Begins) -> Vec<Event> {
         let mut records = self.0.borrow_mut();
         let now = records.now();
-        records.events.iter().cloned().chain(truth(now, TOPIC, logs)).collect()
+        let began = records.began.unwrap_or_else(Instant::now);
+        let begun = begun(TOPIC, begins, |begin| begin.instant.saturating_duration_since(began));
+        records.events.iter().cloned().chain(begun).chain(truth(now, TOPIC, logs)).collect()
     }
 
     /// Whether a reader got everything that is in the logs.
@@ -273,14 +290,20 @@ impl History {
 
     /// Checks everything, and fails the run at the worst violation.
     pub fn check(&self, world: &World, logs: &Logs) {
-        fail(world, &check(&self.events(logs)));
+        self.check_since(world, logs, &Begins::new());
+    }
+
+    /// [`History::check`] of logs whose beginnings have moved: readers may pass what was dropped before they came to it.
+    /// `logs` has that as well.
+    pub fn check_since(&self, world: &World, logs: &Logs, begins: &Begins) {
+        fail(world, &check(&self.events_since(logs, begins)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Anomaly;
+    use crate::history::{Anomaly, Begin};
 
     /// Records a, b, c were written and read; then b and c were cut, and d was written in their place.
     fn cut() -> (History, Logs, Logs) {
@@ -342,5 +365,25 @@ mod tests {
             .for_each(|(at, value)| read(&history, at, value));
         assert_eq!(found(&history, &logs, &lost, 2), []);
         assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::NonmonotonicPoll));
+    }
+
+    #[test]
+    fn a_reader_may_pass_what_was_dropped_and_nothing_else() {
+        let (instant, history) = (Instant::now(), History::new());
+        for (offset, value) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            let number = history.sending(1, 0, value.into());
+            history.settled(number, Fate::Written(Some(offset as i64)));
+        }
+        read(&history, 0, "a");
+        read(&history, 2, "c");
+        let logs = log(&[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
+        let found = |offset: i64| {
+            let begin = Begin { at: Duration::ZERO, instant, offset };
+            let report = check(&history.events_since(&logs, &Begins::from([(0, vec![begin])])));
+            report.violations.into_iter().map(|violation| violation.anomaly).collect::<Vec<_>>()
+        };
+        assert_eq!(found(1), [Anomaly::PollSkip, Anomaly::Unseen]);
+        assert_eq!(found(2), [Anomaly::Unseen], "the last one is left");
+        assert!(found(4).is_empty());
     }
 }

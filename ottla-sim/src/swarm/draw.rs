@@ -18,6 +18,8 @@ pub(super) struct Ground {
     pub(super) partitions: i32,
     /// Disks may lose what was written and not synced.
     pub(super) careless: bool,
+    /// Logs may drop records.
+    pub(super) dropping: bool,
     /// There are members of a group.
     pub(super) grouped: bool,
     /// Where most of it happens; everywhere alike, if nothing is said.
@@ -59,23 +61,25 @@ impl Ground {
     /// One of the faults, whichever.
     pub(super) fn fault(self, random: &mut fastrand::Rng) -> Fault {
         let fits = |fault: &Fault| {
-            (self.careless || !fault.loses_data()) && (self.grouped || !fault.strikes_member())
+            (self.careless || !fault.loses_data())
+                && (self.grouped || !fault.strikes_member())
+                && (self.dropping || !fault.drops_records())
         };
         let mut drawn = std::iter::repeat_with(|| self.any(random));
         drawn.find(fits).unwrap_or(Fault::ClientFrozen { client: 0 })
     }
 
     fn any(self, random: &mut fastrand::Rng) -> Fault {
-        match random.u32(..36) {
-            kind @ ..11 => self.of_broker(random, kind),
-            kind @ 11..16 => self.of_client(random, kind - 11),
-            kind @ 16..26 => self.of_network(random, kind - 16),
-            kind => self.of_requests(random, kind - 26),
+        match random.u32(..38) {
+            kind @ ..13 => self.of_broker(random, kind),
+            kind @ 13..18 => self.of_client(random, kind - 13),
+            kind @ 18..28 => self.of_network(random, kind - 18),
+            kind => self.of_requests(random, kind - 28),
         }
     }
 
     fn of_broker(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
-        let broker = self.broker(random);
+        let (broker, client) = (self.broker(random), self.client(random));
         match kind {
             0 => Fault::BrokerFrozen { broker },
             1 => Fault::BrokerKilled { broker },
@@ -87,6 +91,11 @@ impl Ground {
             7 => Fault::TailLost { broker },
             8 => Fault::TailTorn { broker, bytes: random.usize(1..20_000) },
             9 => Fault::LeaderMoves { partition: random.i32(0..self.partitions), broker },
+            10 => Fault::BrokerClockWrong { broker, seconds: random.i64(-3_600..=3_600) },
+            11 => {
+                let percent = if random.bool() { 100 } else { random.u32(1..100) };
+                Fault::RecordsDeleted { client, partition: random.i32(0..self.partitions), percent }
+            }
             _ => Fault::CoordinatorMoves { broker },
         }
     }

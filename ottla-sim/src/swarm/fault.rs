@@ -61,6 +61,11 @@ pub enum Fault {
     ClientsSleep,
     /// A client's wall clock stands wrong.
     ClockWrong { client: usize, seconds: i64 },
+    /// A broker's wall clock stands wrong: it dates commits, and says how old records are.
+    BrokerClockWrong { broker: usize, seconds: i64 },
+    /// A client stands still; then an operator deletes so much of what a partition has, the oldest records first: also what
+    /// the client has not read.
+    RecordsDeleted { client: usize, partition: i32, percent: u32 },
     /// A broker's name takes so long to be resolved.
     SlowName { broker: usize, millis: u64 },
     /// The next requests of a kind go wrong at a broker.
@@ -98,11 +103,12 @@ pub enum Fault {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 36] = [
+const KINDS: [&str; 38] = [
     "AnswersCutShort",
     "AnswersDelayed",
     "AnswersDoubtful",
     "AnswersVanish",
+    "BrokerClockWrong",
     "BrokerFrozen",
     "BrokerKilled",
     "ClientFrozen",
@@ -121,6 +127,7 @@ const KINDS: [&str; 36] = [
     "NameGone",
     "PowerLost",
     "RecordsCorrupted",
+    "RecordsDeleted",
     "RequestsDelayed",
     "RequestsFail",
     "RequestsLate",
@@ -180,6 +187,7 @@ impl Fault {
             | Self::SlowAnswers { client, .. }
             | Self::Reset { client, .. }
             | Self::ClientFrozen { client }
+            | Self::RecordsDeleted { client, .. }
             | Self::ClockWrong { client, .. } => MEMBERS.contains(&CLIENTS[client]),
             _ => false,
         }
@@ -192,6 +200,7 @@ impl Fault {
             self,
             Self::BrokerFrozen { .. }
                 | Self::ClientFrozen { .. }
+                | Self::RecordsDeleted { .. }
                 | Self::ClientsSleep
                 | Self::CutOffFromClient { .. }
                 | Self::AnswersVanish { .. }
@@ -216,6 +225,11 @@ impl Fault {
                 | Self::RequestsLate { .. }
                 | Self::AnswersCutShort { .. }
         )
+    }
+
+    /// Whether logs drop records for it.
+    pub(super) fn drops_records(&self) -> bool {
+        matches!(self, Self::RecordsDeleted { .. } | Self::BrokerClockWrong { .. })
     }
 
     /// Whether records that a broker has acknowledged vanish from its disk.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use ottla::Assignor;
+use ottla::{Assignor, Reset};
 
 use super::fault::MEMBERS;
 use crate::{
@@ -57,7 +57,7 @@ impl GroupPlan {
         }
     }
 
-    fn settings(&self, member: usize) -> Settings {
+    fn settings(&self, member: usize, dropping: bool) -> Settings {
         let assignors = match self.assignors {
             Assignors::Cooperative => vec![Assignor::CooperativeSticky],
             Assignors::Eager => vec![Assignor::Range],
@@ -72,6 +72,7 @@ impl GroupPlan {
             giving_up: Duration::from_millis(self.giving_up_ms),
             auto_commit_interval: Duration::from_millis(self.auto_commit_ms),
             commit_on_revoke: self.commit_on_revoke,
+            on_out_of_range: if dropping { Reset::Earliest } else { Reset::Error },
             given_back: f64::from(self.given_back_per_mille) / 1_000.0,
             ..Settings::default()
         }
@@ -82,14 +83,16 @@ impl GroupPlan {
 pub(super) struct Members {
     group: Group,
     plan: GroupPlan,
+    /// Records may be dropped before they are handled.
+    dropping: bool,
     members: RefCell<Vec<Option<Member>>>,
 }
 
 impl Members {
-    pub(super) fn start(world: &World, cluster: &Cluster, plan: &GroupPlan) -> Self {
+    pub(super) fn start(world: &World, cluster: &Cluster, plan: &GroupPlan, dropping: bool) -> Self {
         let members = (0..plan.members).map(|_| None).collect();
         let group = Group::of(world, cluster);
-        let this = Self { group, plan: *plan, members: RefCell::new(members) };
+        let this = Self { group, plan: *plan, dropping, members: RefCell::new(members) };
         (0..plan.members).for_each(|member| this.join(member));
         this
     }
@@ -97,7 +100,7 @@ impl Members {
     /// A process starts where none is.
     pub(super) fn join(&self, member: usize) {
         if let Some(slot @ None) = self.members.borrow_mut().get_mut(member) {
-            *slot = Some(self.group.start_with(MEMBERS[member], &self.plan.settings(member)));
+            *slot = Some(self.group.start_with(MEMBERS[member], &self.plan.settings(member, self.dropping)));
         }
     }
 

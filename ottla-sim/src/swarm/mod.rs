@@ -123,12 +123,15 @@ impl Plan {
             deadline: self.deadline,
             request_timeout: self.request_timeout,
             unclean: self.unclean,
+            dropping: self.drops_records(),
+            retention: self.retention,
             ..load::Plan::default()
         };
         let cluster = load::cluster(world, load).await;
         let begun = Instant::now();
         let load = Load::begin(world, &cluster, load);
-        let members = self.group.map(|group| Rc::new(Members::start(world, &cluster, &group)));
+        let members =
+            self.group.map(|group| Rc::new(Members::start(world, &cluster, &group, self.drops_records())));
         let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;

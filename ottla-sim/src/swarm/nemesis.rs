@@ -8,7 +8,10 @@ use std::{
 };
 
 use ottla_broker::disk::Tail;
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use super::{
     fault::{CLIENTS, Fault, Planned},
@@ -25,6 +28,9 @@ const ELECTED: Duration = Duration::from_secs(11);
 
 /// A broker that was elected uncleanly is alone for so long at most: nobody else is there to be written to.
 const ALONE: Duration = Duration::from_secs(10);
+
+/// An operator waits so long for an answer.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// The faults of one run.
 #[derive(Clone)]
@@ -130,6 +136,16 @@ impl Nemesis {
             }
             Fault::ClockWrong { client, seconds } => {
                 self.clock_wrong(&self.client(client), seconds, lasts).await;
+            }
+            Fault::BrokerClockWrong { broker, seconds } => {
+                self.clock_wrong(self.broker(broker).host(), seconds, lasts).await;
+            }
+            Fault::RecordsDeleted { client, partition, percent } => {
+                let client = self.client(client);
+                self.begin_freezing(&client);
+                sleep(lasts).await;
+                self.delete_records(partition, percent).await;
+                self.end_freezing(&client);
             }
             Fault::SlowDisk { broker, at_most_ms } => {
                 self.broker(broker).slow_disk(Duration::from_millis(at_most_ms));
@@ -283,6 +299,22 @@ impl Nemesis {
         host.set_clock_skew(seconds);
         sleep(lasts).await;
         host.set_clock_skew(0);
+    }
+
+    /// Nothing more happens if nobody answers soon.
+    async fn delete_records(&self, partition: i32, percent: u32) {
+        let cluster = &self.0.cluster;
+        let Some(leader) = cluster.leader(TOPIC, partition) else { return };
+        let log = leader.log(TOPIC, partition);
+        let (Some(first), Some(last)) = (log.first(), log.last()) else { return };
+        let offset = match percent {
+            100.. => -1,
+            _ => first.offset + (last.offset - first.offset) * i64::from(percent) / 100,
+        };
+        let deleted = timeout(ANSWERED, cluster.delete_records(TOPIC, partition, offset)).await;
+        self.0
+            .world
+            .note(format!("records of partition {partition} below {offset} are deleted: {deleted:?}"));
     }
 
     async fn slow_name(&self, broker: usize, millis: u64, lasts: Duration) {

@@ -29,6 +29,8 @@ pub struct Plan {
     /// Replicas that are not in sync may be elected: what that costs is computed from the brokers' logs, and nothing else may
     /// be missing.
     pub unclean: bool,
+    /// `retention.ms` of the topic; records are kept for good, if nothing is said.
+    pub retention: Option<Duration>,
     /// Brokers that lie; then other clients are at work than otherwise, and other things hold: see [`crate::hostile`].
     pub lies: Option<Lies>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
@@ -86,6 +88,7 @@ impl Plan {
             request_timeout: None,
             group: None,
             unclean: false,
+            retention: None,
             lies: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
@@ -121,7 +124,8 @@ impl Plan {
             ..Self::new(seed)
         };
         let (window, partitions, grouped) = (plan.window(), plan.partitions, plan.group.is_some());
-        let ground = Ground { brokers: 3, partitions, careless, grouped, focus: None };
+        let dropping = profile != Profile::Unclean;
+        let ground = Ground { brokers: 3, partitions, careless, grouped, dropping, focus: None };
         let ground = if random.u32(..3) == 0 { ground.focused(&mut random) } else { ground };
         let mut palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
         if careless {
@@ -143,6 +147,7 @@ impl Plan {
             plan.elect_uncleanly(&mut random);
         }
         plan.faults.sort_by_key(|planned| planned.at);
+        plan.keep_for_less_than_clocks_jump(&mut random);
         plan.throttle_only_who_listens();
         plan
     }
@@ -161,6 +166,19 @@ impl Plan {
                 fault: Fault::UncleanElection { broker: random.usize(..3) },
             });
         }
+    }
+
+    /// Brokers whose clocks are wrong may find records old that are not.
+    fn keep_for_less_than_clocks_jump(&mut self, random: &mut fastrand::Rng) {
+        if self.faults.iter().any(|planned| matches!(planned.fault, Fault::BrokerClockWrong { .. })) {
+            self.retention = Some(Duration::from_secs(random.u64(600..5_400)));
+        }
+    }
+
+    /// Whether records may go before they are read.
+    pub(super) fn drops_records(&self) -> bool {
+        let drops = |planned: &Planned| matches!(planned.fault, Fault::RecordsDeleted { .. });
+        self.retention.is_some() || self.faults.iter().any(drops)
     }
 
     /// A strict broker takes it ill when a client goes on speaking for longer than news takes to travel. Where something
@@ -241,6 +259,9 @@ impl Plan {
         }
         if *unclean {
             line(format_args!("    unclean: true,"));
+        }
+        if let Some(retention) = self.retention {
+            line(format_args!("    retention: Some(Duration::from_millis({})),", retention.as_millis()));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));

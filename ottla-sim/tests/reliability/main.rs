@@ -11,6 +11,7 @@ mod connection_resets;
 mod consumer;
 mod crashed_broker;
 mod deadlines;
+mod deleted_topics;
 mod frozen_broker;
 mod full_disk;
 mod life;

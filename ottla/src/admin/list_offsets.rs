@@ -114,7 +114,7 @@ impl ListOffsets {
     }
 }
 
-fn leader<'a>(
+pub(super) fn leader<'a>(
     cluster: &'a MetadataResponse,
     partition: &TopicPartition,
 ) -> Result<&'a MetadataResponsePartition, ErrorCode> {
@@ -130,7 +130,7 @@ fn leader<'a>(
 }
 
 /// What does not exist is told at once: whoever asks an admin about a partition has seen it.
-fn is_for_another_time(error: &Error) -> bool {
+pub(super) fn is_for_another_time(error: &Error) -> bool {
     error.is_retriable() && error.broker_code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 

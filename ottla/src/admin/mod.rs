@@ -12,6 +12,7 @@ mod list_offsets;
 mod metadata;
 mod partitions;
 mod per_item;
+mod records;
 mod request;
 mod retry;
 mod topics;
@@ -28,6 +29,7 @@ pub use self::{
     list_offsets::ListOffsets,
     partitions::CreatePartitions,
     per_item::PerItem,
+    records::{DeleteRecords, RecordsToDelete},
     topics::{
         CreateTopics, CreatedTopic, DeleteTopics, DescribeTopics, ListTopics, NewTopic, PartitionDescription,
         TopicDescription, TopicListing,
@@ -172,6 +174,26 @@ impl Admin {
         partitions: impl IntoIterator<Item = impl Into<TopicPartition>>,
     ) -> DeleteGroupOffsets {
         DeleteGroupOffsets::new(&self.0, group.into(), partitions.into_iter().map(Into::into).collect())
+    }
+
+    /// Deletes the oldest records of partitions (KIP-107). Gives where each log begins from then on.
+    ///
+    /// ```no_run
+    /// # use ottla::{Admin, Result, TopicPartition, admin::RecordsToDelete};
+    /// # async fn forget(admin: &Admin) -> Result<()> {
+    /// let [first, second] = [0, 1].map(|partition| TopicPartition::new("orders", partition));
+    /// let records = [(first, RecordsToDelete::Before(1_000)), (second, RecordsToDelete::All)];
+    /// for (partition, start) in admin.delete_records(records).await?.all()? {
+    ///     println!("{partition} begins at offset {start}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn delete_records(
+        &self,
+        records: impl IntoIterator<Item = (impl Into<TopicPartition>, impl Into<RecordsToDelete>)>,
+    ) -> DeleteRecords {
+        let records = records.into_iter().map(|(partition, records)| (partition.into(), records.into()));
+        DeleteRecords::new(&self.0, records.collect())
     }
 
     /// Lists where places in logs are: the start, the end, the first record of a time or later.

@@ -11,9 +11,10 @@ use std::{
 use ottla_protocol::{
     ApiKey, ErrorCode, RequestFrame,
     messages::{
-        CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-        ListOffsetsRequest, ListOffsetsResponse,
+        CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+        DeleteTopicsRequest, DeleteTopicsResponse, ListOffsetsRequest, ListOffsetsResponse,
         create_topics_response::CreatableTopicResult,
+        delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
         delete_topics_response::DeletableTopicResult,
         list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
     },
@@ -264,5 +265,58 @@ async fn places_in_logs_are_asked_for_again_where_leaders_move_and_nowhere_else(
     for answered in [1, 2] {
         assert_eq!(results[answered].as_ref().unwrap().map(|place| place.offset), Some(10));
     }
+    assert!(asked.load(Ordering::Relaxed) <= 5, "what is answered is not asked for again");
+}
+
+/// An answer to DeleteRecords: each log begins where it was asked to, or the code that `code` gives.
+fn dropped(request: &mut RequestFrame, code: impl Fn(i32) -> ErrorCode) -> Reply {
+    let asked = DeleteRecordsRequest::decode_body(request);
+    let topics = asked.topics.iter().map(|topic| DeleteRecordsTopicResult {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|part| DeleteRecordsPartitionResult {
+                partition_index: part.partition_index,
+                low_watermark: if part.offset == -1 { 99 } else { part.offset },
+                error_code: code(part.partition_index),
+            })
+            .collect(),
+    });
+    let response = DeleteRecordsResponse { topics: topics.collect(), ..Default::default() };
+    answer::<DeleteRecordsRequest>(request, &response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_deleted_by_the_leaders_and_asked_for_again_where_those_have_moved() {
+    let world = World::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    for port in [1, 2] {
+        let others = Cluster::new(&[1, 2]).topic("orders", &[0, 1, -1]).script();
+        let asked = asked.clone();
+        world.serve(port, move |request| match request.api_key {
+            ApiKey::DELETE_RECORDS => {
+                let attempt = asked.fetch_add(1, Ordering::Relaxed);
+                dropped(request, |partition| match (partition, attempt) {
+                    (1, 0..=2) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+                    _ => ErrorCode::NONE,
+                })
+            }
+            _ => others(request),
+        });
+    }
+    let orders = |partition| TopicPartition::new("orders", partition);
+    let records = [
+        (orders(2), 7.into()),
+        (orders(1), 5.into()),
+        (orders(0), RecordsToDelete::All),
+        (orders(9), 1.into()),
+    ];
+    let results = admin(&world).delete_records(records).timeout(7 * SECOND).await.unwrap();
+    let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
+    let code = |at: usize| results[at].as_ref().err().and_then(Error::broker_code);
+    assert_eq!(code(0), Some(ErrorCode::LEADER_NOT_AVAILABLE), "until time is up");
+    assert_eq!((results[1].as_ref().unwrap(), results[2].as_ref().unwrap()), (&5, &99));
+    assert_eq!(code(3), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
     assert!(asked.load(Ordering::Relaxed) <= 5, "what is answered is not asked for again");
 }

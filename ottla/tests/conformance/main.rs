@@ -59,6 +59,7 @@ conformance! {
     administration::a_group_without_members_is_made_listed_and_deleted on 1;
     administration::a_group_that_does_not_exist_is_told_so on 1;
     administration::places_in_logs_are_told_partition_by_partition on 1;
+    administration::the_oldest_records_are_deleted_and_the_log_goes_on on 1;
     interop::java_reads_what_we_write on 1;
     interop::we_read_what_java_writes on 1;
     interop::java_and_we_choose_the_same_partitions on 1;

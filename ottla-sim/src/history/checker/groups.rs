@@ -9,11 +9,11 @@
 //! An *ownership* is one arrow to the right: of one partition, by one member, until its end. The members have stopped at
 //! the end of the history, or have nothing left to do.
 //!
-//! * **Nothing is lost**: every record is processed.
+//! * **Nothing is lost**: every record is processed, but those that the log dropped before.
 //! * **Nothing is processed twice** unless an ownership ended with something processed and not committed: by a crash, by
 //!   the loss of the session, or because the commit failed.
 //! * **Order**: an ownership polls its records in order and without gaps; again only what it had not processed. It begins
-//!   where the last commit says.
+//!   where the last commit says, or where the log begins by then.
 //! * **Exclusivity**: once somebody owns a partition, nothing is polled under an earlier ownership any more.
 //! * **Commits** never pass the first record that nobody has processed, and never go back for good: what got lost with its
 //!   connection, and is acknowledged to nobody, can still be carried out behind a later one, which the member then repeats,
@@ -283,7 +283,7 @@ impl Partition<'_> {
                 (next, anywhere) = position.map_or((next, true), |position| (self.log.rank(position), false));
             }
             let Some(rank) = self.log.find(*offset) else { continue };
-            if rank == next || anywhere {
+            if rank == next || anywhere || self.log.dropped((next, rank), self.tables.at(*place)) {
                 (next, last_poll) = (rank + 1, Some(*place));
                 continue;
             }
@@ -327,7 +327,9 @@ impl Partition<'_> {
             committed.map_or(0, |commit| self.log.rank(commit.offset))
         };
         let wanted = self.log.rank(polled);
-        (certain..=possible).map(start).find(|start| *start == wanted).unwrap_or_else(|| start(possible))
+        // What was dropped meanwhile is passed.
+        let leads_there = |start: &usize| *start == wanted || self.log.dropped((*start, wanted), at);
+        (certain..=possible).map(start).find(leads_there).unwrap_or_else(|| start(possible))
     }
 
     /// When each record was processed first, by its place in the log.
@@ -364,6 +366,11 @@ impl Partition<'_> {
             highest = highest.max(Some(offset));
             let to = self.log.rank(offset);
             while complete < to {
+                // Nobody could process what was dropped by then.
+                if self.log.dropped((complete, complete + 1), self.tables.at(place) + TIMESTAMP) {
+                    complete += 1;
+                    continue;
+                }
                 since = since.zip(processed[complete]).map(|(since, first): (Place, Place)| since.max(first));
                 complete += 1;
                 if since.is_none_or(|since| self.after(since, commit)) {
@@ -485,8 +492,8 @@ impl Partition<'_> {
     }
 
     fn lost(&self, processed: &[Option<Place>], findings: &mut Findings) {
-        for (entry, processed) in self.log.entries.iter().zip(processed) {
-            if processed.is_none() {
+        for (rank, (entry, processed)) in self.log.entries.iter().zip(processed).enumerate() {
+            if processed.is_none() && self.log.is_left(rank) {
                 findings.add(Anomaly::Unprocessed, self.focus(Some(entry.offset), entry.place), || {
                     let expected = format!("every record of {} to be processed", self.name());
                     (expected, format!("offset {} never was", entry.offset))

@@ -1,6 +1,8 @@
 //! What is in each partition: the brokers' logs where the history has them, else what acknowledgements and polls say
 //! together, as Jepsen does it.
 
+use std::time::Duration;
+
 use super::{
     findings::{Findings, Focus},
     tables::{NO_VALUE, Place, Seen, Source, Tables},
@@ -23,6 +25,8 @@ pub(super) struct Log {
     pub(super) truth: bool,
     /// The highest offset that somebody polled.
     pub(super) polled_to: Option<i64>,
+    /// Where it began, from when on; both ascending.
+    begins: Vec<(Duration, i64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,19 @@ impl Log {
     /// The first entry at or behind an offset.
     pub(super) fn rank(&self, offset: i64) -> usize {
         self.entries.partition_point(|entry| entry.offset < offset)
+    }
+
+    /// Whether all entries from one rank to another (which is not meant) were dropped from the log before `at`, and so may be
+    /// passed.
+    pub(super) fn dropped(&self, (from, to): (usize, usize), at: Duration) -> bool {
+        let last = self.begins.partition_point(|(since, _)| *since <= at).checked_sub(1);
+        let begin = last.map_or(i64::MIN, |last| self.begins[last].1);
+        from < to && self.entries.get(to - 1).is_some_and(|entry| entry.offset < begin)
+    }
+
+    /// Whether the entry of that rank is in the log at the end.
+    pub(super) fn is_left(&self, rank: usize) -> bool {
+        !self.dropped((rank, rank + 1), Duration::MAX)
     }
 
     /// The entry at an offset.
@@ -56,6 +73,17 @@ impl Logs {
         partitions.resize_with(tables.partitions.len(), Log::default);
         for partition in &tables.truth {
             partitions[*partition as usize].truth = true;
+        }
+        for (partition, begins) in &tables.begins {
+            let mut begins = begins.clone();
+            begins.sort_unstable();
+            // A broker that leads no more may have dropped more than its successor, and told it to readers.
+            let mut furthest = i64::MIN;
+            for (_, begin) in &mut begins {
+                furthest = furthest.max(*begin);
+                *begin = furthest;
+            }
+            partitions[*partition as usize].begins = begins;
         }
         for same_offset in seen.chunk_by(|a, b| (a.partition, a.offset) == (b.partition, b.offset)) {
             let log = &mut partitions[same_offset[0].partition as usize];

@@ -1,4 +1,5 @@
-//! What a consumer without group reads: from its position on, without gaps, in order, to the end (INV-6, 13).
+//! What a consumer without group reads: from its position on, without gaps, in order, to the end (INV-6, 13). It may pass
+//! what the log has dropped by then.
 
 use super::{
     findings::{Findings, Focus},
@@ -28,7 +29,9 @@ pub(super) fn check(tables: &Tables, logs: &Logs, lane: Lane, steps: &[Step], fi
             Did::Left => reads = false,
             Did::Polled(offset) => {
                 let Some(rank) = log.find(offset) else { continue };
-                if let Next::Rank(expected) = next {
+                if let Next::Rank(expected) = next
+                    && !log.dropped((expected, rank), tables.at(step.place))
+                {
                     let within = last_poll == Some(step.place);
                     found(tables, lane.partition, log, *step, (expected, rank), within, findings);
                 }
@@ -40,8 +43,9 @@ pub(super) fn check(tables: &Tables, logs: &Logs, lane: Lane, steps: &[Step], fi
     if let Next::Rank(rank) = next
         && reads
         && log.truth
-        && let Some(missing) = log.entries.get(rank)
+        && let Some(missing) = (rank..log.entries.len()).find(|rank| log.is_left(*rank))
     {
+        let missing = &log.entries[missing];
         let actor = steps.last().map_or(0, |step| step.actor);
         let focus = Focus::on(lane.partition, Some(missing.offset), last_poll.unwrap_or_default());
         findings.add(Anomaly::Unseen, focus.of(missing.value), || {

@@ -230,6 +230,8 @@ pub(super) struct Tables {
     pub(super) steps: Vec<Step>,
     pub(super) commits: Vec<Commit>,
     pub(super) marks: Vec<Mark>,
+    /// Where logs began, from when on, by partition.
+    pub(super) begins: BTreeMap<u32, Vec<(Duration, i64)>>,
     /// Partitions whose log is known.
     pub(super) truth: BTreeSet<u32>,
     /// Groups whose stored commits are known.
@@ -264,6 +266,7 @@ impl Tables {
             What::Close => self.end(place, actor, End::Closed),
             What::Crash => self.end(place, actor, End::Crashed),
             What::Log(entries) => self.log(place, entries),
+            What::Begin(entries) => self.begin(event.at, entries),
             What::Fault(text) => self.marks.push(Mark { place, text: text.clone() }),
             What::Heal(within) => {
                 self.marks.push(Mark { place, text: "all faults are over".to_owned() });
@@ -369,6 +372,13 @@ impl Tables {
                 let value = entry.value.as_ref().map_or(NO_VALUE, |value| self.values.number(value));
                 self.seen.push(Seen { partition, offset, source: Source::Log, value, place });
             }
+        }
+    }
+
+    fn begin(&mut self, at: Duration, entries: &[Entry]) {
+        for Entry { partition, offset, .. } in entries {
+            let partition = self.partitions.number(partition);
+            self.begins.entry(partition).or_default().extend(offset.map(|offset| (at, offset)));
         }
     }
 

@@ -1,10 +1,10 @@
 //! Groups and offsets as an administrator sees them.
 
-use ottla::admin::GroupState;
-use ottla::{ErrorCode, OffsetAndMetadata, OffsetSpec, TopicPartition};
+use ottla::admin::{GroupState, PerItem, RecordsToDelete};
+use ottla::{Consumer, ErrorCode, OffsetAndMetadata, OffsetSpec, Reset, TopicPartition};
 
 use crate::World;
-use crate::world::fresh_name;
+use crate::world::{fresh_name, take};
 
 pub(crate) async fn a_group_without_members_is_made_listed_and_deleted(world: &World) {
     let (admin, topic, group) = (world.admin(), world.topic(3).await, fresh_name());
@@ -69,4 +69,54 @@ pub(crate) async fn places_in_logs_are_told_partition_by_partition(world: &World
         let (_, found) = places.next().expect("two were asked for");
         assert_eq!(found.expect("it exists").map(|found| found.offset), Some(offset));
     }
+}
+
+pub(crate) async fn the_oldest_records_are_deleted_and_the_log_goes_on(world: &World) {
+    let (admin, topic) = (world.admin(), world.topic(2).await);
+    let [used, empty, nowhere] = [0, 1, 9].map(|number| TopicPartition::new(topic.as_str(), number));
+    let producer = world.producer();
+    let send = async |value: &str| {
+        let record = ottla::Record::new(value).partition(0);
+        producer.send(&topic, record).await.expect("it is written").offset()
+    };
+    for value in ["a", "b", "c", "d", "e"] {
+        send(value).await;
+    }
+
+    let deleted =
+        admin.delete_records([(used.clone(), 3), (empty.clone(), 0), (nowhere, 0), (used.clone(), 1)]);
+    let results: Vec<_> = deleted.await.expect("the leader answers").into_iter().collect();
+    assert_eq!(results[0].1.as_ref().ok(), Some(&3), "{results:?}");
+    assert_eq!(results[1].1.as_ref().ok(), Some(&0), "{results:?}");
+    let code = results[2].1.as_ref().err().and_then(ottla::Error::broker_code);
+    assert_eq!(code, Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "{results:?}");
+    assert_eq!(results[3].1.as_ref().err().map(ottla::Error::kind), Some(ottla::ErrorKind::Misuse));
+
+    let earliest = || async {
+        let places = admin.list_offsets([(used.clone(), OffsetSpec::Earliest)]).await.expect("it is there");
+        places.all().expect("it exists")[0].1.map(|place| place.offset)
+    };
+    assert_eq!(earliest().await, Some(3));
+    let consumer = Consumer::builder(world.client()).on_out_of_range(Reset::Earliest).build().expect("valid");
+    consumer.assign([(used.clone(), OffsetSpec::At(1))]).expect("it exists");
+    let read: Vec<_> = take(&consumer, 2).await.into_iter().map(|record| record.offset).collect();
+    assert_eq!(read, [3, 4]);
+
+    let start_of = async |records: RecordsToDelete| {
+        let mut told = admin.delete_records([(used.clone(), records)]).await.expect("it answers").into_iter();
+        told.next().expect("one was asked for").1.map_err(|error| error.broker_code())
+    };
+    assert_eq!(start_of(2.into()).await, Ok(3), "a log does not begin earlier again");
+    assert_eq!(start_of(6.into()).await, Err(Some(ErrorCode::OFFSET_OUT_OF_RANGE)));
+    assert_eq!(start_of(RecordsToDelete::All).await, Ok(5));
+    assert_eq!(earliest().await, Some(5));
+    assert_eq!(send("f").await, Some(5), "the producer whose records are gone goes on");
+    assert_eq!(take(&consumer, 1).await[0].offset, 5);
+
+    let compacted = fresh_name();
+    let new = ottla::NewTopic::new(compacted.as_str(), 1, 1).config("cleanup.policy", "compact");
+    admin.create_topics([new]).await.and_then(PerItem::all).expect("it is created");
+    let refused = admin.delete_records([(TopicPartition::new(compacted, 0), 0)]).await.expect("it answers");
+    let code = refused.all().expect_err("only what replaces a record deletes it").broker_code();
+    assert_eq!(code, Some(ErrorCode::POLICY_VIOLATION));
 }
