@@ -164,7 +164,7 @@ impl Member {
     ) {
         let Some(tenure) = self.tenure.filter(|_| *member_id == self.member_id) else { return };
         let is_at_rest = matches!(self.phase, Phase::Stable | Phase::Revoking);
-        match Verdict::on_id(code, self.is_off_record()) {
+        match self.verdict(member_id, code) {
             Verdict::Rebalance if is_at_rest && tenure.generation == generation => {
                 self.revocation.on_rebalance(at.now, self.config.rebalance_timeout);
                 self.rejoin = self.rejoin.or(Some("the group is rebalanced"));

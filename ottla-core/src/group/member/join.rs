@@ -126,6 +126,8 @@ impl Member {
                 return None;
             }
             Err(CallError::Lost) => {
+                let is_ghost = call == Call::Join && self.asked_as.is_empty();
+                self.ghosts = self.ghosts.saturating_add(u32::from(is_ghost));
                 self.trouble = Some(Trouble::Unanswered(call));
                 self.outbox.push_back(Action::ForgetCoordinator(call));
                 self.again(at);
@@ -136,7 +138,7 @@ impl Member {
         if !matches!(Verdict::on(code), Verdict::Fine | Verdict::MemberIdRequired) {
             self.trouble = Some(Trouble::Answered(call, code));
         }
-        match Verdict::on_id(code, self.asked_off_record) {
+        match self.verdict(&self.asked_as.clone(), code) {
             Verdict::Fatal => self.fail(Failure::Refused(call, code)),
             Verdict::UnknownMember => self.lose_and_rejoin(at, LossCause::UnknownMember),
             Verdict::IllegalGeneration => self.lose_and_rejoin(at, LossCause::IllegalGeneration),

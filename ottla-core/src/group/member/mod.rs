@@ -71,8 +71,10 @@ pub struct Member {
     member_id: Str,
     /// The group has been written under that id: a coordinator that takes over knows it too.
     is_on_record: bool,
-    /// The last JoinGroup or SyncGroup was sent under an id that may be forgotten.
-    asked_off_record: bool,
+    /// The id under which the last JoinGroup or SyncGroup was sent.
+    asked_as: Str,
+    /// So many JoinGroups without an id got lost: each may be carried out late, and take this member's place.
+    ghosts: u32,
     tenure: Option<Tenure>,
     /// All that is owned, including what is being assigned or given up.
     owned: BTreeSet<TopicPartition>,
@@ -184,7 +186,8 @@ impl Member {
             rejoin: None,
             member_id: Str::EMPTY,
             is_on_record: false,
-            asked_off_record: false,
+            asked_as: Str::EMPTY,
+            ghosts: 0,
             tenure: None,
             owned: BTreeSet::new(),
             owned_since: NO_GENERATION,
@@ -324,11 +327,6 @@ impl Member {
         (self.member_id, self.is_on_record) = (member_id, false);
     }
 
-    /// Whether a coordinator that takes over may know the member by another id, or none.
-    fn is_off_record(&self) -> bool {
-        !self.member_id.is_empty() && !self.is_on_record
-    }
-
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Left | Phase::Failed)
     }
@@ -372,18 +370,17 @@ impl Member {
 
     /// The call of this phase, if it is due.
     fn next_call(&mut self, now: Instant) -> Option<Action> {
-        let off_record = self.is_off_record();
         match self.phase {
             // Who is about to go does not join any more.
             Phase::Joining(turn) if turn.is_due(now) && self.departure.is_none() => {
                 self.phase = Phase::Joining(Turn::UnderWay);
-                self.asked_off_record = off_record;
+                self.asked_as = self.member_id.clone();
                 let timeout = self.config.rebalance_call_timeout();
                 Some(Action::Join { request: self.join_request(), timeout })
             }
             Phase::Syncing(ref round, ref mut turn) if turn.is_due(now) => {
                 *turn = Turn::UnderWay;
-                self.asked_off_record = off_record;
+                self.asked_as = self.member_id.clone();
                 let request = round.request();
                 Some(Action::Sync { request, timeout: self.config.rebalance_call_timeout() })
             }

@@ -345,6 +345,32 @@ fn a_static_member_whose_id_was_forgotten_joins_anew_and_one_that_is_replaced_en
     assert!(matches!(desk.news()[..], [Failed(Failure::Refused(Call::Join, _))]));
 }
 
+/// A JoinGroup without an id that got lost is carried out late, out of a socket's buffer: the member is fenced by itself.
+#[test]
+fn a_static_member_whose_place_was_taken_by_its_own_late_request_takes_it_back_once() {
+    let fenced = ErrorCode::FENCED_INSTANCE_ID;
+    let mut desk = Desk::new(MemberConfig { instance_id: Some("i".into()), ..Desk::config() });
+    desk.member.subscribe(["orders".into()].into());
+    let in_the_group = |desk: &mut Desk| {
+        assert_eq!(desk.take_join().member_id, "");
+        desk.joined(1);
+        desk.take_sync();
+        desk.synced(&partitions("orders", &[0]));
+        desk.actions();
+    };
+    desk.take_join();
+    desk.member.on_join(desk.at(), Err(CallError::Lost));
+    desk.pass(s(1));
+    in_the_group(&mut desk);
+    desk.heartbeat_answered(fenced);
+    let lost = Lost { partitions: partitions("orders", &[0]), cause: LossCause::UnknownMember };
+    desk.pass(s(1));
+    assert_eq!(desk.member.next(desk.at()), Some(lost), "it may not own anything meanwhile");
+    in_the_group(&mut desk);
+    desk.heartbeat_answered(fenced);
+    assert!(matches!(desk.news()[..], [Lost { .. }, Failed(_)]), "that is another process");
+}
+
 #[test]
 fn what_cannot_be_cured_ends_the_member() {
     for code in [

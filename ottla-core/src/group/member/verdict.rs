@@ -1,6 +1,36 @@
 //! What the coordinator's codes mean for a member, whatever they answer.
 
-use ottla_protocol::ErrorCode;
+use ottla_protocol::{ErrorCode, Str};
+
+use super::Member;
+
+impl Member {
+    /// What a code says that answers something sent under this id.
+    ///
+    /// FENCED_INSTANCE_ID says that the coordinator knows the static member by another id. That is another process, and the
+    /// end of this one, unless
+    /// * the id is not on record: a coordinator writes the id that it gives down with the assignment. If it is deposed
+    ///   before, its successor knows the id from before;
+    /// * it was given up meanwhile;
+    /// * or a JoinGroup of this member, which had no id and got lost, was carried out late.
+    ///
+    /// Then the member joins without an id, and takes its own place.
+    pub(super) fn verdict(&mut self, id: &Str, code: ErrorCode) -> Verdict {
+        if code != ErrorCode::FENCED_INSTANCE_ID {
+            return Verdict::on(code);
+        }
+        if !id.is_empty() && (*id != self.member_id || !self.is_on_record) {
+            return Verdict::UnknownMember;
+        }
+        match self.ghosts.checked_sub(1) {
+            Some(left) => {
+                self.ghosts = left;
+                Verdict::UnknownMember
+            }
+            None => Verdict::Fatal,
+        }
+    }
+}
 
 /// What an error code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,18 +51,6 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// What a code says that answers something sent under an id which is, or is not, on record.
-    ///
-    /// A coordinator writes the id that it gives to a static member down with the assignment. If it is deposed before, its
-    /// successor knows the id from before, and fences the new one: that is no other process, but an id that is forgotten.
-    /// Whoever joins without one takes its own place.
-    pub(super) fn on_id(code: ErrorCode, off_record: bool) -> Self {
-        match code {
-            ErrorCode::FENCED_INSTANCE_ID if off_record => Self::UnknownMember,
-            _ => Self::on(code),
-        }
-    }
-
     pub(super) fn on(code: ErrorCode) -> Self {
         match code {
             ErrorCode::NONE => Self::Fine,
