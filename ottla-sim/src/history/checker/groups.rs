@@ -411,17 +411,20 @@ impl Partition<'_> {
     }
 
     /// Whether an owner of whom a commit was carried out late lost the partition before it could repeat what it had
-    /// committed since: the next owner finds that commit, and claims the partition with it.
+    /// committed since: the next owner finds that commit, and claims the partition with it. The former one may hear of its
+    /// loss much later.
     fn begins_at(&self, late: &Commit, claim: &Commit, owned: &[Ownership]) -> bool {
-        let (from, to) = (self.tables.at(late.place), self.tables.at(claim.place) + TIMESTAMP);
-        let lost = |owned: &&Ownership| match owned.end {
-            Some((End::Lost | End::Crashed, end)) => {
-                let (began, end) = (self.tables.at(owned.began), self.tables.at(end));
-                owned.knows(late.offset) && began < from && from < end && end < to
-            }
-            _ => false,
+        let at = |place| self.tables.at(place);
+        let (from, to) = (at(late.place), at(claim.place) + TIMESTAMP);
+        let mut began = owned.iter().map(|next| at(next.began));
+        let Some(next) = began.find(|began| from < *began && *began <= to) else { return false };
+        let lost = |owned: &Ownership| match owned.end {
+            Some((End::Lost, end)) => from < at(end),
+            Some((End::Revoked { .. } | End::Closed, end)) => next < at(end),
+            Some((End::Crashed, _)) | None => true,
         };
-        claim.offset == late.offset && claim.stored && owned.iter().any(|owned| lost(&owned))
+        let whose = |owned: &&Ownership| at(owned.began) < from && owned.knows(late.offset);
+        claim.stored && claim.offset == late.offset && owned.iter().filter(whose).any(lost)
     }
 
     /// Nothing below where an owner began is committed while it owns the partition: it would be a former owner's.
