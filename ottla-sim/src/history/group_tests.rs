@@ -233,7 +233,7 @@ fn the_next_owner_begins_at_a_commit_that_was_carried_out_late_if_nobody_could_r
     let back =
         "commit-back: the commits of topic-0 never to go back for good; 3 was committed, and 2 at 9.000 s";
     // The former one is cut off, and hears of it later.
-    let unheard = judged(Handled(2), 2).map(|verdict| verdict.twice.len());
+    let unheard = judged(Committed(3), 2).map(|verdict| verdict.twice.len());
     assert_eq!(unheard, Ok(2));
     // There was time to repeat it.
     assert_eq!(judged(CLEAN, 2).unwrap_err(), back.replace("9.000", "13.000"));

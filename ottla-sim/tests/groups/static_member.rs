@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use ottla::{Assignor, ErrorKind};
 use ottla_broker::faults::{Effect, Fault};
-use ottla_protocol::{ErrorCode, messages::SyncGroupRequest};
+use ottla_protocol::{
+    ErrorCode,
+    messages::{JoinGroupRequest, SyncGroupRequest},
+};
 use ottla_sim::{
     Sim,
     group::{GROUP, Group, Settings},
@@ -119,5 +122,22 @@ fn a_static_member_whose_new_id_dies_with_the_coordinator_takes_its_place_again(
         group.produce(100).await;
         group.check_once().await;
         again.stop().await
+    });
+}
+
+/// It joins without an id, and whoever does that takes the place of the member of that name.
+#[test]
+fn a_static_member_that_its_own_late_request_has_fenced_takes_its_place_back() {
+    Sim::seeds(0..6).run(async |world| {
+        let group = Group::new(world, 3, 2).await;
+        let late = Fault::on::<JoinGroupRequest>(Effect::CarryOutLate(5 * SECOND)).times(1);
+        group.cluster.faults().add(late);
+        let member = group.start_with("billing-1", &named("one"));
+        member.owns(&group, 2).await;
+        world.until("it is told that another one has its place", || member.sessions_lost() == 1).await;
+        member.owns(&group, 2).await;
+        group.produce(100).await;
+        group.check_once().await;
+        member.stop().await
     });
 }
