@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Without `--embedded` it finds the cluster as `cargo xtask kafka run` tells it. What is drawn depends on the seed, what
-//! comes of it does not: this is real time.
+//! comes of it does not: this is real time. It ends a minute after the time for faults at the latest; if anything has not
+//! come to its end by then, that is a failure, and what was told until then is checked all the same.
 
 mod brokers;
 mod journal;
@@ -39,9 +40,14 @@ const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
 const PARTITIONS: i32 = 6;
 
-/// After all faults are over, records must be written and read again within so long; and everything must be processed
-/// within so long after the last one was written.
-const HEALED: Duration = Duration::from_secs(60);
+/// After all faults are over, records must be written and read again within so long.
+const HEALED: Duration = Duration::from_secs(30);
+
+/// How long a process may take to end, and other steps: longer than any of the clients' own timeouts.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What beginning and end may take together, beside the time in which things go wrong.
+const AROUND: Duration = Duration::from_secs(60);
 
 struct Arguments {
     embedded: bool,
@@ -76,10 +82,8 @@ async fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(report) => {
-            println!("{report}");
-            if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
@@ -87,29 +91,40 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<Report> {
+/// Whether all was well. However it ends, what was told until then is checked.
+async fn run(arguments: &Arguments) -> Result<bool> {
     let brokers = if arguments.embedded { Brokers::embedded().await? } else { Brokers::kafka()? };
-    let direct = Client::builder().bootstrap_servers(brokers.servers()).connect().await?;
-    create_topic(&direct, brokers.servers().len()).await?;
-    let proxy = Proxy::start(brokers.servers()).await?;
     let journal = Journal::create(&arguments.history)?;
     journal.tell_panics();
-
-    let processes = Processes::start(&journal, proxy.bootstrap_servers(), arguments.seed)?;
-    journal
-        .until(HEALED, "everything works", |seen| seen.acknowledged > 100 && seen.processed.len() > 100)
-        .await?;
-    let seconds = Duration::from_secs(arguments.seconds);
-    Nemesis::new(&journal, &brokers, &proxy, &processes, arguments.seed).rage(seconds).await?;
-
-    journal.observe(What::Heal(HEALED));
-    progress(&journal).await;
-    end(&journal, processes, &direct).await?;
+    let direct = Client::builder().bootstrap_servers(brokers.servers()).connect().await?;
+    let limit = Duration::from_secs(arguments.seconds) + AROUND;
+    let ended = match timeout(limit, story(arguments, &brokers, &direct, &journal)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(format!("it has not come to an end within {} s", limit.as_secs()).into()),
+    };
+    let told = match timeout(PATIENCE, tell_truth(&journal, &direct)).await {
+        Ok(told) => told,
+        Err(_) => Err("the log and the commits cannot be read".into()),
+    };
     journal.flush()?;
     brokers.stop().await;
     let report = check(&arguments.history)?;
-    println!("the history: {}", arguments.history.display());
-    Ok(report)
+    println!("{report}\nthe history: {}", arguments.history.display());
+    ended.and(told).map(|()| report.is_good())
+}
+
+async fn story(arguments: &Arguments, brokers: &Brokers, direct: &Client, journal: &Journal) -> Result<()> {
+    create_topic(direct, brokers.servers().len()).await?;
+    let proxy = Proxy::start(brokers.servers()).await?;
+    let processes = Processes::start(journal, proxy.bootstrap_servers(), arguments.seed)?;
+    journal
+        .until(PATIENCE, "everything works", |seen| seen.acknowledged > 100 && seen.processed.len() > 100)
+        .await?;
+    let seconds = Duration::from_secs(arguments.seconds);
+    Nemesis::new(journal, brokers, &proxy, &processes, arguments.seed).rage(seconds).await?;
+    journal.observe(What::Heal(HEALED));
+    progress(journal).await;
+    end(journal, processes, direct).await
 }
 
 async fn create_topic(client: &Client, brokers: usize) -> Result<()> {
@@ -133,21 +148,24 @@ async fn progress(journal: &Journal) {
     }
 }
 
-/// Everything comes to an end, and the truth is told.
+/// Everything comes to an end.
 async fn end(journal: &Journal, processes: Processes, direct: &Client) -> Result<()> {
-    processes.stop_producers(HEALED).await;
-    let log = timeout(HEALED, truth::log(direct)).await.map_err(|_| "the log could not be read")??;
-    let all = truth::records(&log);
-    let handled = journal.until(HEALED, "everything is processed", |seen| all.is_subset(&seen.processed));
+    processes.stop_producers(PATIENCE).await;
+    let all = truth::records(&truth::log(direct).await?);
+    let handled = journal.until(PATIENCE, "everything is processed", |seen| all.is_subset(&seen.processed));
     if let Err(error) = handled.await {
         eprintln!("{error}");
     }
-    processes.stop_members(HEALED).await;
-    let commits = timeout(HEALED, truth::commits(direct, journal.began())).await;
-    for event in commits.map_err(|_| "the commits could not be read")?? {
+    processes.stop_members(PATIENCE).await;
+    Ok(())
+}
+
+/// What the brokers have stored goes into the history.
+async fn tell_truth(journal: &Journal, direct: &Client) -> Result<()> {
+    for event in truth::commits(direct, journal.began()).await? {
         journal.write(&event);
     }
-    journal.observe(What::Log(log));
+    journal.observe(What::Log(truth::log(direct).await?));
     Ok(())
 }
 

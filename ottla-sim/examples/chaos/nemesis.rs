@@ -9,7 +9,7 @@ use ottla_sim::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Journal, Result,
+    Journal, PATIENCE, Result,
     brokers::{Brokers, Verb},
     processes::Processes,
 };
@@ -24,6 +24,11 @@ pub(crate) struct Nemesis<'a> {
 
 fn between(random: &mut fastrand::Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(random.u64(least..most))
+}
+
+/// How long what begins now may last: a little longer than others may begin, so that the end is an overlap too.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()) + Duration::from_secs(3)
 }
 
 impl<'a> Nemesis<'a> {
@@ -62,7 +67,7 @@ impl<'a> Nemesis<'a> {
             }
             let broker = random.usize(..self.brokers.servers().len());
             let number = broker + 1;
-            let lasts = between(&mut random, 500, 12_000);
+            let lasts = between(&mut random, 500, 12_000).min(left(until));
             let (begin, end) = match random.bool() {
                 true => (Verb::Kill, Verb::Restart),
                 false => (Verb::Stop, Verb::Continue),
@@ -118,7 +123,7 @@ impl<'a> Nemesis<'a> {
                     "all connections break".to_owned()
                 }
             };
-            let lasts = between(&mut random, 100, 8_000);
+            let lasts = between(&mut random, 100, 8_000).min(left(until));
             self.tell(format!("network of broker {}: {what}, for {:.1} s", broker + 1, lasts.as_secs_f64()));
             sleep(lasts).await;
             faults.heal();
@@ -133,7 +138,7 @@ impl<'a> Nemesis<'a> {
             }
             let number = random.usize(..self.processes.len());
             let next = match random.u32(..3) {
-                0 => self.processes.stop(number, Duration::from_secs(60)).await,
+                0 => self.processes.stop(number, PATIENCE).await,
                 _ => self.processes.crash(number),
             };
             sleep(between(&mut random, 100, 4_000)).await;

@@ -34,7 +34,8 @@ pub(crate) struct Processes {
 
 struct Process {
     actor: Actor,
-    runtime: Runtime,
+    /// Until it is dropped, which ends the process.
+    runtime: Option<Runtime>,
     stop: Arc<Notify>,
     ended: oneshot::Receiver<()>,
 }
@@ -54,7 +55,6 @@ impl Processes {
         let process = self.take(number);
         self.journal.observe(What::Fault(format!("{} crashes", name(process.actor))));
         self.journal.tell(process.actor, Outcome::Info, What::Crash, None);
-        process.runtime.shutdown_background();
         Actor { incarnation: process.actor.incarnation + 1, ..process.actor }
     }
 
@@ -96,7 +96,7 @@ impl Processes {
             // Nobody may wait for it.
             let _ = ends.send(());
         });
-        let process = Process { actor, runtime, stop, ended };
+        let process = Process { actor, runtime: Some(runtime), stop, ended };
         self.running.lock().unwrap_or_else(PoisonError::into_inner).push(process);
         Ok(())
     }
@@ -124,12 +124,20 @@ impl Processes {
 
 impl Process {
     /// What has not ended in time, never settles what it has begun, and the check says so.
-    async fn end(self, limit: Duration) {
+    async fn end(mut self, limit: Duration) {
         self.stop.notify_one();
-        if timeout(limit, self.ended).await.is_err() {
+        if timeout(limit, &mut self.ended).await.is_err() {
             eprintln!("{} does not end", name(self.actor));
         }
-        self.runtime.shutdown_background();
+    }
+}
+
+impl Drop for Process {
+    /// In the middle of whatever it does. A runtime that is merely dropped would wait for that, which no task may do.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
