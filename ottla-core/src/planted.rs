@@ -4,16 +4,17 @@
 //! names are in the program.
 
 /// Whether to do the wrong thing here: the defect of this name was chosen, with the environment variable `OTTLA_PLANTED`.
+/// Behind the name may stand the profile of the swarm that finds it, where it is not the usual one.
 #[cfg(not(ottla_planted))]
 macro_rules! planted {
-    ($name:literal) => {
+    ($name:literal $(, $profile:ident)?) => {
         false
     };
 }
 
 #[cfg(ottla_planted)]
 macro_rules! planted {
-    ($name:literal) => {
+    ($name:literal $(, $profile:ident)?) => {
         $crate::planted::is_chosen($name)
     };
 }
