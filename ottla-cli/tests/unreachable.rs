@@ -133,7 +133,7 @@ fn silence_is_a_success_only_if_there_is_nothing() {
         (&reading, Some(no_fetch()), Some(not_read)),
         (&in_time, Some(no_fetch()), Some(not_read)),
         (&in_time, Some(no_coordinator()), Some(not_read)),
-        (&in_time, Some(no_join()), Some("not a member of the group yet")),
+        (&at_leisure, Some(no_join()), Some("not a member of the group yet")),
         (&sharing, Some(no_coordinator()), Some("g could not be joined within")),
     ];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

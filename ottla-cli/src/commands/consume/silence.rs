@@ -99,7 +99,11 @@ impl Watch {
                 self.has_joined = true;
                 self.trouble = None;
             }
-            Event::OffsetsCommitted { .. } | Event::LeaseRenewed { .. } => self.trouble = None,
+            Event::CoordinatorChanged { .. }
+            | Event::OffsetsCommitted { .. }
+            | Event::LeaseRenewed { .. } => {
+                self.trouble = None;
+            }
             _ => {}
         }
     }
