@@ -237,6 +237,13 @@ fn the_next_owner_begins_at_a_commit_that_was_carried_out_late_if_nobody_could_r
     assert_eq!(unheard, Ok(2));
     // There was time to repeat it.
     assert_eq!(judged(CLEAN, 2).unwrap_err(), back.replace("9.000", "13.000"));
+    // It was a former owner's, which had not heard yet.
+    let former = [(1, Assigned)].into_iter().chain((0..3).flat_map(|offset| record(1, offset))); // 1 s to 7 s
+    let between = [(1, Committed(3)), (2, Assigned), (2, Committed(3)), (1, Lost), (2, Crashed)]; // to 12 s
+    let next = [(1, Assigned), (1, Committed(2))].into_iter().chain(record(1, 2)); // 13 s to 16 s
+    let stored = [(8, 3), (9, 3), (10, 2), (14, 2), (20, 3)];
+    let told = verdict(former.chain(between).chain(next), 3, stored).unwrap_err();
+    assert_eq!(told, back.replace("9.000", "14.000"));
     // Whoever goes on with it has not lost anything.
     let what = [(1, Assigned)].into_iter().chain((0..3).flat_map(|offset| record(1, offset)));
     let what = what.chain([(1, Committed(3)), (1, Committed(2))]); // 8 s and 9 s

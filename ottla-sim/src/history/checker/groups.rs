@@ -423,8 +423,10 @@ impl Partition<'_> {
             Some((End::Revoked { .. } | End::Closed, end)) => next < at(end),
             Some((End::Crashed, _)) | None => true,
         };
-        let whose = |owned: &&Ownership| at(owned.began) < from && owned.knows(late.offset);
-        claim.stored && claim.offset == late.offset && owned.iter().filter(whose).any(lost)
+        // A commit of anybody but the owner of that moment is refused.
+        let owner = owned.iter().rev().find(|owned| at(owned.began) < from);
+        let owner = owner.filter(|owned| owned.knows(late.offset));
+        claim.stored && claim.offset == late.offset && owner.is_some_and(lost)
     }
 
     /// Nothing below where an owner began is committed while it owns the partition: it would be a former owner's.
