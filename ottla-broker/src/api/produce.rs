@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ottla_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use ottla_protocol::messages::{ProduceRequest, ProduceResponse};
 use ottla_protocol::{ErrorCode, Str};
@@ -158,6 +158,7 @@ impl ProduceWait {
                 response.error_message =
                     Some(refusal.message).filter(|message| !message.is_empty()).map(Str::from);
                 response.log_start_offset = -1;
+                response.record_errors = refusal.culprits.into_iter().map(record_error).collect();
                 self.set_error(node, key.ok(), &mut response, refusal.error);
             }
             // There is no appending to what was not found.
@@ -320,7 +321,11 @@ fn check_acks(acks: i16) -> Result<(), Refusal> {
 }
 
 fn refused(error: ErrorCode, message: &str) -> Refusal {
-    Refusal { error, message: message.to_owned() }
+    records::refusal(error, message.to_owned())
+}
+
+fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(message.into()) }
 }
 
 fn endpoints(node: &Node, leaders: &BTreeSet<NodeId>) -> Vec<NodeEndpoint> {

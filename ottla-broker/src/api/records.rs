@@ -21,6 +21,8 @@ const FIRST_VERSION_WITH_ZSTD: i16 = 7;
 pub(super) struct Refusal {
     pub(super) error: ErrorCode,
     pub(super) message: String,
+    /// The records that are the reason, by their index (KIP-467); none: it is about all of them.
+    pub(super) culprits: Vec<(i32, String)>,
 }
 
 /// What the checks depend on besides the records.
@@ -29,6 +31,8 @@ pub(super) struct Rules {
     version: i16,
     max_bytes: usize,
     latest_timestamp: i64,
+    /// The topic is compacted: a record without a key would be in nobody's way, for ever.
+    needs_keys: bool,
     pub(super) log_append_time: Option<i64>,
 }
 
@@ -42,6 +46,7 @@ impl Rules {
             version,
             max_bytes: usize::try_from(max_bytes).unwrap_or(0),
             latest_timestamp: wall_ms.saturating_add(ahead),
+            needs_keys: topic.config.get("cleanup.policy").is_some_and(|of| of.contains("compact")),
             log_append_time: broker_time.then_some(wall_ms),
         }
     }
@@ -61,7 +66,7 @@ pub(super) fn check(records: Option<&Bytes>, rules: &Rules) -> Result<BatchMeta,
         return Err(refusal(ErrorCode::MESSAGE_TOO_LARGE, message));
     }
     batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
-    check_records(&batch)?;
+    check_records(&batch, rules)?;
     Ok(BatchMeta::of(header, 0))
 }
 
@@ -140,25 +145,33 @@ fn check_header(header: &BatchHeader, rules: &Rules) -> Result<(), Refusal> {
 }
 
 /// Decompresses the batch and reads every record in it.
-fn check_records(batch: &RawBatch) -> Result<(), Refusal> {
+fn check_records(batch: &RawBatch, rules: &Rules) -> Result<(), Refusal> {
     let mut decompressor = Decompressor::new();
     let records = batch.views(&mut decompressor).map_err(|error| invalid(error.to_string()))?;
+    let mut culprits = Vec::new();
     for (index, record) in (0..).zip(records) {
         let record = record.map_err(|error| invalid(error.to_string()))?;
-        if record.offset != index {
+        if record.offset != i64::from(index) {
             return Err(invalid(format!(
                 "Inconsistent offset delta: expected {index}, but found {}",
                 record.offset
             )));
         }
+        if rules.needs_keys && record.key.is_none() {
+            culprits.push((index, "Compacted topic cannot accept message without key.".to_owned()));
+        }
     }
-    Ok(())
+    if culprits.is_empty() {
+        return Ok(());
+    }
+    let message = format!("One or more records have been rejected due to {} record errors", culprits.len());
+    Err(Refusal { culprits, ..invalid(message) })
 }
 
 fn invalid(message: String) -> Refusal {
     refusal(ErrorCode::INVALID_RECORD, message)
 }
 
-fn refusal(error: ErrorCode, message: String) -> Refusal {
-    Refusal { error, message }
+pub(super) fn refusal(error: ErrorCode, message: String) -> Refusal {
+    Refusal { error, message, culprits: Vec::new() }
 }

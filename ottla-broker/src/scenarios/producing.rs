@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::messages::{InitProducerIdRequest, ProduceRequest};
-use ottla_protocol::{ErrorCode, TopicId};
+use ottla_protocol::{BatchBuilder, ErrorCode, TopicId};
 
 use super::harness::{Client, Cluster, WALL_MS, builder, plain, sequenced};
 use super::requests::{PRODUCE, fetch_request, fetched, produce_request, produced};
@@ -106,6 +106,24 @@ fn damaged_and_foreign_batches_are_refused() {
         assert_eq!(cluster.produce_error(client, topic, records), error, "{what}");
     }
     assert_eq!(cluster.produce(client, topic, plain(&["c"])).base_offset, 0);
+}
+
+#[test]
+fn a_compacted_topic_names_the_records_that_have_no_key() {
+    let (mut cluster, client, topic) = single(&[("cleanup.policy", "compact")]);
+    let batch = |keys: &[Option<&[u8]>]| {
+        let mut batch = BatchBuilder::new(1024);
+        for key in keys {
+            batch.append(WALL_MS, *key, Some(b"v"), [].into_iter()).unwrap();
+        }
+        let mut batch = batch.seal();
+        batch.stamp_without_producer();
+        batch.into_bytes()
+    };
+    let answer = cluster.produce(client, topic, batch(&[Some(b"a"), None, Some(b"b"), None]));
+    let culprits: Vec<_> = answer.record_errors.iter().map(|culprit| culprit.batch_index).collect();
+    assert_eq!((answer.error_code, culprits), (ErrorCode::INVALID_RECORD, vec![1, 3]));
+    assert_eq!(cluster.produce(client, topic, batch(&[Some(b"a"), Some(b"")])).base_offset, 0);
 }
 
 #[test]

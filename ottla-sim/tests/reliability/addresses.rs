@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::support::{FEW, SECOND, TOPIC};
 
 /// From now on brokers are told to be at names that begin like this.
-fn advertise_as(prefix: &'static str) -> Fault {
+pub(crate) fn advertise_as(prefix: &'static str) -> Fault {
     Fault::on::<MetadataRequest>(Effect::edit::<MetadataRequest>(move |response| {
         response.brokers.iter_mut().for_each(|broker| {
             broker.host = format!("{prefix}-{}", broker.node_id).as_str().into();

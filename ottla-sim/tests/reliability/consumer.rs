@@ -12,7 +12,7 @@ use ottla_broker::{
     faults::{Effect, Fault},
 };
 use ottla_protocol::{
-    BatchBuilder, Compressor,
+    BatchBuilder, Compressor, batch,
     messages::{
         FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, fetch_response::PartitionData,
     },
@@ -22,9 +22,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{FEW, SECOND, TOPIC};
 
-const RECORDS: i64 = 120;
+pub(crate) const RECORDS: i64 = 120;
 
-fn partition(number: i32) -> TopicPartition {
+pub(crate) fn partition(number: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, number)
 }
 
@@ -52,7 +52,7 @@ fn corrupt(data: &mut PartitionData) {
 }
 
 /// Both partitions have records `0..RECORDS` in batches of a few, each with its offset as its value.
-async fn filled(world: &World, config: ClusterConfig) -> Cluster {
+pub(crate) async fn filled(world: &World, config: ClusterConfig) -> Cluster {
     let cluster = world.cluster_with(config).await;
     cluster.topic(TOPIC, 2).await;
     for from in (0..RECORDS).step_by(4) {
@@ -64,7 +64,10 @@ async fn filled(world: &World, config: ClusterConfig) -> Cluster {
     cluster
 }
 
-fn reader(cluster: &Cluster, configure: impl FnOnce(ConsumerBuilder) -> ConsumerBuilder) -> Result<Consumer> {
+pub(crate) fn reader(
+    cluster: &Cluster,
+    configure: impl FnOnce(ConsumerBuilder) -> ConsumerBuilder,
+) -> Result<Consumer> {
     // Little at a time, so that there are many fetches.
     let little = Consumer::builder(&cluster.client()).max_partition_fetch_bytes(500).fetch_max_bytes(1_000);
     let consumer = configure(little).build()?;
@@ -438,4 +441,74 @@ fn d03_a_batch_that_is_a_bomb_is_told_and_other_partitions_flow() {
         consumer.seek(&partition(0), OffsetSpec::Earliest).await?;
         timeout(60 * SECOND, read_on(&consumer, &mut BTreeMap::from([(0, 0)]))).await.expect("all is read")
     });
+}
+
+/// Where a batch says these things of itself.
+const BATCH_LENGTH: usize = 8;
+const LAST_OFFSET_DELTA: usize = 23;
+const COUNT: usize = 57;
+const FIRST_RECORD: usize = 61;
+
+/// A batch of partition 0 lies at this place, and its checksum is that of the lie.
+fn lie(at: usize, bytes: &'static [u8]) -> Fault {
+    edit_fetched(move |data| {
+        let Some(records) = data.records.take().filter(|records| !records.is_empty()) else { return };
+        let mut batch = records.to_vec();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        let length = batch::batches(records).next().and_then(std::result::Result::ok);
+        let end = length.map_or(batch.len(), |first| first.bytes().len());
+        let crc = batch::crc32c(&batch[21..end]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        data.records = Some(batch.into());
+    })
+}
+
+#[test]
+fn d04_a_batch_that_lies_about_its_records_is_told_once_and_other_partitions_flow() {
+    let lies = [
+        ("fewer records than none", lie(COUNT, &[0xff; 4])),
+        ("more records than bytes", lie(COUNT, &[0x7f, 0xff, 0xff, 0xff])),
+        ("one record more", lie(COUNT, &[0, 0, 0, 5])),
+        ("it ends before it begins", lie(LAST_OFFSET_DELTA, &[0xff; 4])),
+        ("it is of negative length", lie(BATCH_LENGTH, &[0xff, 0xff, 0xff, 0xc0])),
+        ("it is shorter than its header", lie(BATCH_LENGTH, &[0, 0, 0, 9])),
+        // Varints: the length of a record, and what follows it.
+        ("a record is of negative length", lie(FIRST_RECORD, &[0x01])),
+        ("a record is longer than the batch", lie(FIRST_RECORD, &[0xfe, 0x7f])),
+        ("a key of more bytes than the record", lie(FIRST_RECORD + 4, &[0x7e])),
+    ];
+    for (what, lie) in lies {
+        Sim::seeds(FEW).run(async |world| {
+            let cluster = filled(world, ClusterConfig::with_nodes(3, "", 0)).await;
+            let lying = cluster.faults().add(lie.clone());
+            let consumer = reader(&cluster, |builder| builder)?;
+            let (mut told, mut next) = (Vec::new(), 0);
+            // Whoever is told of it is told once, and brokers are not asked for it again and again.
+            while told.is_empty() || next < RECORDS {
+                match timeout(60 * SECOND, consumer.recv()).await.expect("it gets on") {
+                    Ok(record) => {
+                        let record = record.expect("it is open");
+                        assert_eq!((record.view().partition(), record.view().offset()), (1, next), "{what}");
+                        next += 1;
+                    }
+                    Err(error) => told.push(error),
+                }
+            }
+            let strikes = lying.strikes();
+            assert!(timeout(30 * SECOND, consumer.recv()).await.is_err(), "{what}: nothing more is told");
+            assert!(
+                lying.strikes() - strikes < 10,
+                "{what}: fetched {} times more",
+                lying.strikes() - strikes
+            );
+            let [error] = told.as_slice() else { panic!("{what}: {told:?}") };
+            assert_eq!(error.topic_partition(), Some(&partition(0)), "{what}: {error:#}");
+
+            lying.end();
+            consumer.seek(&partition(0), OffsetSpec::Earliest).await?;
+            timeout(60 * SECOND, read_on(&consumer, &mut BTreeMap::from([(0, 0)])))
+                .await
+                .expect("all is read")
+        });
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::{Compression, ErrorCode, SendError};
+use ottla::{Admin, Compression, ErrorCode, NewTopic, Producer, Record, SendError};
 use ottla_broker::{
     ClusterConfig,
     faults::{Effect, Fault},
@@ -118,6 +118,51 @@ fn p12_a_batch_that_is_too_large_is_split_and_a_record_that_is_fails_alone() {
         stream.settle().await;
         let (written, not_written) = (stream.history.acknowledged(), stream.count(|f| f == Fate::NotWritten));
         assert_eq!((written, not_written), (99, 1));
+    });
+}
+
+#[test]
+fn p13_records_without_a_key_fail_in_a_compacted_topic_and_others_of_their_batch_can_be_sent_again() {
+    Sim::seeds(FEW).run(async |world| {
+        let cluster = world.cluster(3).await;
+        let client = cluster.client();
+        let compacted = NewTopic::new(TOPIC, 1, 3).config("cleanup.policy", "compact");
+        Admin::new(&client).create_topics([compacted]).await?.all()?;
+        let producer = Producer::builder(&client).linger(SECOND / 20).build()?;
+        producer.send(TOPIC, Record::new("first").key("key")).await?;
+        let mut random = world.random();
+        let (mut receipts, mut written) = (Vec::new(), 1);
+        for _ in 0..60 {
+            let has_key = random.u32(..8) > 0;
+            let record = Record::new("value");
+            let record = if has_key { record.key("key") } else { record };
+            receipts.push((has_key, producer.enqueue(TOPIC, record).await?));
+            sleep(Duration::from_millis(random.u64(..20))).await;
+        }
+        let mut again = 0;
+        for (has_key, receipt) in receipts {
+            let error = match receipt.await {
+                Ok(_) => {
+                    assert!(has_key);
+                    written += 1;
+                    continue;
+                }
+                Err(SendError::NotWritten(error)) => error,
+                Err(error) => panic!("it is known that it was not written: {error:?}"),
+            };
+            assert_eq!(error.is_retriable(), has_key, "{error:#}");
+            if has_key {
+                producer.send(TOPIC, Record::new("value").key("key")).await?;
+                (again, written) = (again + 1, written + 1);
+            } else {
+                assert_eq!(error.broker_code(), Some(ErrorCode::INVALID_RECORD), "{error:#}");
+                assert!(error.to_string().contains("without key"), "{error}");
+            }
+        }
+        assert!(again > 0, "there were no others in their batches");
+        let log = cluster.log(TOPIC, 0);
+        assert_eq!(log.len(), written);
+        Ok::<_, ottla::Error>(())
     });
 }
 

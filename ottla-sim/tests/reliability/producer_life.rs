@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ottla::{Acks, Admin, NewTopic, Producer, Record};
+use ottla::{Acks, Admin, ErrorCode, NewTopic, Producer, Record};
 use ottla_broker::faults::{Effect, Fault};
-use ottla_protocol::messages::{MetadataRequest, ProduceRequest};
+use ottla_protocol::messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest};
 use ottla_sim::{Conditions, Sim, history::Fate};
 use tokio::time::{sleep, timeout};
 
@@ -260,5 +260,29 @@ fn p26_flush_and_close_end_in_an_outage_and_every_record_has_its_fate() {
             world.network().unblock(broker.host(), &app);
         }
         stream.settle().await;
+    });
+}
+
+#[test]
+fn p27_behind_the_last_epoch_a_new_producer_id_is_taken_and_nothing_is_lost_or_there_twice() {
+    Sim::seeds(FEW).run(async |world| {
+        let stream = Stream::start(world, |builder| builder).await;
+        let last_but_two =
+            Effect::edit::<InitProducerIdRequest>(|answer| answer.producer_epoch = i16::MAX - 2);
+        stream.cluster.faults().add(Fault::on::<InitProducerIdRequest>(last_but_two).times(1));
+        let unchanged = Effect::edit::<InitProducerIdRequest>(|_| {});
+        let asked_again = stream.cluster.faults().add(Fault::on::<InitProducerIdRequest>(unchanged));
+        stream.send(20).await;
+        stream.settled().await;
+        for _ in 0..6 {
+            // Each gap raises the partition's epoch.
+            let gap = Fault::on::<ProduceRequest>(Effect::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+            let gap = stream.cluster.faults().add(gap.of(TOPIC, 0).times(1));
+            stream.send(20).await;
+            stream.settled().await;
+            assert_eq!(gap.strikes(), 1);
+        }
+        stream.settle_all().await;
+        assert!(asked_again.strikes() > 0, "there are no more epochs");
     });
 }
