@@ -221,7 +221,7 @@ impl Load {
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
         let (unclean, dropping) = (self.plan.unclean, self.plan.dropping);
         drop(world.host("slow-reader").spawn("reader", async move {
-            let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+            let mut next: BTreeMap<i32, (i64, OffsetSpec)> = BTreeMap::new();
             loop {
                 let consumer = self::consumer(&client, unclean)
                     .fetch_max_bytes(10_000)
@@ -230,11 +230,11 @@ impl Load {
                     .build()
                     .expect("settings that are allowed");
                 let from = (0..partitions).map(|partition| {
-                    let offset = next.get(&partition).copied().map_or(OffsetSpec::Earliest, OffsetSpec::At);
-                    (TopicPartition::new(TOPIC, partition), offset)
+                    let place = next.get(&partition).map_or(OffsetSpec::Earliest, |(_, place)| *place);
+                    (TopicPartition::new(TOPIC, partition), place)
                 });
                 consumer.assign(from).expect("partitions that exist");
-                // Whoever begins at an offset knows nothing of the log in front of it.
+                // Whoever begins anew knows one epoch of the log in front of its place, and a cut may go through several.
                 let most = if unclean { u32::MAX } else { random.u32(1..200) };
                 for _ in 0..most {
                     let received = match consumer.recv().await {
@@ -250,9 +250,14 @@ impl Load {
                     let Some(record) = received else { return };
                     let view = record.view();
                     let value = view.value().map(Bytes::copy_from_slice).unwrap_or_default();
-                    let before = next.insert(view.partition(), view.offset() + 1);
+                    // Elsewhere no log is cut below what was read.
+                    let place = match unclean {
+                        true => OffsetSpec::behind(view.offset(), view.leader_epoch()),
+                        false => OffsetSpec::At(view.offset() + 1),
+                    };
+                    let before = next.insert(view.partition(), (view.offset() + 1, place));
                     assert!(
-                        before.is_none_or(|next| unclean || next == view.offset()),
+                        before.is_none_or(|(next, _)| unclean || next == view.offset()),
                         "nothing is passed untold"
                     );
                     history.read(
@@ -262,11 +267,13 @@ impl Load {
                     if random.u32(..20) == 0 {
                         sleep(Duration::from_millis(random.u64(..50))).await;
                     }
-                    // To where it is anyway: what is on its way has to be thrown away.
+                    // To where it is anyway, unless it was sent back meanwhile: what is on its way has to be thrown away.
                     let partition = random.i32(0..partitions);
-                    if let Some(&offset) = next.get(&partition).filter(|_| random.u32(..50) == 0) {
-                        let place = (TopicPartition::new(TOPIC, partition), OffsetSpec::At(offset));
-                        consumer.seek(&place.0, place.1).await.expect("a partition that is assigned");
+                    if let Some(&(offset, place)) = next.get(&partition).filter(|_| random.u32(..50) == 0) {
+                        let partition = TopicPartition::new(TOPIC, partition);
+                        if consumer.position(&partition) == Some(offset) {
+                            consumer.seek(&partition, place).await.expect("a partition that is assigned");
+                        }
                     }
                 }
             }

@@ -29,6 +29,8 @@ pub(super) struct Scan {
     pub(super) whole: usize,
     /// The place behind them.
     pub(super) end: Position,
+    /// The epochs that begin in them, and where.
+    pub(super) epochs: Vec<(i32, i64)>,
     /// Bytes behind them: a batch that the size limit cut short.
     pub(super) cut: usize,
     /// Why the bytes behind them are no batch.
@@ -39,7 +41,7 @@ pub(super) struct Scan {
 /// who gave it; -1 if unknown.
 pub(super) fn scan(bytes: &Bytes, from: Position, leader_epoch: i32) -> Scan {
     let mut batches = batch::batches(bytes.clone());
-    let (mut whole, mut end, mut error) = (0, from, None);
+    let (mut whole, mut end, mut epochs, mut error) = (0, from, Vec::new(), None);
     for batch in batches.by_ref() {
         match batch {
             Ok(batch) => {
@@ -50,14 +52,17 @@ pub(super) fn scan(bytes: &Bytes, from: Position, leader_epoch: i32) -> Scan {
                     // No checksum covers it, and no leader has anything of a later epoch than its own.
                     let epoch = header.partition_leader_epoch;
                     let epoch = if leader_epoch < 0 { epoch } else { epoch.min(leader_epoch) };
-                    end = end.behind(header.base_offset, header.next_offset(), epoch);
+                    if epoch != end.epoch {
+                        epochs.push((epoch, header.base_offset.max(end.offset)));
+                    }
+                    end = Position::with_epoch(header.next_offset(), epoch);
                 }
             }
             Err(malformed) => error = Some(malformed),
         }
     }
     let cut = if error.is_some() { 0 } else { batches.leftover() };
-    Scan { whole, end, cut, error }
+    Scan { whole, end, epochs, cut, error }
 }
 
 /// The ranges of one partition, each beginning where the one before it ends.
@@ -103,14 +108,14 @@ mod tests {
         bytes.extend_from_slice(&data(20, 5, 2)[..70]);
         let scan = scan(&bytes.into(), Position::at(12), -1);
         assert_eq!(scan.whole, whole.len());
-        assert_eq!(scan.end, Position { offset: 20, epoch: 2, epoch_start: 15 });
+        assert_eq!((scan.end, scan.epochs), (Position::with_epoch(20, 2), vec![(1, 12), (2, 15)]));
         assert_eq!((scan.cut, scan.error), (70, None));
     }
 
     #[test]
     fn no_batch_is_of_a_later_epoch_than_its_leader() {
         let scan = scan(&concat([data(0, 5, 3), data(5, 5, 1_000)]), Position::at(0), 4);
-        assert_eq!(scan.end, Position { offset: 10, epoch: 4, epoch_start: 5 });
+        assert_eq!((scan.end, scan.epochs), (Position::with_epoch(10, 4), vec![(3, 0), (4, 5)]));
     }
 
     #[test]

@@ -30,11 +30,11 @@ use std::time::{Instant, SystemTime};
 use ottla_protocol::{ErrorCode, Str, TopicId, batch::BatchError};
 
 use super::{
-    EpochEnd, OffsetSpec, Pause, Position, Query, Reset, Tick, Trouble, Verdict,
+    EpochEnd, OffsetSpec, Pause, Position, Query, Reset, Tick, Trouble,
     budget::Account,
     buffer::RangeQueue,
-    judge,
     trouble::{NO_COMMITTED_OFFSET, Remedy, remedy},
+    truncation::{Trail, Verdict},
 };
 use crate::{backoff::BackoffPolicy, metadata::LIE_BELIEVED};
 
@@ -55,6 +55,11 @@ pub(super) struct Cursor {
     pub(super) position: Option<Position>,
     /// The next record to fetch; meaningful once `position` is known.
     pub(super) fetch: Position,
+    /// The epochs of what was read up to `fetch`.
+    pub(super) trail: Trail,
+    /// While `fetch` is being validated: the log is known to be another one from here on, and asked whether it is so in front
+    /// of it.
+    parts_at: Option<Position>,
     pub(super) queue: RangeQueue,
     /// A range is being unpacked by somebody's `poll`: order demands that nobody takes the next one meanwhile.
     pub(super) lent: bool,
@@ -210,6 +215,8 @@ impl Cursor {
             phase: Phase::Fetching,
             position: None,
             fetch: Position::at(0),
+            trail: Trail::default(),
+            parts_at: None,
             queue: RangeQueue::default(),
             lent: false,
             listed: false,
@@ -227,12 +234,7 @@ impl Cursor {
         };
         match start {
             Start::At(spec) => cursor.go_to(Target::Spec(spec), None),
-            Start::Committed(position) => {
-                cursor.place(position);
-                if position.epoch >= 0 {
-                    cursor.phase = Phase::Validating;
-                }
-            }
+            Start::Committed(position) => cursor.place_in_doubt(position),
             Start::Refused(code) => {
                 cursor.phase = Phase::Held { trouble: Trouble::Refused { code }, told: false };
             }
@@ -263,6 +265,9 @@ impl Cursor {
         self.invalidate();
         match target {
             Target::Spec(OffsetSpec::At(offset)) => self.place(Position::at(offset)),
+            Target::Spec(OffsetSpec::AtEpoch { offset, leader_epoch }) => {
+                self.place_in_doubt(Position::with_epoch(offset, leader_epoch));
+            }
             target => {
                 self.position = None;
                 self.phase = Phase::Resolving { target, reset };
@@ -271,9 +276,18 @@ impl Cursor {
     }
 
     fn place(&mut self, position: Position) {
+        self.trail.go_on_behind(position);
         self.position = Some(position);
         self.fetch = position;
         self.phase = Phase::Fetching;
+    }
+
+    /// Goes on at a place of a log that may have been cut since.
+    fn place_in_doubt(&mut self, position: Position) {
+        self.place(position);
+        if position.epoch >= 0 {
+            self.phase = Phase::Validating;
+        }
     }
 
     /// From here on, nothing that was asked for, fetched or taken before counts.
@@ -281,6 +295,7 @@ impl Cursor {
         self.generation += 1;
         self.queue.clear();
         self.lent = false;
+        self.parts_at = None;
         self.stretch = 0;
         self.retry = Retry::default();
     }
@@ -321,7 +336,7 @@ impl Cursor {
         if recreated {
             self.on_recreated();
         } else if (leader, epoch) != (was, was_epoch) {
-            self.retry = Retry::default();
+            (self.retry, self.parts_at) = (Retry::default(), None);
             let unread = self.fetch.epoch < 0;
             if matches!(self.phase, Phase::Fetching) && epoch > was_epoch && !unread {
                 self.phase = Phase::Validating;
@@ -336,6 +351,8 @@ impl Cursor {
                 *place = Position::at(place.offset);
             }
         }
+        self.trail.disbelieve(epoch);
+        self.parts_at = None;
         if self.fetch.epoch < 0 {
             // There is nothing left to compare logs by.
             self.skip_validation();
@@ -379,6 +396,7 @@ impl Cursor {
         let note = reset.take().map(|note| (note, position.offset));
         self.retry = Retry::default();
         self.place(position);
+        self.trail.begin_at(position);
         note
     }
 
@@ -387,15 +405,18 @@ impl Cursor {
     pub(super) fn on_epoch_end(&mut self, end: EpochEnd, policy: Reset) -> Option<(ResetNote, i64)> {
         let position = self.position?;
         self.retry = Retry::default();
-        // What is buffered may be of a newer epoch than what was read, and only the one or the other tell where the log of
-        // the leader parts from it: in front of both.
-        let verdict = match (judge(self.fetch, end), judge(position, end)) {
-            (Verdict::Diverged(cut), Verdict::Diverged(earlier)) if earlier.offset < cut.offset => {
-                Verdict::Diverged(earlier)
-            }
+        let verdict = match (self.trail.judge(self.doubtful(), end), self.parts_at) {
+            // Up to the place where it is known to be another one.
+            (Verdict::Intact, Some(place)) => Verdict::Diverged(place),
             (verdict, _) => verdict,
         };
+        self.parts_at = None;
         match verdict {
+            Verdict::AskAbout(place) => {
+                self.parts_at = Some(place);
+                self.phase = Phase::Validating;
+                None
+            }
             Verdict::Intact => {
                 self.phase = Phase::Fetching;
                 None
@@ -424,6 +445,11 @@ impl Cursor {
                 None
             }
         }
+    }
+
+    /// The place of whose epoch the leader is asked.
+    pub(super) fn doubtful(&self) -> Position {
+        self.parts_at.unwrap_or(self.fetch)
     }
 
     /// The leader cannot be asked (an old broker): the position counts as good, as it did before KIP-320.

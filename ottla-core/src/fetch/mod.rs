@@ -43,7 +43,7 @@ pub use self::{
     session::{Asked, FetchSession, SessionRequest, TopicRef},
     spec::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, OffsetSpec, Query, Reset, to_millis},
     trouble::Trouble,
-    truncation::{EpochEnd, Position, Verdict, judge},
+    truncation::{EpochEnd, Position},
     unpack::{Section, Unpacked, unpack},
 };
 

@@ -12,6 +12,14 @@ pub enum OffsetSpec {
     Latest,
     /// This offset; a record need not be there, but it must lie within the log.
     At(i64),
+    /// This offset of the log in which the record in front of it was written under this leader epoch: see
+    /// [`OffsetSpec::behind`].
+    AtEpoch {
+        /// The next offset.
+        offset: i64,
+        /// The leader epoch of the record in front of it.
+        leader_epoch: i32,
+    },
     /// The first record that is at least as new as this; [`OffsetSpec::Latest`] when there is none.
     Timestamp(SystemTime),
 }
@@ -48,11 +56,24 @@ impl Reset {
 }
 
 impl OffsetSpec {
+    /// Behind a record that was read: the place to go on with, for whoever keeps places beside results. With the record's
+    /// leader epoch the leader is asked first whether its log is still the one that was read; if it was cut in front of the
+    /// place, the policy for positions that are out of range says what becomes of that (KIP-320). A bare offset means
+    /// whatever the log has there by now.
+    #[must_use]
+    pub fn behind(offset: i64, leader_epoch: Option<i32>) -> Self {
+        let offset = offset.saturating_add(1);
+        match leader_epoch {
+            Some(leader_epoch) => Self::AtEpoch { offset, leader_epoch },
+            None => Self::At(offset),
+        }
+    }
+
     /// The `timestamp` field of a ListOffsets request, or the offset itself if none is needed.
     #[must_use]
     pub fn to_query(self) -> Query {
         match self {
-            Self::At(offset) => Query::Known(offset),
+            Self::At(offset) | Self::AtEpoch { offset, .. } => Query::Known(offset),
             Self::Earliest => Query::Timestamp(EARLIEST_TIMESTAMP),
             Self::Latest => Query::Timestamp(LATEST_TIMESTAMP),
             Self::Timestamp(time) => Query::Timestamp(to_millis(time)),

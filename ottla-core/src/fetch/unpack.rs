@@ -56,11 +56,7 @@ pub fn unpack(mut range: Range, decompressor: &mut Decompressor, enough: usize) 
             Ok((section, batch)) => {
                 let header = batch.header();
                 if header.next_offset() > range.from.offset {
-                    range.from = range.from.behind(
-                        header.base_offset,
-                        header.next_offset(),
-                        header.partition_leader_epoch,
-                    );
+                    range.from = Position::with_epoch(header.next_offset(), header.partition_leader_epoch);
                 }
                 taken += header.size();
                 if let Some(section) = section {

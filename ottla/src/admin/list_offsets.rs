@@ -64,7 +64,7 @@ impl ListOffsets {
         let mut items = Items::new("list offsets", asked);
         let places: BTreeMap<_, _> = self.places.iter().cloned().collect();
         for (partition, spec) in &places {
-            if let OffsetSpec::At(offset) = *spec {
+            if let OffsetSpec::At(offset) | OffsetSpec::AtEpoch { offset, .. } = *spec {
                 let timestamp = Timestamp::new(-1, TimestampKind::CreateTime);
                 items.settle(partition, Ok(Some(OffsetAndTimestamp { offset, timestamp })));
             }

@@ -303,8 +303,19 @@ impl Consumer {
         })
     }
 
-    /// Goes on at another place, and ends a hold. Waits until the place is known, and so for a broker unless it is
-    /// [`OffsetSpec::At`]. Nothing from before the call is handed out after it.
+    /// Goes on at another place, and ends a hold. Waits until the place is known, and so for a broker unless it is an
+    /// offset. Nothing from before the call is handed out after it.
+    ///
+    /// Who goes on behind a record that was read says so with [`OffsetSpec::behind`], so that a log that was cut meanwhile is
+    /// noticed (KIP-320):
+    ///
+    /// ```no_run
+    /// # use ottla::*;
+    /// # async fn go_on(consumer: &Consumer, last: &RecordView<'_>) -> Result<()> {
+    /// let place = OffsetSpec::behind(last.offset(), last.leader_epoch());
+    /// consumer.seek(last.topic_partition(), place).await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `Misuse` when the partition is not assigned or the offset is negative; `Timeout` when nobody could be asked within
@@ -464,7 +475,8 @@ impl Consumer {
 fn check(partition: &TopicPartition, spec: OffsetSpec) -> Result<()> {
     let wrong = match spec {
         _ if partition.partition() < 0 => "a partition's number is not negative",
-        OffsetSpec::At(..0) => "an offset is not negative",
+        OffsetSpec::At(..0) | OffsetSpec::AtEpoch { offset: ..0, .. } => "an offset is not negative",
+        OffsetSpec::AtEpoch { leader_epoch: ..0, .. } => "a leader epoch is not negative",
         _ => return Ok(()),
     };
     Err(Error::misuse(wrong).with_topic_partition(partition.clone()))

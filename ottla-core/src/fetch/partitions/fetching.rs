@@ -425,6 +425,7 @@ impl Cursor {
             let lease = Lease::new(scan.whole, &self.account, charge);
             let (from, end) = (self.fetch, scan.end);
             self.queue.push(Range { bytes: bytes.slice(..scan.whole), from, end, aborted, lease });
+            scan.epochs.iter().for_each(|(epoch, from)| self.trail.read(*epoch, *from));
             self.fetch = end;
             self.stretch = 0;
             self.on_success();

@@ -17,11 +17,13 @@ pub struct Ticket {
     pub(super) generation: u64,
     /// How often the user had moved it.
     pub(super) seeks: u64,
+    /// The epoch that whoever answers has to have reached.
+    pub(super) epoch: i32,
 }
 
 impl Ticket {
     pub(super) fn of(id: u64, cursor: &Cursor) -> Self {
-        Self { id, generation: cursor.generation, seeks: cursor.seeks }
+        Self { id, generation: cursor.generation, seeks: cursor.seeks, epoch: cursor.epoch_to_know() }
     }
 
     /// The token of the assignment: no other has the same.

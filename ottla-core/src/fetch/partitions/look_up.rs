@@ -195,7 +195,8 @@ impl Partitions {
         }
     }
 
-    /// Finds the partition of an answer among those that were asked about, unless it has moved meanwhile.
+    /// Finds the partition of an answer among those that were asked about, unless it has moved meanwhile, or another leader
+    /// is known: what the one before says of its log, the new one need not have.
     fn on_answer_about(
         &mut self,
         tickets: &[Ticket],
@@ -234,7 +235,7 @@ fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
         let partition = OffsetForLeaderPartition {
             partition: cursor.partition,
             current_leader_epoch: cursor.epoch_to_know(),
-            leader_epoch: cursor.fetch.epoch,
+            leader_epoch: cursor.doubtful().epoch,
         };
         (cursor.topic.clone(), partition)
     });

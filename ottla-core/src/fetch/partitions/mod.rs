@@ -15,6 +15,8 @@ mod model_tests;
 mod test_cluster;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncation_tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

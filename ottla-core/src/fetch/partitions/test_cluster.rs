@@ -391,7 +391,11 @@ impl World {
         ListOffsetsResponse { topics, ..Default::default() }
     }
 
-    fn epoch_ends(&self, node: i32, request: &OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    pub(super) fn epoch_ends(
+        &self,
+        node: i32,
+        request: &OffsetForLeaderEpochRequest,
+    ) -> OffsetForLeaderEpochResponse {
         let partitions = request.topics[0].partitions.iter().map(|part| {
             let log = &self.logs[&part.partition];
             let (leader_epoch, end_offset) = log.epoch_end(part.leader_epoch);

@@ -1,5 +1,7 @@
 //! Offsets as the group keeps them.
 
+use ottla_core::fetch::OffsetSpec;
+
 /// What a group has committed for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetAndMetadata {
@@ -15,6 +17,16 @@ pub struct OffsetAndMetadata {
 impl From<i64> for OffsetAndMetadata {
     fn from(offset: i64) -> Self {
         Self { offset, leader_epoch: None, metadata: String::new() }
+    }
+}
+
+/// Where reading goes on, checked against the log as [`OffsetSpec::behind`] says if the leader epoch is known.
+impl From<&OffsetAndMetadata> for OffsetSpec {
+    fn from(committed: &OffsetAndMetadata) -> Self {
+        match committed.leader_epoch {
+            Some(leader_epoch) => Self::AtEpoch { offset: committed.offset, leader_epoch },
+            None => Self::At(committed.offset),
+        }
     }
 }
 

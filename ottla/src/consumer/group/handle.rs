@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use ottla_core::{fetch::OffsetSpec, group::TopicPartition as Owned};
+use ottla_core::group::TopicPartition as Owned;
 use ottla_protocol::Str;
 
 use super::{CloseOptions, OffsetAndMetadata, member::Group, membership};
@@ -114,7 +114,7 @@ impl Consumer {
         for (partition, committed) in self.committed(owned).await? {
             // Whatever was handed out has a commit: where reading began is committed before that.
             if let Some(committed) = committed {
-                self.seek(&partition, OffsetSpec::At(committed.offset)).await?;
+                self.seek(&partition, (&committed).into()).await?;
             }
         }
         Ok(())
