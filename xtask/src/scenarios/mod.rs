@@ -71,10 +71,12 @@ fn table(tests: &TestsById) -> String {
         of_it.peek().is_some() && !of_it.any(Test::is_whole)
     });
     let _ = writeln!(text, "{}\n\nOpen:\n\n{open}", summary(tests));
-    let _ = writeln!(
-        text,
-        "Proven where it is decided, and not yet with the whole client against a cluster:\n\n{in_parts}"
-    );
+    if !in_parts.is_empty() {
+        let _ = writeln!(
+            text,
+            "Proven where it is decided, and not yet with the whole client against a cluster:\n\n{in_parts}"
+        );
+    }
     for area in AREAS {
         write_area(&mut text, area, tests);
     }
