@@ -129,7 +129,12 @@ impl DeleteRecords {
                 answers.insert((*partition).clone(), answer);
             }
         }
-        Ok(items.take(&open, answers, |_, error| is_for_another_time(error)))
+        // A leader that does not know its partition has not heard yet that it was created.
+        let has_leader = |partition: &TopicPartition| leader(&cluster, partition).is_ok();
+        Ok(items.take(&open, answers, |partition, error| match has_leader(partition) {
+            true => error.is_retriable(),
+            false => is_for_another_time(error),
+        }))
     }
 }
 

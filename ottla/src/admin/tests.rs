@@ -298,6 +298,8 @@ async fn records_are_deleted_by_the_leaders_and_asked_for_again_where_those_have
             ApiKey::DELETE_RECORDS => {
                 let attempt = asked.fetch_add(1, Ordering::Relaxed);
                 dropped(request, |partition| match (partition, attempt) {
+                    // It has not heard of the topic yet, which the other one has.
+                    (0, 0..=1) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                     (1, 0..=2) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
                     _ => ErrorCode::NONE,
                 })
