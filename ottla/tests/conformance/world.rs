@@ -101,7 +101,22 @@ impl World {
         let topic = NewTopic::new(name.clone(), partitions, replicas).config("retention.ms", "-1");
         let created = self.admin().create_topics([topic]).timeout(Duration::from_secs(30)).await;
         created.and_then(|topics| topics.all().map(drop)).expect("the topic is created");
+        self.is_known(&name).await;
         name
+    }
+
+    /// Waits until brokers have heard of a topic that is created: one that is busy with thousands of others takes seconds.
+    pub(crate) async fn is_known(&self, topic: &str) {
+        let known = async || {
+            let described = self.admin().describe_topics([topic]).await;
+            described.is_ok_and(|topics| topics.all().is_ok())
+        };
+        let look = async {
+            while !known().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.expect("brokers hear of what is created");
     }
 
     pub(crate) fn producer(&self) -> Producer {

@@ -116,6 +116,7 @@ pub(crate) async fn the_oldest_records_are_deleted_and_the_log_goes_on(world: &W
     let compacted = fresh_name();
     let new = ottla::NewTopic::new(compacted.as_str(), 1, 1).config("cleanup.policy", "compact");
     admin.create_topics([new]).await.and_then(PerItem::all).expect("it is created");
+    world.is_known(&compacted).await;
     let refused = admin.delete_records([(TopicPartition::new(compacted, 0), 0)]).await.expect("it answers");
     let code = refused.all().expect_err("only what replaces a record deletes it").broker_code();
     assert_eq!(code, Some(ErrorCode::POLICY_VIOLATION));
