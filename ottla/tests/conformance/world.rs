@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Waits until brokers have heard of a topic that is created: one that is busy with thousands of others takes seconds.
-    pub(crate) async fn is_known(&self, topic: &str) {
+    async fn is_known(&self, topic: &str) {
         let known = async || {
             let described = self.admin().describe_topics([topic]).await;
             described.is_ok_and(|topics| topics.all().is_ok())
