@@ -48,7 +48,7 @@ fn ask<T>(question: impl AsyncFnOnce(Admin) -> Option<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let answer = runtime.block_on(async {
         let asked = async {
-            let client = connect.quietly()?.connect().await.ok()?;
+            let client = connect.quietly(&[]).ok()?.connect().await.ok()?;
             question(Admin::new(&client)).await
         };
         tokio::time::timeout(PATIENCE, asked).await.ok()?

@@ -35,14 +35,17 @@ impl Failure {
 
 impl From<ottla::Error> for Failure {
     fn from(error: ottla::Error) -> Self {
-        Self::new(with_causes(&error))
+        // Settings are arguments, also those that stand in a file.
+        let kind = if error.kind() == ottla::ErrorKind::Config { Kind::Usage } else { Kind::Failed };
+        Self { message: with_causes(&error), kind }
     }
 }
 
+/// Of what is printed. Other errors of the operating system are put into words where they happen.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let kind = if error.kind() == io::ErrorKind::BrokenPipe { Kind::BrokenPipe } else { Kind::Failed };
-        Self { message: error.to_string(), kind }
+        Self { message: format!("stdout: {error}"), kind }
     }
 }
 
@@ -72,6 +75,10 @@ impl Failures {
     pub(crate) fn add_words(&mut self, item: &str, why: &str) {
         say(format_args!("ottla: {item}: {why}"));
         self.0.push(item.to_string());
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn into_result(self) -> Result<(), Failure> {

@@ -10,13 +10,17 @@ const EXTENSION: &str = "properties";
 /// The profile that is used when none is named.
 const DEFAULT: &str = "default";
 
+/// A variable of the environment; an empty one is as good as none.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Where profiles are; none where there is no home.
 pub(crate) fn directory() -> Option<PathBuf> {
-    let variable =
-        |name: &str| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    variable("OTTLA_CONFIG_DIR")
-        .or_else(|| Some(variable("XDG_CONFIG_HOME").or_else(|| variable("APPDATA"))?.join("ottla")))
-        .or_else(|| Some(variable("HOME")?.join(".config").join("ottla")))
+    let path = |name: &str| variable(name).map(PathBuf::from);
+    path("OTTLA_CONFIG_DIR")
+        .or_else(|| Some(path("XDG_CONFIG_HOME").or_else(|| path("APPDATA"))?.join("ottla")))
+        .or_else(|| Some(path("HOME")?.join(".config").join("ottla")))
 }
 
 /// The names of all profiles, in order.
@@ -30,7 +34,9 @@ pub(crate) fn names() -> Result<Vec<String>, Failure> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        let path = entry?.path();
+        let entry =
+            entry.map_err(|error| Failure::new(format!("cannot read {}: {error}", directory.display())))?;
+        let path = entry.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION)
             && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
         {

@@ -1,11 +1,14 @@
 //! SIGTERM and Ctrl-C.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{output::say, reader};
+use crate::{
+    output::{Failure, say},
+    reader,
+};
 
 /// What comes sooner after the first signal is the same one again: `timeout` sends its signal to the program, and to the
 /// program's process group.
@@ -22,9 +25,10 @@ pub(crate) struct Signals {
 impl Signals {
     #[cfg(unix)]
     /// Heeds signals from now on.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let heed = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot heed signals: {error}")));
+        Ok(Self { terminate: heed(SignalKind::terminate())?, interrupt: heed(SignalKind::interrupt())? })
     }
 
     #[cfg(unix)]
@@ -39,7 +43,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     /// Heeds signals from now on.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         Ok(Self {})
     }
 

@@ -67,6 +67,9 @@ fn what_cannot_be_measured_is_refused() {
         &["idle", "--against", "null"],
         &["produce", "--record-size", "2000000000"],
         &["produce", "--producer-props", "linger"],
+        &["produce", "--against", "null", "--producer-props", "linger.ms=soon"],
+        // One batch has them all.
+        &["consume", "--against", "embedded", "--partitions", "1", "--num-records", "100", "--group", "g"],
     ] {
         let output = run(&[&["bench"], arguments].concat(), "");
         assert_eq!(

@@ -80,7 +80,7 @@ fn a_file_may_leave_what_is_secret_to_the_environment() {
     assert!(stdout(&known).contains("client.id = me-1 ("), "{}", stdout(&known));
     assert_eq!(stderr(&known), "", "Java's own lines about it are no news");
     let unknown = show(None);
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     let said = stderr(&unknown);
     assert!(
         said.contains("client.properties:3: the environment variable OTTLA_TEST_ID is not set"),
@@ -118,12 +118,94 @@ fn the_more_specific_setting_wins_and_is_shown_with_its_origin() {
     let with_file = show(&["--command-config", &file]);
     assert!(with_file.contains("bootstrap.servers = file:1 (") && with_file.contains("client.id = mine ("));
     let single = show(&["--command-config", &file, "-X", "client.rack=c", "-b", "flag:1"]);
-    assert!(single.contains("client.rack = c (given as a pair)"), "{single}");
-    assert!(single.contains("bootstrap.servers = flag:1 (set in code)"), "{single}");
+    assert!(single.contains("client.rack = c (-X)"), "{single}");
+    assert!(single.contains("bootstrap.servers = flag:1 (--bootstrap-server)"), "{single}");
+}
 
-    let wrong = ottla(&profiles, &["profiles", "show", "-X", "request.timeout.ms=soon"]);
-    assert_eq!(wrong.status.code(), Some(1));
-    assert!(stderr(&wrong).contains("request.timeout.ms"), "{}", stderr(&wrong));
+#[test]
+fn all_settings_are_shown_those_of_producers_and_consumers_too() {
+    let profiles = Scratch::new();
+    write(
+        &profiles,
+        "default.properties",
+        "linger.ms=7\ngroup.id=billing\ncompression.type=lz4\nsession.timeout.ms=9000\n",
+    );
+    let shown = stdout(&ottla(&profiles, &["profiles", "show"]));
+    let origin = |line: usize| format!("{}:{line}", profiles.path().join("default.properties").display());
+    for line in [
+        format!("linger.ms = 7 ({})", origin(1)),
+        format!("group.id = billing ({})", origin(2)),
+        format!("compression.type = lz4 ({})", origin(3)),
+        format!("session.timeout.ms = 9000 ({})", origin(4)),
+        "bootstrap.servers = localhost:9092 (ottla's default)".to_owned(),
+        "max.block.ms = 20000 (ottla's default)".to_owned(),
+        "fetch.max.wait.ms = 500 (default)".to_owned(),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in\n{shown}");
+    }
+    let mut lines: Vec<_> = shown.lines().collect();
+    let all = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "nothing twice");
+    assert!(stdout(&ottla(&Scratch::new(), &["profiles", "show"])).contains("session.timeout.ms = 45000"));
+}
+
+#[test]
+fn a_setting_that_is_wrong_is_wrong_usage_and_says_who_said_it() {
+    let profiles = Scratch::new();
+    for (arguments, said) in [
+        (&["profiles", "show", "-X", "request.timeout.ms=soon"][..], "request.timeout.ms = \"soon\" (-X)"),
+        (&["profiles", "show", "-X", "linger.ms=abc"], "linger.ms = \"abc\" (-X)"),
+        (&["profiles", "show", "-X", "session.timeout.ms=1"], "session.timeout.ms = \"1\" (-X)"),
+        (&["topics", "list", "-b", "here"], "bootstrap.servers = \"here\" (--bootstrap-server)"),
+        (&["topics", "list", "-X", "security.protocol=SSL"], "TLS and SASL are not built yet"),
+        (&["demo", "--session", "1s"], "--session"),
+    ] {
+        let wrong = ottla(&profiles, arguments);
+        assert_eq!(wrong.status.code(), Some(2), "{arguments:?}: {}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(said), "{arguments:?}: {}", stderr(&wrong));
+    }
+}
+
+#[test]
+fn the_environment_has_a_say_unless_it_is_empty() {
+    let profiles = Scratch::new();
+    let run = |arguments: &[&str], servers: &str, profile: &str| {
+        let mut command = Command::new(common::OTTLA);
+        command.args(arguments).env("OTTLA_CONFIG_DIR", profiles.path()).stdin(Stdio::null());
+        command.env("OTTLA_BOOTSTRAP_SERVERS", servers).env("OTTLA_PROFILE", profile).output().unwrap()
+    };
+    let shown = stdout(&run(&["profiles", "show"], "", ""));
+    assert!(shown.contains("bootstrap.servers = localhost:9092 (ottla's default)"), "{shown}");
+    let shown = stdout(&run(&["profiles", "show"], "there:1", ""));
+    assert!(shown.contains("bootstrap.servers = there:1 (OTTLA_BOOTSTRAP_SERVERS)"), "{shown}");
+    let shown = stdout(&run(&["profiles", "show", "-b", "here:1"], "there:1", ""));
+    assert!(shown.contains("bootstrap.servers = here:1 (--bootstrap-server)"), "{shown}");
+    assert!(stderr(&run(&["profiles", "show"], "", "prod")).contains("no prod.properties"));
+    let usage = stderr(&run(&["topics", "describe", "--nonsense"], "there:1", ""));
+    assert!(!usage.contains("--bootstrap-server"), "{usage}");
+}
+
+#[test]
+fn settings_that_decide_what_is_read_count_without_their_options() {
+    let (dev, profiles) = (Dev::start(&["--topic", "t:1"]), Scratch::new());
+    dev.ok(&["produce", "t"], "a\nb\n");
+    let to = ["-b", &dev.servers];
+    let reset = [&["consume", "t", "-n", "1", "-X", "auto.offset.reset=earliest"][..], &to].concat();
+    assert_eq!(stdout(&ottla(&profiles, &reset)), "a\n");
+    let file = write(&profiles, "app.cfg", "auto.offset.reset=smallest\ngroup.id=app\n");
+    let from_file = ottla(&profiles, &[&["consume", "t", "-e", "--command-config", &file][..], &to].concat());
+    assert_eq!(stdout(&from_file), "a\nb\n");
+    assert!(stderr(&from_file).contains("--group app joins it"), "{}", stderr(&from_file));
+    assert_eq!(dev.ottla(&["groups", "describe", "app"], "").status.code(), Some(1));
+
+    let member = [&["consume", "t", "-n", "1", "-X", "group.id=g", "-o", "earliest"][..], &to].concat();
+    assert_eq!(stdout(&ottla(&profiles, &member)), "a\n");
+    let described = dev.ok(&["groups", "describe", "g", "--json"], "");
+    assert!(described.contains("\"committed\":1"), "{described}");
+    let both = ottla(&profiles, &[&["consume", "t", "-e", "-X", "group.id=g"][..], &to].concat());
+    assert_eq!(both.status.code(), Some(2));
 }
 
 #[test]

@@ -60,6 +60,44 @@ fn every_command_and_every_option_says_what_it_is_for() {
     }
 }
 
+/// The options in a help, each with the heading above it.
+fn options(help: &str) -> Vec<(String, String)> {
+    let mut heading = "";
+    let mut options = Vec::new();
+    for line in help.lines() {
+        let text = line.trim_start();
+        match line.strip_suffix(':') {
+            Some(title) if !line.starts_with(' ') => heading = title,
+            _ if text.starts_with('-') && line.len() - text.len() <= 6 => {
+                let long = text.split([' ', ',', '=', '[']).find(|word| word.starts_with("--"));
+                options.extend(long.map(|long| (heading.to_owned(), long.to_owned())));
+            }
+            _ => {}
+        }
+    }
+    options
+}
+
+/// What belongs to the connection is told once on the page, so that nothing else may be listed under it.
+#[test]
+fn the_page_has_every_option_of_every_command() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md")).unwrap();
+    let connection = ["--profile", "--command-config", "--property", "--bootstrap-server"];
+    for command in commands(Vec::new()) {
+        let name = [&["ottla".to_owned()][..], &command].concat().join(" ");
+        let section = page.split("\n## ").find(|section| section.starts_with(&format!("{name}\n")));
+        let told: Vec<_> = options(section.unwrap()).into_iter().map(|(_, option)| option).collect();
+        let arguments: Vec<_> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = String::from_utf8(run(&arguments, "").stdout).unwrap();
+        for (heading, option) in options(&help) {
+            let is_shared = connection.contains(&option.as_str());
+            assert_eq!(heading == "Connection", is_shared, "{name} {option} is under {heading}");
+            let is_told = is_shared || told.contains(&option);
+            assert!(is_told || option == "--help" || option == "--version", "{name} {option}");
+        }
+    }
+}
+
 #[test]
 fn whoever_mistypes_is_told_what_was_meant() {
     for (wrong, meant) in [
@@ -77,10 +115,15 @@ fn whoever_mistypes_is_told_what_was_meant() {
     for (wrong, said) in [
         (&["consume", "order"][..], "there is no topic order; did you mean orders? `ottla topics list`"),
         (&["consume", "payments", "--exit"], "there is no topic payments. `ottla topics list`"),
+        (&["topics", "describe", "ordrs"], "did you mean orders?"),
+        (&["topics", "delete", "ordrs"], "did you mean orders?"),
+        (&["topics", "configs", "ordrs"], "did you mean orders?"),
+        (&["groups", "seek", "g", "ordrs", "--to", "end"], "did you mean orders?"),
     ] {
         let output = dev.ottla(wrong, "");
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && stderr.contains(said), "{wrong:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{wrong:?}: a heading of nothing");
     }
 }
 

@@ -81,6 +81,75 @@ fn partitions_are_chosen_on_both_sides() {
     let missing = dev.ottla(&["consume", "t", "-p", "3"], "");
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no partition 3"));
+    let begin = std::time::Instant::now();
+    let missing = dev.ottla(&["produce", "t", "-p", "99"], "x\n");
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(said.contains("t has no partition 99: they are 0 to 2"), "{said}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(15), "it does not wait for it");
+    dev.ok(&["produce", "t", "-p", "-1"], "anywhere\n");
+}
+
+#[test]
+fn blank_lines_and_a_byte_order_mark_are_no_json() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let lines = "\u{feff}{\"value\":\"one\"}\n\n  \n{\"value\":\"two\"}\n";
+    dev.ok(&["produce", "t", "--json"], lines);
+    assert_eq!(all(&dev, "t", "%v "), "one two ");
+    let output = dev.ottla(&["produce", "t", "--json"], &format!("{lines}\n{{\n"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("line 6: not JSON"), "{said}");
+}
+
+/// Whoever refuses it, the producer or a broker.
+#[test]
+fn the_first_record_that_fails_ends_it_and_is_named() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let long = "x".repeat(5_000);
+    dev.ok(&["topics", "configs", "t", "--set", "max.message.bytes=1000"], "");
+    for by in [&[][..], &["-X", "max.request.size=2000"]] {
+        let mut command = Command::new(common::OTTLA);
+        command.args(["produce", "t", "--output-format", r"%v\n", "-b", &dev.servers]).args(by);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut input = process.stdin.take().unwrap();
+        let mut printed = BufReader::new(process.stdout.take().unwrap()).lines();
+        writeln!(input, "one").unwrap();
+        assert_eq!(printed.next().unwrap().unwrap(), "one");
+        writeln!(input, "{long}").unwrap();
+        // It ends though its input does not.
+        let output = process.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("record 2: ") && said.contains("1 "), "{said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_says_where_and_what_was_sent() {
+    let dev = Dev::start(&["--topic", "t:1"]);
+    let full = |arguments: &[&str]| {
+        let device = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(common::OTTLA);
+        command.args(arguments).args(["-b", &dev.servers]).stdin(Stdio::piped()).stdout(device);
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(b"a\nb\n").ok();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let produced = full(&["produce", "t", "--output-format", r"%o\n"]);
+    assert!(produced.contains("stdout: ") && produced.contains("written all the same"), "{produced}");
+    let consumed = full(&["consume", "t", "--from-beginning", "--exit"]);
+    assert!(consumed.contains("stdout: "), "{consumed}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_place_that_is_none_is_named() {
+    let output = run(&["dev", "--port", "0", "--data-dir", "/dev/null"], "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("/dev/null"), "{said}");
 }
 
 #[test]
@@ -160,11 +229,16 @@ fn wrong_usage_says_what_is_allowed_and_has_exit_code_2() {
         (&["produce"], "TOPIC"),
         (&["topics"], "Usage"),
         (&["nonsense"], "nonsense"),
+        (&["consume", "t", "-n", "-1"], "a number from 0 on"),
+        (&["consume", "t", "-p", "-1"], "leave it out for all partitions"),
+        (&["produce", "t", "-p", "-2"], "a partition's number, or any"),
+        (&["groups", "list", "--state", "Stabel"], "did you mean Stable?"),
+        (&["groups", "list", "--type", "foo"], "classic, consumer, share, streams"),
     ] {
         let output = run(arguments, "");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(said.contains(expected) && !said.contains("'-- "), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty());
     }
 }

@@ -108,7 +108,8 @@ fn a_command_under_way_ends_in_time_when_the_broker_stands_still() {
     let produced = producer.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&produced.stderr);
     assert_eq!(produced.status.code(), Some(1), "{said}");
-    assert!(said.contains("1 records were not acknowledged, 1 were written"), "{said}");
+    assert!(said.contains("ottla: record 2: "), "{said}");
+    assert!(said.contains("1 record was not acknowledged, 1 was written"), "{said}");
     for (consumer, rest) in readers {
         assert!(rest.join().unwrap() < 999, "it was stopped in the middle");
         assert_eq!(consumer.end().0, Some(1), "what was read is not all");

@@ -37,7 +37,10 @@ impl Completion {
         // Found by its name later, if it was found by its name now.
         let called = env::args_os().next().filter(|called| called.to_string_lossy().contains(['/', '\\']));
         let program = match called {
-            Some(_) => env::current_exe()?.display().to_string(),
+            Some(_) => env::current_exe()
+                .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?
+                .display()
+                .to_string(),
             None => "ottla".to_owned(),
         };
         let mut script = Vec::new();

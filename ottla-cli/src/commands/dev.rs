@@ -136,12 +136,14 @@ impl Dev {
             records_per_batch: u32::try_from(65_536 / (size + 10)).unwrap_or(u32::MAX).max(1),
             ..Shape::default()
         };
-        let broker = NullBroker::bind((host, self.port))?.partitions(self.partitions).records(shape);
-        let address = broker.address()?;
+        let cannot = |error| Failure::new(format!("cannot listen at {host}:{}: {error}", self.port));
+        let broker = NullBroker::bind((host, self.port)).map_err(cannot)?;
+        let broker = broker.partitions(self.partitions).records(shape);
+        let address = broker.address().map_err(cannot)?;
         say(format_args!("ottla: a broker that does nothing at {address}; Ctrl-C stops"));
         print_address(&address.to_string())?;
         let Err(error) = broker.serve();
-        Err(error.into())
+        Err(cannot(error))
     }
 
     async fn start(&self) -> Result<Cluster, Failure> {
@@ -158,7 +160,10 @@ impl Dev {
         if let Some(address) = self.listen {
             builder = builder.listen(address);
         }
-        Ok(builder.start().await?)
+        builder.start().await.map_err(|error| {
+            let place = self.data_dir.as_ref().map(|path| format!(" with data in {}", path.display()));
+            Failure::new(format!("cannot start{}: {error}", place.unwrap_or_default()))
+        })
     }
 
     /// Creates the topics and tells where the cluster is; the rest is the cluster's own business.

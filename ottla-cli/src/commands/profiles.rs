@@ -1,10 +1,14 @@
 //! `ottla profiles`: which there are, and what is in effect.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
 use clap::{Args, Subcommand};
+use ottla::{Consumer, Producer};
 
-use crate::{connect::Connect, output::Failure, profile};
+use crate::{bounds, commands::consume, connect::Connect, output::Failure, profile};
 
 /// List profiles, and show the settings in effect.
 ///
@@ -26,7 +30,7 @@ pub(crate) struct Profiles {
 enum Verb {
     /// Print the names of all profiles.
     List,
-    /// Print the client's settings in effect, and where each comes from.
+    /// Print the settings in effect of every client, of producers and of consumers, and where each comes from.
     Show,
 }
 
@@ -42,7 +46,26 @@ impl Profiles {
                     writeln!(out, "{name}")?;
                 }
             }
-            Verb::Show => writeln!(out, "{}", self.connect.builder()?.build()?.config())?,
+            Verb::Show => self.show(&mut out)?,
+        }
+        Ok(())
+    }
+
+    /// Nothing is printed unless all of it is as it may be.
+    fn show(&self, out: &mut impl Write) -> Result<(), Failure> {
+        let every = self.connect.builder()?.build()?.config().to_string();
+        let producing = self.connect.quietly(bounds::PRODUCING)?.build()?;
+        let producers = Producer::builder(&producing).effective()?.to_string();
+        let consuming = self.connect.quietly(consume::DEFAULTS)?.build()?;
+        let consumers = Consumer::builder(&consuming).effective()?.to_string();
+        let mut shown = BTreeSet::new();
+        for (whose, settings) in
+            [("every client", &every), ("producers", &producers), ("consumers", &consumers)]
+        {
+            writeln!(out, "# {whose}")?;
+            for line in settings.lines().filter(|line| shown.insert(*line)) {
+                writeln!(out, "{line}")?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, Command};
 use ottla::config::{KnownSetting, known_settings};
 
-use crate::output::Failure;
+use crate::{connect::HEADING, output::Failure};
 
 const TITLE: &str = "\
 # The command
@@ -13,9 +13,6 @@ const TITLE: &str = "\
 Every command with its options, as `--help` prints it, and the settings that files and `-X` may hold. Written by
 `ottla reference`; a test compares.
 ";
-
-/// The options that most commands have; they are told once.
-const CONNECTION: &str = "Connection";
 
 const SETTINGS: &str = "\
 ## Settings
@@ -60,7 +57,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// A command and those below it.
 fn describe(command: &Command, page: &mut String, connection: &mut Option<String>) {
-    let is_of_connection = |arg: &clap::Arg| arg.get_help_heading() == Some(CONNECTION);
+    let is_of_connection = |arg: &clap::Arg| arg.get_help_heading() == Some(HEADING);
     if connection.is_none() && command.get_arguments().any(is_of_connection) {
         // Nothing but these.
         let only = command.clone().mut_args(|arg| if is_of_connection(&arg) { arg } else { arg.hide(true) });

@@ -18,6 +18,11 @@ pub(crate) fn each_once<T: Ord + Clone>(mut listed: Vec<T>) -> Vec<T> {
     listed
 }
 
+/// `1 record`, `2 records`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// One record as text sees it: what it says, and where it was found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printed<'a> {

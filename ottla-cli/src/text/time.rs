@@ -29,9 +29,9 @@ pub(crate) fn parse(text: &str, now_ms: i64) -> Result<i64, String> {
     })
 }
 
-/// `90s`, `15m`, `1h`, `2d`, `500ms`, in milliseconds.
+/// `90s`, `15m`, `1.5h`, `2d`, `500ms`, in milliseconds.
 pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit {
         "ms" => 1,
@@ -41,9 +41,18 @@ pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
         "d" => 86_400_000,
         _ => return Err(format!("'{text}' is not a duration: use a number and ms, s, m, h or d")),
     };
-    let number: i64 =
-        number.parse().map_err(|_| format!("'{text}' is not a duration: a number is missing"))?;
-    number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || (number != whole && !digits(fraction)) {
+        return Err(format!("'{text}' is not a duration: use a number, as in 90s or 1.5h"));
+    }
+    // What is below a millisecond does not count; the longest unit has nine digits of them.
+    let fraction = fraction.get(..9.min(fraction.len())).unwrap_or_default();
+    let parts: i64 = format!("{fraction:0<9}").parse().unwrap_or_default();
+    let below = i128::from(parts) * i128::from(factor) / 1_000_000_000;
+    let above = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(factor));
+    let sum = above.and_then(|above| above.checked_add(i64::try_from(below).ok()?));
+    sum.ok_or_else(|| format!("{text} is too long"))
 }
 
 /// [`duration_ms`] as a [`Duration`].
@@ -219,6 +228,17 @@ mod tests {
         ] {
             assert!(parse(text, 0).is_err(), "{text}");
         }
-        assert!(duration_ms("h").is_err());
+    }
+
+    #[test]
+    fn durations_may_have_fractions() {
+        for (text, ms) in
+            [("90s", 90_000), ("3.5s", 3_500), ("1.5h", 5_400_000), ("0.25ms", 0), ("2.000d", 172_800_000)]
+        {
+            assert_eq!(duration_ms(text), Ok(ms), "{text}");
+        }
+        for text in ["h", "1", ".5s", "1.s", "1.5.5s", "-1s", "1e3s", "99999999999999999999s"] {
+            assert!(duration_ms(text).is_err(), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use ottla_core::backoff::BackoffPolicy;
 
-use super::{Reader, Settings, reader::Effective};
+use super::{EffectiveSettings, Reader, Settings};
 use crate::Result;
 
 /// The settings of a client in effect; its [`Display`](fmt::Display) shows all of them with their origins, secrets
@@ -24,7 +24,7 @@ pub struct ClientConfig {
     pub(crate) metadata_max_age: Duration,
     pub(crate) allow_auto_create_topics: bool,
     pub(crate) max_response_bytes: usize,
-    effective: Vec<Effective>,
+    effective: EffectiveSettings,
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -66,26 +66,20 @@ impl ClientConfig {
             ),
             allow_auto_create_topics: reader.flag("allow.auto.create.topics", false),
             max_response_bytes: reader.number("receive.message.max.bytes", 64 << 20, 1_024..=1 << 30),
-            effective: Vec::new(),
+            effective: EffectiveSettings::default(),
         }
     }
 }
 
 impl fmt::Display for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, setting) in self.effective.iter().enumerate() {
-            if at > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{setting}")?;
-        }
-        Ok(())
+        fmt::Display::fmt(&self.effective, f)
     }
 }
 
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.effective.iter().map(ToString::to_string)).finish()
+        fmt::Debug::fmt(&self.effective, f)
     }
 }
 
@@ -121,7 +115,9 @@ fn bootstrap_servers(reader: &mut Reader<'_>) -> Vec<HostPort> {
 
 /// A file that asks for TLS must never lead to a plaintext connection.
 fn plaintext_only(reader: &mut Reader<'_>) {
-    reader.choice("security.protocol", (), &[("PLAINTEXT", ())]);
+    let allowed = "PLAINTEXT: TLS and SASL are not built yet";
+    let plaintext = |value: &str| value.eq_ignore_ascii_case("PLAINTEXT").then_some(());
+    reader.parsed("security.protocol", "PLAINTEXT", allowed, plaintext);
 }
 
 /// An address as the configuration or a broker gives it: a name, or a literal IP address, and a port.
@@ -199,6 +195,7 @@ mod tests {
     fn a_file_that_asks_for_tls_is_refused() {
         let error = read(&[("bootstrap.servers", "b1:1"), ("security.protocol", "SASL_SSL")]).unwrap_err();
         assert_eq!(error.config()[0].key(), "security.protocol");
+        assert!(error.to_string().contains("TLS and SASL are not built yet"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use self::{
     client::ClientConfig,
     keys::{KnownSetting, known_settings},
     properties::{Properties, Warning},
+    reader::{EffectiveSetting, EffectiveSettings},
 };
 pub(crate) use self::{
     client::HostPort,
@@ -39,6 +40,8 @@ pub enum Origin {
     Environment(Arc<str>),
     /// A pair of name and value.
     Pair,
+    /// What [`Properties::called`] says.
+    Named(Arc<str>),
     /// Nowhere: it is the default.
     Default,
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Pair => f.write_str("given as a pair"),
+            Self::Named(name) => f.write_str(name),
             Self::Default => f.write_str("default"),
         }
     }

@@ -82,6 +82,18 @@ impl Properties {
         properties
     }
 
+    /// Says where all of these settings come from, for errors, warnings and [`EffectiveSettings`](super::EffectiveSettings):
+    /// an option's name, say.
+    #[must_use]
+    pub fn called(mut self, origin: &str) -> Self {
+        let name: Arc<str> = origin.into();
+        let warned = self.warnings.iter_mut().map(|warning| &mut warning.origin);
+        for origin in self.entries.iter_mut().map(|(_, setting)| &mut setting.origin).chain(warned) {
+            *origin = Origin::Named(Arc::clone(&name));
+        }
+        self
+    }
+
     /// What is said of a setting, by either of its names; the last word counts.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -321,6 +333,14 @@ mod tests {
             assert_eq!(properties.get(name), Some("2"), "{name}");
         }
         assert_eq!((properties.get("x"), properties.get("acks")), (Some("3"), None));
+    }
+
+    #[test]
+    fn whoever_says_it_has_a_name() {
+        let properties = Properties::from_iter([("linger.ms", "soon"), ("what", "1")]).called("-X");
+        assert_eq!(properties.warnings()[0].to_string(), "-X: unknown key what");
+        let (_, linger) = properties.known().next().unwrap();
+        assert_eq!(linger.origin.to_string(), "-X");
     }
 
     #[test]

@@ -5,17 +5,78 @@ use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 use super::{ConfigProblem, Origin, Settings, masked, millis};
 use crate::{Error, Result};
 
-/// A setting as it is in effect.
-#[derive(Clone)]
-pub(crate) struct Effective {
+/// A setting as it is in effect; shown as `linger.ms = 5 (default)`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EffectiveSetting {
     key: &'static str,
     value: String,
     origin: Origin,
 }
 
-impl fmt::Display for Effective {
+impl EffectiveSetting {
+    /// The setting, by Java's name.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        self.key
+    }
+
+    /// Its value, `***` if it is a secret.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        masked(self.key, &self.value)
+    }
+
+    /// Where the value came from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl fmt::Display for EffectiveSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} ({})", self.key, masked(self.key, &self.value), self.origin)
+        write!(f, "{} = {} ({})", self.key, self.value(), self.origin)
+    }
+}
+
+impl fmt::Debug for EffectiveSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// All settings that somebody reads, as they are in effect, each with its origin; shown one in a line, secrets masked.
+#[derive(Clone, Default)]
+pub struct EffectiveSettings(Vec<EffectiveSetting>);
+
+impl EffectiveSettings {
+    /// One after the other, as they are read.
+    pub fn iter(&self) -> impl Iterator<Item = &EffectiveSetting> {
+        self.0.iter()
+    }
+
+    /// Leaves one out.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.0.retain(|setting| setting.key != key);
+        self
+    }
+}
+
+impl fmt::Display for EffectiveSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, setting) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{setting}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EffectiveSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
     }
 }
 
@@ -25,7 +86,7 @@ pub(crate) const NEVER: &str = "-1";
 /// Reads [`Settings`]; every method notes a problem and gives the default when a value is not allowed.
 pub(crate) struct Reader<'a> {
     settings: &'a Settings,
-    effective: Vec<Effective>,
+    effective: Vec<EffectiveSetting>,
     problems: Vec<ConfigProblem>,
 }
 
@@ -93,7 +154,11 @@ impl<'a> Reader<'a> {
     /// Any text, byte for byte.
     pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         let setting = self.settings.get(key)?;
-        self.effective.push(Effective { key, value: setting.value.clone(), origin: setting.origin.clone() });
+        self.effective.push(EffectiveSetting {
+            key,
+            value: setting.value.clone(),
+            origin: setting.origin.clone(),
+        });
         Some(setting.value.clone())
     }
 
@@ -106,14 +171,18 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         let Some(setting) = self.settings.get(key) else {
-            self.effective.push(Effective { key, value: default.to_owned(), origin: Origin::Default });
+            self.effective.push(EffectiveSetting { key, value: default.to_owned(), origin: Origin::Default });
             return None;
         };
         let value = parse(setting.value.trim());
         if value.is_none() {
             self.problem(key, allowed);
         }
-        self.effective.push(Effective { key, value: setting.value.clone(), origin: setting.origin.clone() });
+        self.effective.push(EffectiveSetting {
+            key,
+            value: setting.value.clone(),
+            origin: setting.origin.clone(),
+        });
         value
     }
 
@@ -136,8 +205,11 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// All problems, in one error.
-    pub(crate) fn finish(self) -> Result<Vec<Effective>> {
-        if self.problems.is_empty() { Ok(self.effective) } else { Err(Error::invalid_config(self.problems)) }
+    pub(crate) fn finish(self) -> Result<EffectiveSettings> {
+        match self.problems.is_empty() {
+            true => Ok(EffectiveSettings(self.effective)),
+            false => Err(Error::invalid_config(self.problems)),
+        }
     }
 }
 

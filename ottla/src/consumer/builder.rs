@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Client, KIB, MIB, Properties, Result,
     client::Shared,
-    config::{Reader, Settings, millis},
+    config::{EffectiveSettings, Reader, Settings, millis},
 };
 
 /// Settings for a new [`Consumer`]. It starts from the client's; setters never fail, `build` reports every problem at
@@ -246,8 +246,24 @@ impl ConsumerBuilder {
     /// # Errors
     /// `Config` with every problem of the settings; `Closed` when the client is closed.
     pub fn build(self) -> Result<Consumer> {
-        let config = ConsumerConfig::read(&self.settings, &self.group, &self.shared)?;
+        let (config, _) = ConsumerConfig::read(&self.settings, &self.group, &self.shared)?;
         Inner::start(self.shared, config).map(Consumer::new)
+    }
+
+    /// The settings that the consumer would have, those of a member included.
+    ///
+    /// # Errors
+    /// `Config` with every problem of them.
+    pub fn effective(&self) -> Result<EffectiveSettings> {
+        const GROUP: &str = "group.id";
+        let Self { settings, group, shared } = self;
+        if settings.get(GROUP).is_some() {
+            return Ok(ConsumerConfig::read(settings, group, shared)?.1);
+        }
+        // What makes a member of it is still to come: its settings are read without a group's name as well.
+        let mut of_member = settings.clone();
+        of_member.set(GROUP, "-");
+        Ok(ConsumerConfig::read(&of_member, group, shared)?.1.without(GROUP))
     }
 
     fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
@@ -257,7 +273,7 @@ impl ConsumerBuilder {
 }
 
 impl ConsumerConfig {
-    fn read(settings: &Settings, group: &GroupCode, shared: &Shared) -> Result<Self> {
+    fn read(settings: &Settings, group: &GroupCode, shared: &Shared) -> Result<(Self, EffectiveSettings)> {
         let mut reader = Reader::new(settings);
         let file = reset(&mut reader, "auto.offset.reset", Reset::Error);
         let on_missing_offset = reset(&mut reader, "on.missing.offset", file);
@@ -282,8 +298,7 @@ impl ConsumerConfig {
             buffered_bytes: reader.number("max.buffered.bytes", 64 * MIB, 1..=usize::MAX),
             group: GroupConfig::read(&mut reader, on_missing_offset, group),
         };
-        reader.finish()?;
-        Ok(config)
+        Ok((config, reader.finish()?))
     }
 }
 

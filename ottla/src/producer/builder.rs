@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Client, Error, Properties, Record, Result,
-    config::{Settings, millis},
+    config::{EffectiveSettings, Settings, millis},
 };
 
 /// Settings for a new [`Producer`], beginning with those of its client. Setters never fail: `build` reports every
@@ -148,13 +148,21 @@ impl ProducerBuilder {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong; `Closed` if the client is closed.
     pub fn build(self) -> Result<Producer> {
-        let config = ProducerConfig::read(&self.settings)?;
+        let (config, _) = ProducerConfig::read(&self.settings)?;
         let shared = self.client.shared();
         if shared.is_closed() {
             return Err(Error::closed());
         }
         let inner = Inner::start(shared.clone(), config, self.partitioner, self.interceptors);
         Ok(Producer::new(inner))
+    }
+
+    /// The settings that the producer would have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong.
+    pub fn effective(&self) -> Result<EffectiveSettings> {
+        Ok(ProducerConfig::read(&self.settings)?.1)
     }
 
     fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {

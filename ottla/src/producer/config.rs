@@ -13,7 +13,7 @@ use ottla_protocol::{
 
 use crate::{
     KIB, MIB, Result,
-    config::{Reader, Settings},
+    config::{EffectiveSettings, Reader, Settings},
 };
 
 /// When a record counts as written.
@@ -69,12 +69,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const UNKNOWN_TOPIC_GRACE: Duration = Duration::from_secs(15);
 
 impl ProducerConfig {
-    pub(super) fn read(settings: &Settings) -> Result<Self> {
+    pub(super) fn read(settings: &Settings) -> Result<(Self, EffectiveSettings)> {
         let mut reader = Reader::new(settings);
         let config = Self::read_from(&mut reader);
         config.check(&mut reader);
-        reader.finish()?;
-        Ok(config)
+        Ok((config, reader.finish()?))
     }
 
     fn read_from(reader: &mut Reader<'_>) -> Self {
@@ -168,7 +167,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<ProducerConfig> {
         let mut settings = Settings::default();
         settings.extend(&pairs.iter().copied().collect::<Properties>());
-        ProducerConfig::read(&settings)
+        ProducerConfig::read(&settings).map(|(config, _)| config)
     }
 
     fn problem(pairs: &[(&str, &str)]) -> String {

@@ -27,6 +27,8 @@ struct State {
     known: Option<ProducerIdentity>,
     waiting: Vec<Arc<Partition>>,
     asking: bool,
+    /// What came of asking last.
+    trouble: Option<Error>,
 }
 
 impl Identity {
@@ -49,10 +51,21 @@ impl Identity {
         None
     }
 
+    /// Why those who wait for it are still waiting.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let state = lock(&self.0);
+        let waits = Error::timeout("no broker has given a producer id yet (InitProducerId)");
+        state.asking.then(|| match &state.trouble {
+            Some(trouble) => waits.with_source(trouble.clone()),
+            None => waits,
+        })
+    }
+
     fn answered(&self, inner: &Arc<Inner>, answer: Result<ProducerIdentity>) {
         let waiting = {
             let mut state = lock(&self.0);
             state.asking = false;
+            state.trouble = None;
             state.known = answer.as_ref().ok().copied();
             std::mem::take(&mut state.waiting)
         };
@@ -79,6 +92,7 @@ async fn ask_until_answered(inner: &Inner) -> Result<ProducerIdentity> {
         match ask_once(inner).await {
             Err(error) if error.is_retriable() => {
                 tracing::debug!(error = format_args!("{error:#}"), "no producer id yet");
+                lock(&inner.identity.0).trouble = Some(error);
                 tokio::time::sleep(backoff.on_failure(inner.client.env.random())).await;
             }
             answer => return answer,

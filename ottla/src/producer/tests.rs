@@ -423,6 +423,16 @@ async fn who_may_not_have_a_producer_id_is_told_so() {
     assert_eq!(test.got().len(), 0);
 }
 
+/// Nobody has sent it, so that no broker has said anything about it.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_says_that_there_was_no_producer_id() {
+    let test = Test::with_ids(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    let error = test.producer().send("t", record("a").partition(0)).await.unwrap_err();
+    assert!(matches!(&error, SendError::NotWritten(error) if error.kind() == ErrorKind::Timeout), "{error}");
+    let said = format!("{:#}", error.error());
+    assert!(said.contains("InitProducerId") && said.contains("COORDINATOR_LOAD_IN_PROGRESS"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn close_writes_what_is_there_and_takes_nothing_more() {
     let test = Test::new();

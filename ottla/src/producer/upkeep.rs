@@ -61,6 +61,7 @@ impl Inner {
             };
             if !told.is_empty() {
                 let error = overdue(timeout);
+                let trouble = trouble.or_else(|| self.identity.trouble());
                 let error = trouble.into_iter().fold(error, |error, trouble| error.with_source(trouble));
                 self.tell(partition, told, &error);
                 // What was behind it may go.

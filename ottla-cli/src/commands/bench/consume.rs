@@ -44,9 +44,18 @@ impl Consume {
         }
         let consumer = self.consumer(&client).await?;
         let warmed_up = self.consume(&consumer, before).await?.records;
+        // It ended with a whole batch: what that had too much is not there any more, unless they never end.
+        let rest = match target.is_null() {
+            true => self.num_records,
+            false => (before + self.num_records).saturating_sub(warmed_up),
+        };
+        if rest == 0 {
+            return Err(Failure::usage(format!(
+                "the warm-up took all {warmed_up} records, since batches are taken whole: ask for more with \
+                 --num-records, or for --warmup-records 0"
+            )));
+        }
         let span = Span::begin();
-        // It ended with a whole batch: what that had too much is not there any more.
-        let rest = (before + self.num_records).saturating_sub(warmed_up);
         let consumed = self.consume(&consumer, rest).await?;
         let report = span.end("consume", consumed.records, consumed.bytes, consumed.waits);
         consumer.close().await?;
@@ -67,7 +76,8 @@ impl Consume {
     }
 
     async fn consumer(&self, client: &Client) -> Result<ottla::Consumer, Failure> {
-        let mut builder = ottla::Consumer::builder(client).properties(properties(&self.consumer_props));
+        let mut builder =
+            ottla::Consumer::builder(client).properties(properties(&self.consumer_props, "--consumer-props"));
         if let Some(group) = &self.group {
             builder = builder.group(group).on_missing_offset(ottla::Reset::Earliest);
         }

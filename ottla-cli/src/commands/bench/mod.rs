@@ -77,7 +77,7 @@ impl Common {
     async fn connect(&self) -> Result<(Target, Client), Failure> {
         let target = Target::start(self).await?;
         let client = match target.servers() {
-            Some(servers) => self.connect.client_of(servers).await?,
+            Some(servers) => self.connect.client_of(servers, "--against").await?,
             None => self.connect.client().await?,
         };
         if !target.is_null() {
@@ -101,9 +101,10 @@ impl Bench {
     }
 }
 
-/// `acks=1 linger.ms=5` as on the command line of Kafka's own tools.
-fn properties(of: &[(String, String)]) -> Properties {
-    let properties = Properties::from_iter(of.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+/// `acks=1 linger.ms=5` as on the command line of Kafka's own tools, in the option of that name.
+fn properties(of: &[(String, String)], option: &str) -> Properties {
+    let pairs = of.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let properties = Properties::from_iter(pairs).called(option);
     for warning in properties.warnings() {
         say(format_args!("ottla: {warning}"));
     }

@@ -42,7 +42,9 @@ const SAMPLES: u64 = 50_000;
 impl Produce {
     pub(super) async fn run(&self) -> Result<Report, Failure> {
         let (_target, client) = self.common.connect().await?;
-        let producer = Producer::builder(&client).properties(properties(&self.producer_props)).build()?;
+        let producer = Producer::builder(&client)
+            .properties(properties(&self.producer_props, "--producer-props"))
+            .build()?;
         let topic = producer.topic(&self.common.topic);
         let values = sample_values(self.common.record_size as usize);
 

@@ -38,7 +38,8 @@ impl Target {
                 return Ok(Self { kind: Kind::Kafka, servers, _process: None });
             }
         };
-        let mut command = Command::new(std::env::current_exe()?);
+        let cannot = |error| Failure::new(format!("cannot start the broker's process: {error}"));
+        let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
         command.args(["dev", "--port", "0", "--partitions", &common.partitions.to_string()]);
         if kind == Kind::Null {
             command.args(["--null", "--record-size", &common.record_size.to_string()]);
@@ -49,11 +50,10 @@ impl Target {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn();
-        let mut process =
-            started.map_err(|error| Failure::new(format!("cannot start the broker's process: {error}")))?;
+        let mut process = started.map_err(cannot)?;
         let mut address = String::new();
         if let Some(stdout) = process.stdout.take() {
-            BufReader::new(stdout).read_line(&mut address).await?;
+            BufReader::new(stdout).read_line(&mut address).await.map_err(cannot)?;
         }
         if address.trim().is_empty() {
             return Err(Failure::new("the broker's process ended before it could be used"));

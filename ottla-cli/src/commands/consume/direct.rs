@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Consume, printer::Printer, reading, silence, spans::Spans};
 use crate::{
     bounds,
-    commands::topics::why_not,
+    commands::topics::{no_such_partition, why_not},
     output::{Failure, say},
     text::{each_once, offset_range::OffsetRange},
 };
@@ -86,14 +86,11 @@ impl Consume {
         for (topic, described) in admin.describe_topics(topics).await? {
             let described = match described {
                 Ok(described) => described,
-                Err(error) => return Err(why_not(&admin, &topic, &error).await),
+                Err(error) => return Err(Failure::new(why_not(&admin, &topic, &error).await)),
             };
             let existing = 0..i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
             if let Some(missing) = self.partition.iter().find(|partition| !existing.contains(partition)) {
-                let last = existing.end - 1;
-                return Err(Failure::new(format!(
-                    "{topic} has no partition {missing}: they are 0 to {last}"
-                )));
+                return Err(no_such_partition(&topic, *missing, described.partitions.len()));
             }
             let numbers = if self.partition.is_empty() {
                 existing.collect()

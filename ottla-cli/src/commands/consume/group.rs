@@ -6,7 +6,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, ValueEnum};
-use ottla::{Absence, Admin, Assignor, Client, CloseOptions, Consumer, Error, ErrorCode, Reset, Stall};
+use ottla::{
+    Absence, Admin, Assignor, Client, CloseOptions, Consumer, Error, ErrorCode, Properties, Reset, Stall,
+};
 use regex::Regex;
 
 use super::{Consume, printer::Printer, reading, silence};
@@ -20,22 +22,24 @@ use crate::{
     },
 };
 
+/// What its options are listed under; each says it for itself, as those for the connection do.
+const HEADING: &str = "As a member of a group";
+
 /// The part of a group that this is.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "As a member of a group")]
 pub(super) struct Membership {
     /// Share the partitions with the other members, and go on where the group has left off. `--offset` is where to begin
-    /// where it has not begun yet: `earliest` or `latest`.
-    #[arg(long, short = 'g', value_name = "GROUP", conflicts_with_all = ["partition", "exit"], add = complete::groups())]
+    /// where it has not begun yet: `earliest` or `latest`. The same as `-X group.id=GROUP`; a file cannot say it.
+    #[arg(long, short = 'g', help_heading = HEADING, value_name = "GROUP", conflicts_with_all = ["partition", "exit"], add = complete::groups())]
     pub(super) group: Option<String>,
     /// How partitions are spread over the members, the best first; cooperative-sticky if nothing is said.
-    #[arg(long, requires = "group", value_delimiter = ',', value_name = "NAME,…")]
+    #[arg(long, help_heading = HEADING, requires = "group", value_delimiter = ',', value_name = "NAME,…")]
     assignor: Vec<Strategy>,
     /// After how long without a sign of life the others take over, as 10s; 45s if nothing is said.
-    #[arg(long, requires = "group", value_name = "DURATION", value_parser = time::duration)]
+    #[arg(long, help_heading = HEADING, requires = "group", value_name = "DURATION", value_parser = time::duration)]
     session_timeout: Option<Duration>,
     /// A name that outlives the process: coming back within the session moves no partitions.
-    #[arg(long, requires = "group", value_name = "NAME")]
+    #[arg(long, help_heading = HEADING, requires = "group", value_name = "NAME")]
     group_instance_id: Option<String>,
 }
 
@@ -77,7 +81,12 @@ impl Consume {
             builder = builder.assignors(membership.assignor.iter().copied().map(Assignor::from));
         }
         if let Some(session) = membership.session_timeout {
-            builder = builder.session_timeout(session).heartbeat_interval(HEARTBEAT.min(session / 3));
+            let millis = |duration: Duration| duration.as_millis().to_string();
+            let settings = [
+                ("session.timeout.ms", millis(session)),
+                ("heartbeat.interval.ms", millis(HEARTBEAT.min(session / 3))),
+            ];
+            builder = builder.properties(Properties::from_iter(settings).called("--session-timeout"));
         }
         if let Some(name) = &membership.group_instance_id {
             builder = builder.group_instance_id(name);
@@ -194,7 +203,7 @@ async fn say_what_is_missing(client: &Client, topics: &[String]) -> Result<(), F
 
 /// What holds if neither the command line nor a properties file says it. A start that is not there any more is said, not
 /// skipped.
-pub(super) const DEFAULTS: &[&[(&str, &str)]] =
+pub(crate) const DEFAULTS: &[&[(&str, &str)]] =
     &[&[("auto.offset.reset", "latest")], &[("on.out.of.range", "none")]];
 
 /// Where to begin in a partition that the group has committed nothing of.

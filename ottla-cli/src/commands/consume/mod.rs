@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use ottla::{Admin, Client, Consumer, ConsumerBuilder, Error, ErrorCode, IsolationLevel, Trouble};
 use regex::Regex;
 
+pub(crate) use self::group::DEFAULTS;
 use self::{filter::Filter, group::Membership};
 use crate::{
     complete,
@@ -61,19 +62,20 @@ pub(crate) struct Consume {
     #[arg(long, short = 'r')]
     regex: bool,
     /// Only these partitions, comma separated.
-    #[arg(long, short = 'p', value_delimiter = ',', value_name = "N,…")]
+    #[arg(long, short = 'p', value_delimiter = ',', value_name = "N,…", allow_negative_numbers = true, value_parser = partition)]
     partition: Vec<i32>,
-    /// From where, and until where; from `latest` on when left out.
+    /// From where, and until where. When left out, from where `auto.offset.reset` says (also in a file), or else from
+    /// `latest` on.
     #[arg(long, short = 'o', allow_hyphen_values = true, value_name = "RANGE")]
     offset: Option<String>,
     /// The same as `--offset earliest`.
     #[arg(long, conflicts_with = "offset")]
     from_beginning: bool,
     /// Stop after that many records.
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true, value_parser = count)]
     max_messages: Option<u64>,
     /// Print no more than that many records of each partition.
-    #[arg(long, visible_alias = "num-per-partition", value_name = "N", conflicts_with = "group")]
+    #[arg(long, visible_alias = "num-per-partition", value_name = "N", allow_negative_numbers = true, value_parser = count, conflicts_with = "group")]
     max_messages_per_partition: Option<u64>,
     /// Stop at the end that the partitions have now.
     #[arg(long, short = 'e')]
@@ -99,6 +101,15 @@ pub(crate) struct Consume {
     connect: Connect,
 }
 
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "use a number from 0 on, or leave it out for no limit".to_owned())
+}
+
+fn partition(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| *number >= 0);
+    number.ok_or_else(|| "use a number from 0 on, or leave it out for all partitions".to_owned())
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Isolation {
@@ -109,19 +120,25 @@ enum Isolation {
 impl Consume {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let said = if self.from_beginning { Some("earliest") } else { self.offset.as_deref() };
-        let range = OffsetRange::parse(said.unwrap_or("latest"), time::now_ms())
+        let group = self.group()?;
+        let start = match said {
+            Some(said) => said,
+            None if group.is_some() => LATEST,
+            None => self.start()?,
+        };
+        let range = OffsetRange::parse(start, time::now_ms())
             .map_err(|error| Failure::usage(format!("--offset: {error}")))?;
         let expressions = self.expressions()?;
         let mut signals = Signals::new()?;
-        let (result, client) = match &self.membership.group {
+        let (result, client) = match group {
             Some(group) => {
                 let begin = said.map(|_| group::begin(range)).transpose()?;
                 let client = self.connect.client_unless_said(group::DEFAULTS).await?;
-                (self.as_member(&client, &expressions, group, begin, signals).await, client)
+                (self.as_member(&client, &expressions, &group, begin, signals).await, client)
             }
             None => {
                 let client = self.connect.client().await?;
-                if said.is_none() && !self.exit && io::stderr().is_terminal() {
+                if said.is_none() && start == LATEST && !self.exit && io::stderr().is_terminal() {
                     say("ottla: waiting for new records; --from-beginning prints what is there");
                 }
                 let result = tokio::select! {
@@ -135,6 +152,42 @@ impl Consume {
         };
         let closed = client.close().await;
         result.and(Ok(closed?))
+    }
+
+    /// Where to begin without a group if no option says it, in the words of `--offset`.
+    fn start(&self) -> Result<&'static str, Failure> {
+        let reset = self.connect.said_of("auto.offset.reset")?.unwrap_or_default().to_ascii_lowercase();
+        match reset.as_str() {
+            "earliest" | "smallest" | "beginning" => Ok("earliest"),
+            reset if reset.starts_with("by_duration:") => Err(Failure::usage(format!(
+                "auto.offset.reset = {reset:?} is for groups: --offset @-1h begins an hour ago"
+            ))),
+            // Other words are refused with all other settings that are wrong.
+            _ => Ok(LATEST),
+        }
+    }
+
+    /// The group to be a member of. One in a file is that of the program that the file is for: whoever joined it by
+    /// accident would take partitions from it.
+    fn group(&self) -> Result<Option<String>, Failure> {
+        if let Some(group) = &self.membership.group {
+            return Ok(Some(group.clone()));
+        }
+        let Some(group) = self.connect.single("group.id") else {
+            if let Some(group) = self.connect.said_of("group.id")? {
+                say(format_args!(
+                    "ottla: group.id = {group} in a file has no effect; --group {group} joins it"
+                ));
+            }
+            return Ok(None);
+        };
+        if self.exit || !self.partition.is_empty() || self.max_messages_per_partition.is_some() {
+            return Err(Failure::usage(format!(
+                "-X group.id={group} is --group {group}: a member has no --partition, --exit or \
+                 --max-messages-per-partition"
+            )));
+        }
+        Ok(Some(group))
     }
 
     /// What was said on the command line; what was not is as the configuration has it.
@@ -174,6 +227,9 @@ impl Consume {
         }
     }
 }
+
+/// Where to begin, in the words of `--offset`.
+const LATEST: &str = "latest";
 
 /// An error of reading; where the log has lost what is wanted, with what to do.
 fn reading(error: &Error) -> Failure {

@@ -28,6 +28,8 @@ use crate::{
 
 /// How much longer than the session the brokers are frozen, if nothing else is said.
 const LONGER: Duration = Duration::from_secs(3);
+/// In a shorter session a consumer would not dare to hand out anything.
+const SHORTEST: Duration = Duration::from_secs(2);
 /// A client gives no request more than an hour.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
@@ -50,10 +52,10 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     orders: u64,
     /// After how long without a heartbeat the group gives a consumer up (session.timeout.ms).
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = time::duration)]
     session: Duration,
     /// For how long the broker stands still; three seconds longer than the session when left out.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     pause: Option<Duration>,
     /// Use this cluster, and not an embedded one: its brokers go on, and what they and the consumer say to each other
     /// is held up on the way. The topic and the group are deleted at the end.
@@ -98,6 +100,9 @@ impl Demo {
 
     fn plan(&self) -> Result<Plan, Failure> {
         let pause = self.pause.unwrap_or(self.session + LONGER);
+        if self.session < SHORTEST {
+            return Err(Failure::usage("--session: a consumer's session is at least two seconds long"));
+        }
         if pause <= self.session {
             return Err(Failure::usage("a pause that is no longer than the session ends no session"));
         }
@@ -110,9 +115,4 @@ impl Demo {
 
 fn interrupted() -> Failure {
     Failure::new("interrupted")
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let ms = u64::try_from(time::duration_ms(text)?).unwrap_or_default();
-    Ok(Duration::from_millis(ms))
 }

@@ -38,7 +38,8 @@ impl World {
         // been.
         config.broker_session_timeout = config.broker_session_timeout.max(2 * pause);
         config.groups.min_session_timeout = config.groups.min_session_timeout.min(session);
-        let cluster = Cluster::start(config, None).await?;
+        let cannot = |error| Failure::new(format!("cannot start an embedded node: {error}"));
+        let cluster = Cluster::start(config, None).await.map_err(cannot)?;
         let servers = cluster.bootstrap_servers();
         Self::new(Some(cluster), servers, "orders".into(), "demo".into()).await
     }

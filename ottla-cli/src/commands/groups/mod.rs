@@ -21,7 +21,7 @@ use crate::{
     bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::{each_once, table::Table, time},
+    text::{each_once, similar::similar, table::Table, time},
 };
 
 /// List, describe, move and delete consumer groups, and show how far they are behind.
@@ -51,12 +51,13 @@ pub(crate) struct Groups {
 enum Verb {
     /// Print all groups: state, type, what their members are, coordinator.
     List {
-        /// Only groups in these states: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead, …
-        #[arg(long, value_delimiter = ',', value_name = "STATE,…")]
-        state: Vec<String>,
+        /// Only groups in these states: Empty, PreparingRebalance, CompletingRebalance, Stable, Dead, Assigning,
+        /// Reconciling, NotReady.
+        #[arg(long, value_delimiter = ',', value_name = "STATE,…", value_parser = state)]
+        state: Vec<GroupState>,
         /// Only groups of these types: classic, consumer, share, streams.
-        #[arg(long = "type", value_delimiter = ',', value_name = "TYPE,…")]
-        kind: Vec<String>,
+        #[arg(long = "type", value_delimiter = ',', value_name = "TYPE,…", value_parser = kind)]
+        kind: Vec<GroupType>,
     },
     /// Print what groups do, who is in them, and how far each partition is behind.
     ///
@@ -93,6 +94,32 @@ enum Verb {
     },
 }
 
+fn state(text: &str) -> Result<GroupState, String> {
+    use GroupState::*;
+    let known =
+        [Empty, PreparingRebalance, CompletingRebalance, Stable, Dead, Assigning, Reconciling, NotReady];
+    match GroupState::from(text) {
+        Other(word) => Err(unknown(&word, known.iter().map(GroupState::as_str))),
+        state => Ok(state),
+    }
+}
+
+fn kind(text: &str) -> Result<GroupType, String> {
+    use GroupType::*;
+    match GroupType::from(text) {
+        Other(word) => Err(unknown(&word, [Classic, Consumer, Share, Streams].iter().map(GroupType::as_str))),
+        kind => Ok(kind),
+    }
+}
+
+/// What to say about a word that is none of those that there are.
+fn unknown<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match similar(word, known.clone()) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// Partitions of a topic; all that have a commit if none are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Chosen {
@@ -127,7 +154,7 @@ impl Groups {
         let client = self.connect.client().await?;
         let (admin, json) = (Admin::new(&client), self.json);
         let result = match self.verb {
-            Verb::List { state, kind } => list(&admin, &state, &kind, json).await,
+            Verb::List { state, kind } => list(&admin, state, kind, json).await,
             Verb::Describe { groups, lag } => describe::describe(&admin, each_once(groups), lag, json).await,
             Verb::Seek(seek) => seek.run(&admin, json).await,
             Verb::Delete { groups, if_exists } => delete(&admin, each_once(groups), if_exists, json).await,
@@ -138,9 +165,12 @@ impl Groups {
     }
 }
 
-async fn list(admin: &Admin, states: &[String], types: &[String], json: bool) -> Result<(), Failure> {
-    let states = states.iter().map(|word| GroupState::from(word.as_str()));
-    let types = types.iter().map(|word| GroupType::from(word.as_str()));
+async fn list(
+    admin: &Admin,
+    states: Vec<GroupState>,
+    types: Vec<GroupType>,
+    json: bool,
+) -> Result<(), Failure> {
     let listed = admin.list_groups().in_states(states).with_types(types).await?;
     let mut failed = Failures::default();
     for (broker, error) in &listed.failed {

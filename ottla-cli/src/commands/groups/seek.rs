@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Chosen;
 use crate::{
+    commands::topics::why_not,
     complete,
     output::{Failure, Failures, say},
     text::{
@@ -205,7 +206,7 @@ impl Seek {
                     described.partitions.into_iter().map(|part| part.partition).collect::<Vec<_>>()
                 }
                 Err(error) => {
-                    failed.add(&name, &error);
+                    failed.add_words(&name, &why_not(admin, &name, &error).await);
                     continue;
                 }
             };
@@ -384,7 +385,8 @@ fn print(
             ]);
         }
     }
-    if json { Ok(()) } else { table.write(&mut out) }
+    // Where nothing could be looked up there is nothing to head.
+    if json || table.is_empty() { Ok(()) } else { table.write(&mut out) }
 }
 
 #[cfg(test)]

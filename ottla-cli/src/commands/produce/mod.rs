@@ -6,23 +6,28 @@ mod source;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
-use ottla::{Header, Producer, Properties, Receipt, Record};
+use ottla::{Admin, Client, Header, Producer, ProducerBuilder, Properties, Receipt, Record};
 
 use self::{
-    outcomes::Outcomes,
-    source::{Shape, Source},
+    outcomes::{Outcomes, was},
+    source::{Numbered, Shape, Source},
 };
 use crate::{
-    bounds, complete,
+    bounds,
+    commands::topics::no_such_partition,
+    complete,
     connect::Connect,
     output::{Failure, with_causes},
     text::{
-        NewRecord,
+        NewRecord, counted,
         format::{self, Format},
     },
 };
 
 /// Produce stdin: each line a record, or as --format or --json say.
+///
+/// The first record that fails, wherever, ends it: no more of stdin is read, what was read before is waited for, and every
+/// record that is not written is named by its number in stdin, with the reason. Exit code 1.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{}
 
@@ -54,8 +59,8 @@ pub(crate) struct Produce {
     /// An empty value is a tombstone (a record without a value).
     #[arg(long, short = 'Z')]
     tombstone: bool,
-    /// The partition of every record, or `any`: by the key's hash, whatever %p or a JSON line says.
-    #[arg(long, short = 'p', value_name = "N|any", value_parser = Target::parse)]
+    /// The partition of every record, or `any` (or -1): by the key's hash, whatever %p or a JSON line says.
+    #[arg(long, short = 'p', value_name = "N|any", allow_negative_numbers = true, value_parser = Target::parse)]
     partition: Option<Target>,
     /// Compression of the batches.
     #[arg(long, short = 'z', value_enum)]
@@ -95,7 +100,7 @@ enum Target {
 impl Target {
     fn parse(text: &str) -> Result<Self, String> {
         match (text, text.parse()) {
-            ("any", _) => Ok(Self::Any),
+            ("any" | "-1", _) => Ok(Self::Any),
             (_, Ok(partition @ 0..)) => Ok(Self::Partition(partition)),
             _ => Err("use a partition's number, or any".to_owned()),
         }
@@ -111,7 +116,9 @@ impl Produce {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let shape = self.shape()?;
         let client = self.connect.client_unless_said(bounds::PRODUCING).await?;
-        let producer = Producer::builder(&client).properties(self.properties()).build()?;
+        self.check_partition(&client).await?;
+        let builder = self.properties().fold(Producer::builder(&client), ProducerBuilder::properties);
+        let producer = builder.build()?;
         let result = match Source::stdin(shape, self.max_record_bytes) {
             Ok(source) => self.produce(&producer, source).await,
             Err(error) => Err(Failure::usage(format!("--format: {error}"))),
@@ -129,8 +136,23 @@ impl Produce {
         Ok(if self.json { Shape::JsonLines } else { Shape::Format(format.clone()) })
     }
 
+    /// A producer waits for a partition that is missing; whoever has mistyped its number need not.
+    async fn check_partition(&self, client: &Client) -> Result<(), Failure> {
+        let (Some(topic), Some(Target::Partition(number))) = (&self.topic, self.partition) else {
+            return Ok(());
+        };
+        for (_, described) in Admin::new(client).describe_topics([topic]).await? {
+            // One that does not exist may come into being, and who may not look may still write.
+            let partitions = described.map_or(usize::MAX, |topic| topic.partitions.len());
+            if usize::try_from(number).is_ok_and(|number| number >= partitions) {
+                return Err(no_such_partition(topic, number, partitions));
+            }
+        }
+        Ok(())
+    }
+
     /// What was said on the command line; what was not is as the configuration has it.
-    fn properties(&self) -> Properties {
+    fn properties(&self) -> impl Iterator<Item = Properties> {
         let codec = self.compression_codec.map(|codec| match codec {
             Codec::None => "none",
             Codec::Gzip => "gzip",
@@ -139,52 +161,56 @@ impl Produce {
             Codec::Zstd => "zstd",
         });
         let all = [
-            ("compression.type", codec.map(str::to_owned)),
-            ("acks", self.request_required_acks.clone()),
-            ("linger.ms", self.linger.map(|ms| ms.to_string())),
+            ("--compression-codec", "compression.type", codec.map(str::to_owned)),
+            ("--request-required-acks", "acks", self.request_required_acks.clone()),
+            ("--linger", "linger.ms", self.linger.map(|ms| ms.to_string())),
         ];
-        all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+        let said = |(option, key, value)| Some(Properties::from_iter([(key, value?)]).called(option));
+        all.into_iter().filter_map(said)
     }
 
-    /// Produces until the end of stdin, or the first record that is none. What was taken before it is waited for either
-    /// way, so that the failure can say how far it went.
+    /// Produces until the end of stdin, or the first record that fails. What was taken before it is waited for either way,
+    /// so that the failure can say how far it went.
     async fn produce(&self, producer: &Producer, source: Source) -> Result<(), Failure> {
-        let mut outcomes = Outcomes::new(self.output_format.as_ref());
+        let counts = source.counts;
+        let mut outcomes = Outcomes::new(self.output_format.as_ref(), counts);
         let read = self.enqueue_all(producer, source, &mut outcomes).await;
-        let written = outcomes.settle_all().await;
+        outcomes.settle_all().await;
         match read {
-            Ok(()) => written,
-            Err(Failed::Output(failure)) => Err(failure),
-            Err(Failed::Input(error)) => {
-                Err(Failure::new(format!("{error}; {} records before it were written", outcomes.written())))
+            Err(error) => {
+                let written = counted(outcomes.written(), "record");
+                Err(Failure::new(format!("{error}; {written} before it {} written", was(outcomes.written()))))
             }
+            Ok(()) => outcomes.result(),
         }
     }
 
+    /// The error is one of the input: a record that is none, or that the producer does not take.
     async fn enqueue_all(
         &self,
         producer: &Producer,
         mut source: Source,
         outcomes: &mut Outcomes<'_>,
-    ) -> Result<(), Failed> {
-        let mut number = 0_u64;
+    ) -> Result<(), String> {
         loop {
             let records = tokio::select! {
                 biased;
                 records = source.next() => records,
-                settled = outcomes.settle_first(), if outcomes.is_pending() => {
-                    settled.map_err(Failed::Output)?;
-                    continue;
-                }
+                () = outcomes.settle_first(), if outcomes.is_pending() => None,
             };
-            let Some(records) = records else { return Ok(()) };
-            for record in records.map_err(Failed::Input)? {
-                number += 1;
-                let failed = |error| Failed::Input(format!("{} {number}: {error}", source.counts));
+            if outcomes.has_failed() {
+                return Ok(());
+            }
+            let Some(records) = records else { if source.is_at_end() { return Ok(()) } else { continue } };
+            for Numbered { number, record } in records? {
+                let failed = |error| format!("{} {number}: {error}", source.counts);
                 let record = self.complete(record).map_err(failed)?;
                 let receipt = Self::enqueue(producer, &record).await;
                 let receipt = receipt.map_err(|error| failed(with_causes(&error)))?;
-                outcomes.expect(receipt, record).await.map_err(Failed::Output)?;
+                outcomes.expect(receipt, number, record).await;
+                if outcomes.has_failed() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -230,12 +256,4 @@ impl Produce {
         }
         producer.enqueue(new.topic.as_deref().unwrap_or_default(), record).await
     }
-}
-
-/// What ended the reading.
-enum Failed {
-    /// A record that is none, or that the producer does not take.
-    Input(String),
-    /// Nobody reads what is printed.
-    Output(Failure),
 }

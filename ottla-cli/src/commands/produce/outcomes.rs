@@ -10,7 +10,7 @@ use ottla::{Receipt, RecordMetadata};
 use crate::{
     output::{Failure, say, with_causes},
     progress::Progress,
-    text::{InLog, NewRecord, Printed, format::Format},
+    text::{InLog, NewRecord, Printed, counted, format::Format},
 };
 
 /// Receipts are cheap, but not free.
@@ -18,58 +18,97 @@ const MOST_PENDING: usize = 10_000;
 /// Nor are the records that are kept in order to be printed.
 const MOST_BYTES: usize = 32 << 20;
 
+/// The first ones name the cause; a million more would only bury it.
+const MOST_SAID: u64 = 10;
+
 /// Waits for receipts from the first on, says what failed, and prints what was written.
 pub(super) struct Outcomes<'a> {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     format: Option<&'a Format>,
     out: BufWriter<io::Stdout>,
+    /// Why nothing is printed any more.
+    unprinted: Option<io::Error>,
     progress: Progress,
+    /// What records are counted as, in errors.
+    counts: &'static str,
     written: u64,
     failed: u64,
+    /// The last one that was given to the producer.
+    last: u64,
 }
 
 struct Pending {
     receipt: Receipt,
+    /// Its place in the input.
+    number: u64,
     /// For printing.
     record: Option<NewRecord>,
 }
 
 impl<'a> Outcomes<'a> {
-    pub(super) fn new(format: Option<&'a Format>) -> Self {
+    pub(super) fn new(format: Option<&'a Format>, counts: &'static str) -> Self {
         let out = BufWriter::new(io::stdout());
         let terminal_is_in_use =
             io::stdin().is_terminal() || (format.is_some() && io::stdout().is_terminal());
         let progress = Progress::of_records(terminal_is_in_use, None);
-        Self { pending: VecDeque::new(), pending_bytes: 0, format, out, progress, written: 0, failed: 0 }
+        let (pending, pending_bytes, unprinted) = (VecDeque::new(), 0, None);
+        Self {
+            pending,
+            pending_bytes,
+            format,
+            out,
+            unprinted,
+            progress,
+            counts,
+            written: 0,
+            failed: 0,
+            last: 0,
+        }
     }
 
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
+    /// Whether something went wrong: a record was not written, or one that was cannot be printed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed > 0 || self.unprinted.is_some()
+    }
+
     /// Takes a receipt, and settles from the front when there are many.
-    pub(super) async fn expect(&mut self, receipt: Receipt, record: NewRecord) -> Result<(), Failure> {
+    pub(super) async fn expect(&mut self, receipt: Receipt, number: u64, record: NewRecord) {
         let record = self.format.map(|_| record);
         self.pending_bytes += record.as_ref().map_or(0, size);
-        self.pending.push_back(Pending { receipt, record });
+        self.pending.push_back(Pending { receipt, number, record });
+        self.last = number;
         while self.pending.len() > MOST_PENDING || self.pending_bytes > MOST_BYTES {
-            self.settle_first().await?;
+            self.settle_first().await;
         }
-        Ok(())
     }
 
     /// Waits for all of them.
-    pub(super) async fn settle_all(&mut self) -> Result<(), Failure> {
+    pub(super) async fn settle_all(&mut self) {
         while !self.pending.is_empty() {
-            self.settle_first().await?;
+            self.settle_first().await;
         }
-        self.out.flush()?;
-        match self.failed {
-            0 => Ok(()),
-            failed => Err(Failure::new(format!(
-                "{failed} records were not acknowledged, {} were written",
-                self.written
+        let flushed = self.out.flush();
+        self.note(flushed);
+    }
+
+    /// What came of all of them, once they are settled.
+    pub(super) fn result(self) -> Result<(), Failure> {
+        let Self { counts, last, failed, .. } = self;
+        let written = format!("{} {} written", self.written, was(self.written));
+        if failed > 0 {
+            let failed = format!("{} {} not acknowledged", counted(failed, "record"), was(failed));
+            let behind = format!("nothing behind {counts} {last} was sent");
+            return Err(Failure::new(format!("{failed}, {written}; {behind}")));
+        }
+        match self.unprinted {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(format!(
+                "stdout: {error}; {written} all the same, up to {counts} {last}, and nothing behind it was sent"
             ))),
         }
     }
@@ -80,33 +119,43 @@ impl<'a> Outcomes<'a> {
     }
 
     /// Waits for the oldest receipt. Cancel safe.
-    pub(super) async fn settle_first(&mut self) -> Result<(), Failure> {
-        let Some(first) = self.pending.front_mut() else { return Ok(()) };
+    pub(super) async fn settle_first(&mut self) {
+        let Some(first) = self.pending.front_mut() else { return };
         let settled = (&mut first.receipt).await;
-        let Some(Pending { record, .. }) = self.pending.pop_front() else { return Ok(()) };
+        let Some(Pending { number, record, .. }) = self.pending.pop_front() else { return };
         self.pending_bytes -= record.as_ref().map_or(0, size);
         match settled {
             Ok(metadata) => {
                 self.written += 1;
                 self.progress.add(1);
-                if let (Some(format), Some(record)) = (self.format, record) {
-                    print(format, &record, &metadata, self.written, &mut self.out)?;
+                if let (Some(format), Some(record), None) = (self.format, record, &self.unprinted) {
+                    let mut printed = print(format, &record, &metadata, self.written, &mut self.out);
                     // Whoever types wants to see it now.
                     if self.pending.is_empty() {
-                        self.out.flush()?;
+                        printed = printed.and_then(|()| self.out.flush());
                     }
+                    self.note(printed);
                 }
             }
             Err(error) => {
                 self.failed += 1;
-                // The first ones name the cause; a million more would only bury it.
-                if self.failed <= 10 {
-                    say(format_args!("ottla: {}", with_causes(&error)));
+                if self.failed <= MOST_SAID {
+                    say(format_args!("ottla: {} {number}: {}", self.counts, with_causes(&error)));
                 }
             }
         }
-        Ok(())
     }
+
+    fn note(&mut self, printed: io::Result<()>) {
+        if let Err(error) = printed {
+            self.unprinted.get_or_insert(error);
+        }
+    }
+}
+
+/// The word that goes with that many.
+pub(super) fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 fn size(record: &NewRecord) -> usize {

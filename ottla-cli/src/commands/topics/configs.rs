@@ -9,7 +9,7 @@ use ottla::{
 };
 use serde_json::json;
 
-use super::setting;
+use super::{setting, why_not};
 use crate::{
     complete,
     output::{Failure, Failures, say},
@@ -73,7 +73,7 @@ impl Configs {
                 }
                 Ok(()) if self.dry_run => say(format_args!("{topic} would be changed")),
                 Ok(()) => say(format_args!("changed {topic}")),
-                Err(error) => failed.add(&topic, &error),
+                Err(error) => failed.add_words(&topic, &why_not(admin, &topic, &error).await),
             }
         }
         failed.into_result()
@@ -82,12 +82,12 @@ impl Configs {
     async fn print(&self, admin: &Admin, json: bool) -> Result<(), Failure> {
         let mut failed = Failures::default();
         let mut table = Table::new(&["TOPIC", "NAME", "VALUE", "SOURCE"]);
-        let mut out = io::stdout().lock();
+        let mut out = io::stdout();
         for (topic, result) in admin.describe_topic_configs(&self.topics).await? {
             let entries = match result {
                 Ok(entries) => entries,
                 Err(error) => {
-                    failed.add(&topic, &error);
+                    failed.add_words(&topic, &why_not(admin, &topic, &error).await);
                     continue;
                 }
             };
@@ -105,7 +105,8 @@ impl Configs {
                 }
             }
         }
-        if !json {
+        // Of what failed altogether there is nothing to head.
+        if !json && (failed.are_none() || !table.is_empty()) {
             table.write(&mut out)?;
         }
         failed.into_result()

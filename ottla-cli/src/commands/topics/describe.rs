@@ -13,6 +13,7 @@ use ottla::{
 };
 use serde_json::json;
 
+use super::why_not;
 use crate::{
     complete,
     output::{Failure, Failures},
@@ -55,7 +56,7 @@ impl Describe {
                     topic.partitions.retain(|partition| self.shows(partition));
                     topics.push(topic);
                 }
-                Err(error) => failed.add(&name, &error),
+                Err(error) => failed.add_words(&name, &why_not(admin, &name, &error).await),
             }
         }
         let (starts, ends) = tokio::join!(

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use ottla::{Admin, NewTopic};
 use serde_json::json;
 
-pub(crate) use self::missing::{create_missing, why_not};
+pub(crate) use self::missing::{create_missing, no_such_partition, why_not};
 use self::{configs::Configs, describe::Describe};
 use crate::{
     bounds, complete,
@@ -177,7 +177,7 @@ async fn add_partitions(
             }
             Ok(()) if dry_run => say(format_args!("{name} would have {partitions} partitions")),
             Ok(()) => say(format_args!("{name} has {partitions} partitions")),
-            Err(error) => failed.add(&name, &error),
+            Err(error) => failed.add_words(&name, &why_not(admin, &name, &error).await),
         }
     }
     failed.into_result()
@@ -219,7 +219,7 @@ async fn delete(admin: &Admin, topics: Vec<String>, if_exists: bool, json: bool)
             {
                 say(format_args!("{name} does not exist"));
             }
-            Err(error) => failed.add(&name, &error),
+            Err(error) => failed.add_words(&name, &why_not(admin, &name, &error).await),
         }
     }
     failed.into_result()
