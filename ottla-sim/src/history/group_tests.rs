@@ -290,3 +290,22 @@ fn what_the_log_has_dropped_may_be_passed_from_then_on_and_not_before() {
     assert_eq!(judge(5, 2), ["resume-elsewhere", "commit-unprocessed"]);
     assert_eq!(judge(1, 1).len(), 3, "offset 1 is left, and nobody has handled it");
 }
+
+#[test]
+fn an_owner_may_repeat_the_commit_that_it_found_although_the_log_has_dropped_what_comes_next() {
+    let first = [(1, Assigned)].into_iter().chain((0..2).flat_map(|offset| record(1, offset))); // 1 s to 5 s
+    let second = [(1, CLEAN), (2, Assigned)].into_iter().chain(record(2, 3)); // 6 s to 9 s
+    let (history, logs) = (told(first.chain(second)), log(4));
+    let judge = |claimed: i64, dropped_at: u64| {
+        let members = ["member 1".into(), "member 2".into()];
+        let commits = commits([(3, 1), (6, 2), (8, claimed), (10, 4)]);
+        let mut events =
+            events(&members, &history, (&logs, &commits), Duration::ZERO, Duration::from_secs(99));
+        let begin = Begin { at: Duration::from_secs(dropped_at), instant: Instant::now(), offset: 3 };
+        events.extend(begun(TOPIC, &Begins::from([(0, vec![begin])]), |begin| begin.at));
+        check(&events).violations.into_iter().map(|violation| violation.anomaly.name()).collect::<Vec<_>>()
+    };
+    assert!(judge(2, 7).is_empty(), "2 was committed, and 2 is gone when it gets something");
+    assert_eq!(judge(1, 7), ["commit-back"], "that is a former owner's");
+    assert_eq!(judge(2, 9), ["resume-elsewhere", "commit-back"], "2 was there when it got something");
+}

@@ -435,7 +435,7 @@ impl Partition<'_> {
         let overlap = self.tables.actors[owned.actor as usize].open.overlap;
         let until = owned.end.map_or(Duration::MAX, |(_, end)| self.tables.at(end));
         let began = self.tables.at(owned.began) + TIMESTAMP;
-        let start = self.log.rank(low);
+        let start = self.resumes(owned, self.log.rank(low), began);
         let late = |commit: &&Commit| {
             let at = self.tables.at(commit.place);
             commit.stored && began < at && at < until && self.log.rank(commit.offset) < start
@@ -450,6 +450,15 @@ impl Partition<'_> {
             );
             (expected, format!("{} was committed at {at}", commit.offset))
         });
+    }
+
+    /// Where an ownership stood before it got the record at `first`: at the last commit by then, where the log has dropped
+    /// what is between, and else there.
+    fn resumes(&self, owned: &Ownership, first: usize, began: Duration) -> usize {
+        let by_then = self.commits.partition_point(|commit| self.tables.at(commit.place) <= began);
+        let committed = by_then.checked_sub(1).map_or(0, |last| self.log.rank(self.commits[last].offset));
+        let got = owned.polled.first().map_or(began, |(place, _)| self.tables.at(*place));
+        if self.log.dropped((committed, first), got) { committed } else { first }
     }
 
     fn commit_back(&self, (before, commit): (i64, Commit), findings: &mut Findings) {
