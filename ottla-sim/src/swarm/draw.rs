@@ -70,11 +70,11 @@ impl Ground {
     }
 
     fn any(self, random: &mut fastrand::Rng) -> Fault {
-        match random.u32(..38) {
-            kind @ ..13 => self.of_broker(random, kind),
-            kind @ 13..18 => self.of_client(random, kind - 13),
-            kind @ 18..28 => self.of_network(random, kind - 18),
-            kind => self.of_requests(random, kind - 28),
+        match random.u32(..39) {
+            kind @ ..14 => self.of_broker(random, kind),
+            kind @ 14..19 => self.of_client(random, kind - 14),
+            kind @ 19..29 => self.of_network(random, kind - 19),
+            kind => self.of_requests(random, kind - 29),
         }
     }
 
@@ -96,6 +96,7 @@ impl Ground {
                 let percent = if random.bool() { 100 } else { random.u32(1..100) };
                 Fault::RecordsDeleted { client, partition: random.i32(0..self.partitions), percent }
             }
+            12 => Fault::DiskFull { broker, bytes: random.usize(..4_000) },
             _ => Fault::CoordinatorMoves { broker },
         }
     }

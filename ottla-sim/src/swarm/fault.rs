@@ -45,6 +45,8 @@ pub enum Fault {
     Latency { at_most_ms: u64 },
     /// Each request of a broker's disk takes up to so much longer.
     SlowDisk { broker: usize, at_most_ms: u64 },
+    /// A broker's disk takes only so many bytes more.
+    DiskFull { broker: usize, bytes: usize },
     /// A broker's name does not exist.
     NameGone { broker: usize },
     /// Answers of a broker to a client take up to so long, and trickle.
@@ -103,7 +105,7 @@ pub enum Fault {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 38] = [
+const KINDS: [&str; 39] = [
     "AnswersCutShort",
     "AnswersDelayed",
     "AnswersDoubtful",
@@ -119,6 +121,7 @@ const KINDS: [&str; 38] = [
     "CutOffFromClient",
     "CutOffFromController",
     "CutOffFromPeers",
+    "DiskFull",
     "Latency",
     "LeaderMoves",
     "Loss",
@@ -170,6 +173,7 @@ impl Fault {
             | Self::PowerLost { broker }
             | Self::TailLost { broker }
             | Self::TailTorn { broker, .. }
+            | Self::DiskFull { broker, .. }
             | Self::CutOffFromController { broker }
             | Self::CutOffFromPeers { broker } => Some(broker),
             _ => None,

@@ -18,6 +18,7 @@ const IDS: &[(&str, &[&str])] = &[
     ("P08", &["PRODUCE: OUT_OF_ORDER_SEQUENCE_NUMBER"]),
     ("P09", &["PRODUCE: UNKNOWN_PRODUCER_ID"]),
     ("P11", &["produce.batch_failed: Timeout, possibly written"]),
+    ("P18", &["DiskFull", "PRODUCE: KAFKA_STORAGE_ERROR"]),
     ("P21", &["Throttled"]),
     ("P22", &["CutOffFromController"]),
     ("P26", &["deadline", "produce.batch_failed: Timeout | produce.batch_failed: Timeout, possibly written"]),

@@ -53,6 +53,7 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
     Down(usize),
+    Full(usize),
     Gone(usize),
     NameGone(usize),
     Frozen(String),
@@ -152,6 +153,7 @@ impl Nemesis {
                 sleep(lasts).await;
                 self.broker(broker).slow_disk(Duration::ZERO);
             }
+            Fault::DiskFull { broker, bytes } => self.full(broker, bytes, lasts).await,
             Fault::NameGone { broker } => self.without_name(broker, lasts).await,
             Fault::SlowName { broker, millis } => self.slow_name(broker, millis, lasts).await,
             Fault::RequestsWait { broker, api } => {
@@ -292,6 +294,17 @@ impl Nemesis {
         sleep(lasts).await;
         if self.end(&what) {
             self.broker(broker).start();
+        }
+    }
+
+    /// The last one that fills a disk says how much room there is.
+    async fn full(&self, broker: usize, bytes: usize, lasts: Duration) {
+        let what = Held::Full(broker);
+        self.begin(&what);
+        self.broker(broker).disk_room(Some(bytes));
+        sleep(lasts).await;
+        if self.end(&what) {
+            self.broker(broker).disk_room(None);
         }
     }
 
