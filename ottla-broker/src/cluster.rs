@@ -29,6 +29,8 @@ pub struct ClusterConfig {
     pub max_queued_bytes: usize,
     /// `fetch.max.bytes`: the most a fetch response carries.
     pub fetch_max_bytes: i32,
+    /// `replica.selector.class`: which replica serves a consumer that says where it stands.
+    pub replica_selector: ReplicaSelector,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_session_slots: usize,
     /// `broker.heartbeat.interval.ms`: how often a node tells the controller that it lives.
@@ -82,6 +84,17 @@ pub struct NodeConfig {
     pub rack: Option<String>,
 }
 
+/// Which replica a leader sends a consumer to that says where it stands (KIP-392). Followers serve consumers in any case, as far
+/// as they know records to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplicaSelector {
+    /// Nowhere: it serves the consumer itself.
+    #[default]
+    Leader,
+    /// Kafka's `RackAwareReplicaSelector`: to an in-sync follower in the consumer's rack, unless it stands there itself.
+    RackAware,
+}
+
 /// When appended batches are made to survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FlushPolicy {
@@ -119,6 +132,7 @@ impl ClusterConfig {
             max_request_bytes: 100 * 1024 * 1024,
             max_queued_bytes: 128 * 1024 * 1024,
             fetch_max_bytes: 55 * 1024 * 1024,
+            replica_selector: ReplicaSelector::Leader,
             fetch_session_slots: 1_000,
             broker_heartbeat_interval: Duration::from_secs(2),
             broker_session_timeout: Duration::from_secs(9),

@@ -87,7 +87,7 @@ mod scenarios;
 pub mod strict;
 pub mod tcp;
 
-pub use cluster::{ClusterConfig, FlushPolicy, GroupConfig, NodeConfig};
+pub use cluster::{ClusterConfig, FlushPolicy, GroupConfig, NodeConfig, ReplicaSelector};
 pub use controller::Controller;
 pub use log::recovery::{Recovered, RecoveredLog};
 pub use node::Node;

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::fetch_response::{FetchableTopicResponse, NodeEndpoint, PartitionData};
 use ottla_protocol::messages::{FetchRequest, FetchResponse};
+use ottla_protocol::{ErrorCode, Str};
 
 use super::fetch_plan::{Bounds, Part, plan};
 use super::fetch_sessions::{Context, SessionRequest, Wanted};
@@ -26,6 +26,10 @@ use crate::replica::ReplicaKey;
 
 /// Topics are named by their ids since version 13 (KIP-516).
 const FIRST_VERSION_WITH_IDS: i16 = 13;
+/// Consumers say where they stand, and may read from followers, since version 11 (KIP-392).
+const FIRST_VERSION_WITH_RACKS: i16 = 11;
+/// Who leads instead, and where, can be told since version 16 (KIP-951).
+const FIRST_VERSION_WITH_HINTS: i16 = 16;
 
 /// A fetch that waits for data, or for the disk.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct FetchWait {
     pub(crate) deadline: Instant,
     min_bytes: u64,
     bounds: Bounds,
+    /// Where the consumer stands; empty if it does not say.
+    rack: Str,
     context: Context,
     wanted: Vec<Wanted>,
     /// The replicas that it watches.
@@ -50,7 +56,13 @@ pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: Fet
     let (min_bytes, max_wait) = (request.min_bytes, request.max_wait_ms);
     let limit = request.max_bytes.min(node.config.fetch_max_bytes);
     node.watch_fetch(exchange, &request);
-    let bounds = Bounds { max_bytes: u32::try_from(limit).unwrap_or(0), isolation: request.isolation_level };
+    let bounds = Bounds {
+        max_bytes: u32::try_from(limit).unwrap_or(0),
+        isolation: request.isolation_level,
+        from_followers: exchange.version >= FIRST_VERSION_WITH_RACKS,
+        hints: exchange.version >= FIRST_VERSION_WITH_HINTS,
+    };
+    let rack = request.rack_id.detached();
     match node.fetch_sessions.begin(now.monotonic, session_request(exchange, request)) {
         Ok((context, wanted)) => {
             let key = |wanted: &Wanted| {
@@ -61,6 +73,7 @@ pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: Fet
                 deadline: now.monotonic + Duration::from_millis(u64::try_from(max_wait).unwrap_or(0)),
                 min_bytes: u64::try_from(min_bytes).unwrap_or(0),
                 bounds,
+                rack,
                 context,
                 keys: wanted.iter().filter_map(key).collect(),
                 wanted,
@@ -110,7 +123,7 @@ impl FetchWait {
         exchange: &Exchange,
     ) -> Option<Outcome> {
         if matches!(self.state, State::Gathering) {
-            let mut plan = plan(node, &self.wanted, self.bounds);
+            let mut plan = plan(node, &self.wanted, self.bounds, &self.rack);
             if plan.bytes < self.min_bytes && !plan.urgent && now.monotonic < self.deadline {
                 return None;
             }

@@ -230,7 +230,8 @@ impl Session {
             let served = self.partitions.remove(at);
             self.partitions.push(served);
         }
-        has_records || diverging || moved || !data.error_code.is_ok()
+        let sent_elsewhere = data.preferred_read_replica >= 0;
+        has_records || diverging || sent_elsewhere || moved || !data.error_code.is_ok()
     }
 }
 

@@ -20,6 +20,7 @@ mod offset_delete;
 mod offset_fetch;
 mod produce;
 mod producer_id;
+mod read_replica;
 mod records;
 mod topic_changes;
 mod topics;
@@ -175,6 +176,15 @@ impl TopicRef {
 
 /// The replica of that key if this node leads it, in the epoch that the client believes in (KIP-320; -1 is any).
 pub(crate) fn led(node: &Node, key: ReplicaKey, believed_epoch: i32) -> Result<&Replica, ErrorCode> {
+    let replica = held(node, key, believed_epoch)?;
+    if replica.leader().is_none() {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    Ok(replica)
+}
+
+/// The same, whether this node leads it or follows another one.
+pub(crate) fn held(node: &Node, key: ReplicaKey, believed_epoch: i32) -> Result<&Replica, ErrorCode> {
     if node.image.partition(key.0, key.1).is_none() {
         return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
@@ -184,9 +194,6 @@ pub(crate) fn led(node: &Node, key: ReplicaKey, believed_epoch: i32) -> Result<&
     }
     if believed_epoch > replica.leader_epoch() {
         return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
-    }
-    if replica.leader().is_none() {
-        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
     Ok(replica)
 }

@@ -20,6 +20,8 @@ use crate::replica::{Replica, ReplicaKey};
 
 /// `acks=all`
 const ALL: i16 = -1;
+/// Who leads instead, and where, can be told since version 10 (KIP-951).
+const FIRST_VERSION_WITH_HINTS: i16 = 10;
 
 /// A produce request whose batches are appended and not yet acknowledged.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct ProduceWait {
     response: ProduceResponse,
     /// The leaders that the response hints at.
     leaders: BTreeSet<NodeId>,
+    /// The version can say them.
+    hints: bool,
     /// What the request names more than once.
     twice: BTreeSet<ReplicaKey>,
     pending: BTreeMap<ReplicaKey, Pending>,
@@ -65,6 +69,7 @@ pub(super) fn produce(node: &mut Node, now: Now, exchange: &Exchange, request: P
             ..ProduceResponse::default()
         },
         leaders: BTreeSet::new(),
+        hints: exchange.version >= FIRST_VERSION_WITH_HINTS,
         twice: named_twice(node, exchange.version, &request),
         pending: BTreeMap::new(),
         moved: Vec::new(),
@@ -190,6 +195,7 @@ impl ProduceWait {
         error: ErrorCode,
     ) {
         response.error_code = error;
+        let key = key.filter(|_| self.hints);
         if let Some((leader_id, leader_epoch)) = key.and_then(|key| leader_hint(&node.image, key, error)) {
             response.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
             self.leaders.insert(leader_id);

@@ -121,6 +121,16 @@ impl Leader {
         self.followers.iter().map(|(node, progress)| (*node, progress.start))
     }
 
+    /// The followers in the in-sync set that have what begins at `offset`: how far each has come, and when it last had
+    /// everything.
+    pub(crate) fn in_sync_followers(&self, offset: i64) -> impl Iterator<Item = (NodeId, i64, Instant)> {
+        self.followers.iter().filter_map(move |(node, progress)| {
+            let end = progress.acknowledged.filter(|end| *end >= offset)?;
+            let begins = (0..=offset).contains(&progress.start);
+            (begins && self.isr.contains(node)).then_some((*node, end, progress.caught_up))
+        })
+    }
+
     pub(super) fn deadline(&self, log: &Log, timing: Timing) -> Option<Instant> {
         let (start, end) = (log.start_offset(), log.end_offset());
         let retry = self.wanted.as_ref().map(|(_, asked)| *asked + timing.retry);

@@ -286,7 +286,8 @@ fn a_fetch_ends_when_the_partition_moves() {
     let mut cluster = Cluster::new(3);
     let topic = cluster.create("t", &[&[1, 2, 3]], &[]);
     let client = cluster.connect(1);
-    let request = FetchRequest { max_wait_ms: 25_000, ..fetch_request(topic, 0) };
+    let mut request = FetchRequest { max_wait_ms: 25_000, ..fetch_request(topic, 0) };
+    request.topics[0].partitions[0].current_leader_epoch = 0;
     cluster.send(client, FETCH, &request);
     // The controller loses the node, and the node hears of it.
     cluster.freeze(1);
@@ -294,7 +295,7 @@ fn a_fetch_ends_when_the_partition_moves() {
     cluster.thaw(1);
     cluster.advance(Duration::from_secs(3));
     let data = fetched(&cluster.reply::<FetchRequest>(client, FETCH).unwrap());
-    assert_eq!(data.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(data.error_code, ErrorCode::FENCED_LEADER_EPOCH);
     assert_eq!(data.current_leader.leader_id, 2);
 }
 

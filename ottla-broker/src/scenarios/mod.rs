@@ -7,6 +7,7 @@ mod chaos;
 mod consuming;
 mod elections;
 mod faults;
+mod follower_fetching;
 mod group_chaos;
 mod group_failures;
 mod group_requests;

@@ -181,6 +181,29 @@ fn who_asks_the_wrong_node_is_told_the_leader() {
 }
 
 #[test]
+fn who_asks_the_wrong_node_in_an_old_version_is_told_that_it_is_wrong() {
+    let mut cluster = Cluster::new(3);
+    let topic = cluster.create("t", &[&[1]], &[]);
+    let client = cluster.connect(2);
+    for version in 3..10 {
+        let mut request = produce_request(topic, -1, plain(&["a"]));
+        request.topic_data[0].name = "t".into();
+        request.topic_data[0].topic_id = TopicId::ZERO;
+        let answer = produced(&cluster.call(client, version, &request));
+        assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER, "version {version}");
+    }
+    for version in 4..16 {
+        let mut request = fetch_request(topic, 0);
+        if version < 13 {
+            request.topics[0].topic = "t".into();
+            request.topics[0].topic_id = TopicId::ZERO;
+        }
+        let answer = fetched(&cluster.call(client, version, &request));
+        assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER, "version {version}");
+    }
+}
+
+#[test]
 fn topics_that_do_not_exist_are_told_apart_by_version() {
     let (mut cluster, client, _) = single(&[]);
     let request = produce_request(TopicId([9; 16]), -1, plain(&["a"]));
