@@ -8,7 +8,7 @@ use std::{
 
 use ottla::{
     Assignor, BoxError, Client, Consumer, ConsumerBuilder, ErrorKind, Event, Rebalance, RebalanceListener,
-    Reset,
+    Reset, TopicPartition,
 };
 use tokio::{sync::Notify, time::sleep};
 
@@ -18,6 +18,8 @@ use crate::{Host, Running, history::MemberHistory, load::TOPIC};
 /// How a member works.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// What it subscribes to.
+    pub topics: Vec<&'static str>,
     /// `session.timeout.ms`.
     pub session: Duration,
     /// `rebalance.timeout.ms`.
@@ -45,9 +47,10 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Those of the client, and handling that takes no time.
+    /// Those of the client, and handling of [`TOPIC`] that takes no time.
     fn default() -> Self {
         Self {
+            topics: vec![TOPIC],
             session: Duration::from_secs(45),
             rebalance: Duration::from_secs(60),
             assignors: vec![Assignor::CooperativeSticky],
@@ -190,7 +193,7 @@ fn listen(group: &Group, host: &str, client: &Client, member: &MemberHistory) ->
             match &event {
                 Event::Fetched { .. } => {}
                 Event::OffsetsCommitted { offsets, .. } => {
-                    offsets.iter().for_each(|(owned, offset)| member.committed(owned.partition(), *offset));
+                    offsets.iter().for_each(|(owned, offset)| member.committed(owned, *offset));
                 }
                 _ => world.note(format!("{host}: {event:?}")),
             }
@@ -215,7 +218,7 @@ struct Process {
 impl Process {
     async fn run(mut self) -> ottla::Result<()> {
         let consumer = self.builder().build()?;
-        consumer.subscribe([TOPIC])?;
+        consumer.subscribe(self.settings.topics.iter().copied())?;
         loop {
             let received = tokio::select! {
                 biased;
@@ -232,15 +235,16 @@ impl Process {
                 }
                 Err(error) => return Err(error),
             };
-            let (partition, offset) = (record.view().partition(), record.view().offset());
-            self.history.handed_out(partition, offset);
+            let view = record.view();
+            let (partition, offset) = (TopicPartition::new(view.topic(), view.partition()), view.offset());
+            self.history.handed_out(&partition, offset);
             self.handle().await;
             let has_hung = self.hang_at(Hang::InHand).await;
             if self.random.f64() < self.settings.given_back {
                 drop(record);
                 continue;
             }
-            self.history.handled(partition, offset);
+            self.history.handled(&partition, offset);
             record.complete();
             if has_hung && let Err(error) = consumer.commit().await {
                 self.errors.borrow_mut().push(error);
@@ -268,7 +272,7 @@ impl Process {
 
     fn builder(&self) -> ConsumerBuilder {
         let Settings { giving_up, commit_on_revoke: commit, .. } = self.settings;
-        let settings = &self.settings;
+        let (settings, topics) = (&self.settings, self.settings.topics.clone());
         let builder = Consumer::builder(&self.client)
             .group(GROUP)
             .session_timeout(settings.session)
@@ -279,7 +283,7 @@ impl Process {
             .on_out_of_range(settings.on_out_of_range)
             .lease_gate(settings.lease_gate)
             .processing_timeout(settings.processing_timeout)
-            .rebalance_listener(Listener { history: self.history.clone(), giving_up, commit });
+            .rebalance_listener(Listener { history: self.history.clone(), topics, giving_up, commit });
         match settings.instance {
             Some(instance) => builder.group_instance_id(instance),
             None => builder,
@@ -290,17 +294,21 @@ impl Process {
 /// Tells the history what comes and goes.
 struct Listener {
     history: MemberHistory,
+    topics: Vec<&'static str>,
     giving_up: Duration,
     commit: bool,
 }
 
-fn partitions(rebalance: &Rebalance<'_>) -> Vec<i32> {
-    rebalance.partitions().iter().map(|owned| owned.topic_partition().partition()).collect()
+fn partitions(rebalance: &Rebalance<'_>) -> Vec<TopicPartition> {
+    rebalance.partitions().iter().map(|owned| owned.topic_partition().clone()).collect()
 }
 
 impl RebalanceListener for Listener {
     async fn on_assigned(&self, rebalance: &Rebalance<'_>) -> Result<(), BoxError> {
-        self.history.assigned(partitions(rebalance));
+        let assigned = partitions(rebalance);
+        let is_wanted = |owned: &TopicPartition| self.topics.contains(&owned.topic());
+        assert!(assigned.iter().all(is_wanted), "{assigned:?} of {:?}, and nothing else", self.topics);
+        self.history.assigned(assigned);
         Ok(())
     }
 
@@ -320,7 +328,7 @@ impl RebalanceListener for Listener {
 /// Partitions that are being given up. They are gone when the client waits for the listener no longer, too.
 struct Going<'a> {
     history: &'a MemberHistory,
-    partitions: Vec<i32>,
+    partitions: Vec<TopicPartition>,
     committed: bool,
 }
 

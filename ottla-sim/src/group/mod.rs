@@ -1,4 +1,4 @@
-//! A group at work: processes that handle the records of one topic, and tell the history what they do.
+//! A group at work: processes that handle the records of their topics, and tell the history what they do.
 
 mod member;
 
@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use ottla::{Producer, Record, env::Env};
+use ottla::{Producer, Record, TopicPartition, env::Env};
 use tokio::time::sleep;
 
 pub use self::member::{Hang, Member, Settings};
 use crate::{
     Cluster, World,
-    history::{GroupHistory, Logs, Verdict},
+    history::{GroupHistory, Topic, Verdict},
     load::TOPIC,
 };
 
@@ -25,7 +25,7 @@ pub const GROUP: &str = "billing";
 /// What is late has so much time to show before everything is checked.
 const LATE: Duration = Duration::from_secs(10);
 
-/// A group, and who produces to its topic.
+/// A group, and who produces to [`TOPIC`].
 pub struct Group {
     /// Where it lives.
     pub world: World,
@@ -33,6 +33,8 @@ pub struct Group {
     pub cluster: Cluster,
     /// What its members have told.
     pub history: GroupHistory,
+    /// What somebody subscribes to.
+    topics: Vec<&'static str>,
     shop: OnceCell<Producer>,
     produced: Cell<usize>,
 }
@@ -48,8 +50,14 @@ impl Group {
     /// Of this cluster; the topic may be created later.
     #[must_use]
     pub fn of(world: &World, cluster: &Cluster) -> Self {
+        Self::on(world, cluster, vec![TOPIC])
+    }
+
+    /// [`Group::of`], where these are the topics that members subscribe to, each somebody.
+    #[must_use]
+    pub fn on(world: &World, cluster: &Cluster, topics: Vec<&'static str>) -> Self {
         let (world, cluster, history) = (world.clone(), cluster.clone(), GroupHistory::new(world));
-        Self { world, cluster, history, shop: OnceCell::new(), produced: Cell::new(0) }
+        Self { world, cluster, history, topics, shop: OnceCell::new(), produced: Cell::new(0) }
     }
 
     /// A member with default settings, in a process on a host of that name, which is its `client.id` as well.
@@ -113,63 +121,66 @@ impl Group {
         }
     }
 
-    /// Waits until everything in the topic is handled; nobody else may be producing.
-    pub async fn all_handled(&self) -> Logs {
+    /// Waits until everything in its topics is handled; nobody may be producing.
+    pub async fn all_handled(&self) {
         self.written().await;
-        let led = || {
-            let image = self.cluster.image();
-            image.topic(TOPIC).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
-        };
-        self.world.until("the topic can be read", led).await;
-        let logs = self.cluster.whole_logs(TOPIC);
-        let mut open: Vec<(i32, i64)> = Vec::new();
-        for (partition, log) in &logs {
-            open.extend(log.iter().map(|logged| (*partition, logged.offset)));
-        }
-        let all = open.len();
-        let handled = || {
-            let begins = self.begins();
-            let is_done = |(partition, offset): &(i32, i64)| {
-                self.history.has_handled(*partition, *offset)
-                    || begins.get(partition).is_some_and(|begin| offset < begin)
+        for topic in &self.topics {
+            let led = || {
+                let image = self.cluster.image();
+                image.topic(topic).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
             };
-            while open.pop_if(|last| is_done(last)).is_some() {}
-            open.is_empty()
-        };
-        self.world.until(&format!("all {all} records are handled"), handled).await;
-        logs
+            self.world.until(&format!("{topic} can be read"), led).await;
+            let mut open: Vec<(TopicPartition, i64)> = Vec::new();
+            for (partition, log) in self.cluster.whole_logs(topic) {
+                let partition = TopicPartition::new(*topic, partition);
+                open.extend(log.iter().map(|logged| (partition.clone(), logged.offset)));
+            }
+            let all = open.len();
+            let handled = || {
+                let begins = self.begins(topic);
+                let is_done = |(partition, offset): &(TopicPartition, i64)| {
+                    self.history.has_handled(partition, *offset)
+                        || begins.get(&partition.partition()).is_some_and(|begin| offset < begin)
+                };
+                while open.pop_if(|last| is_done(last)).is_some() {}
+                open.is_empty()
+            };
+            self.world.until(&format!("all {all} records of {topic} are handled"), handled).await;
+        }
     }
 
     /// Where the logs begin that have dropped something.
-    fn begins(&self) -> BTreeMap<i32, i64> {
-        let begins = self.cluster.begins(TOPIC).into_iter();
+    fn begins(&self, topic: &str) -> BTreeMap<i32, i64> {
+        let begins = self.cluster.begins(topic).into_iter();
         begins.filter_map(|(partition, begins)| Some((partition, begins.last()?.offset))).collect()
     }
 
-    /// Waits until everything in the topic is handled and committed.
-    pub async fn all_committed(&self) -> Logs {
-        let logs = self.all_handled().await;
-        let end = |log: &Vec<_>| log.last().map_or(0, |last: &crate::Logged| last.offset + 1);
-        let all: i64 = logs.values().map(end).sum();
-        let committed = || {
-            let (commits, begins) = (self.cluster.commits(GROUP, TOPIC), self.begins());
-            logs.iter().all(|(partition, log)| {
-                let committed =
-                    commits.get(partition).and_then(|stored| stored.last()).map_or(0, |last| last.offset);
-                // Of what was dropped to the end, nothing is left to be committed.
-                committed.max(begins.get(partition).copied().unwrap_or_default()) >= end(log)
-            })
-        };
-        let reads = || self.cluster.coordinator(GROUP).is_some() && committed();
-        self.world.until(&format!("all {all} records are committed"), reads).await;
-        logs
+    /// Waits until everything in its topics is handled and committed.
+    pub async fn all_committed(&self) {
+        self.all_handled().await;
+        for topic in &self.topics {
+            let end = |log: &Vec<_>| log.last().map_or(0, |last: &crate::Logged| last.offset + 1);
+            let logs = self.cluster.whole_logs(topic);
+            let all: i64 = logs.values().map(end).sum();
+            let committed = || {
+                let (commits, begins) = (self.cluster.commits(GROUP, topic), self.begins(topic));
+                logs.iter().all(|(partition, log)| {
+                    let committed =
+                        commits.get(partition).and_then(|stored| stored.last()).map_or(0, |last| last.offset);
+                    // Of what was dropped to the end, nothing is left to be committed.
+                    committed.max(begins.get(partition).copied().unwrap_or_default()) >= end(log)
+                })
+            };
+            let reads = || self.cluster.coordinator(GROUP).is_some() && committed();
+            self.world.until(&format!("all {all} records of {topic} are committed"), reads).await;
+        }
     }
 
     /// The committed offsets of all partitions together.
     #[must_use]
     pub fn committed(&self) -> i64 {
-        let commits = self.cluster.commits(GROUP, TOPIC);
-        commits.values().filter_map(|stored| stored.last()).map(|stored| stored.offset).sum()
+        let commits = self.topics.iter().flat_map(|topic| self.cluster.commits(GROUP, topic));
+        commits.filter_map(|(_, stored)| stored.last().copied()).map(|stored| stored.offset).sum()
     }
 
     /// Waits until everything is handled and committed, gives what is late time to show, and checks all that
@@ -177,8 +188,13 @@ impl Group {
     pub async fn check(&self) -> Verdict {
         self.all_committed().await;
         sleep(LATE).await;
-        let (logs, begins) = (self.cluster.whole_logs(TOPIC), self.cluster.begins(TOPIC));
-        self.history.check_since(&self.world, (&logs, &begins), &self.cluster.commits(GROUP, TOPIC))
+        let truth = |topic: &&str| Topic {
+            name: (*topic).into(),
+            logs: self.cluster.whole_logs(topic),
+            begins: self.cluster.begins(topic),
+            commits: self.cluster.commits(GROUP, topic),
+        };
+        self.history.check(&self.world, &self.topics.iter().map(truth).collect::<Vec<_>>())
     }
 
     /// [`Group::check`], and nothing may have been handled twice.

@@ -1,4 +1,4 @@
-//! What the members of a group did with the records of one topic, told by them.
+//! What the members of a group did with the records of its topics, told by them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{World, trace, world::Shared};
 
-/// Names in events.
+/// Its name in events.
 const GROUP: &str = "group";
-const TOPIC: &str = "topic";
 
 /// What a member says of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +41,14 @@ pub enum What {
 }
 
 /// One thing that a member said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// When, in virtual time.
     pub at: Duration,
     /// By which member; a process that is started again is another member.
     pub member: u32,
     /// Of which partition.
-    pub partition: i32,
+    pub partition: TopicPartition,
     /// What.
     pub what: What,
 }
@@ -66,6 +65,19 @@ pub struct Stored {
 /// The commits of a group, by partition, in the order in which they were stored.
 pub type Commits = BTreeMap<i32, Vec<Stored>>;
 
+/// The truth about a topic that a group handles.
+#[derive(Debug, Clone, Default)]
+pub struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// All that was ever in its logs and is committed, also what they have dropped.
+    pub logs: Logs,
+    /// Where its logs began: what was dropped before it was handled is not missed.
+    pub begins: Begins,
+    /// What the group's coordinator stored.
+    pub commits: Commits,
+}
+
 /// What must hold and what may be counted: the outcome of [`GroupHistory::check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -78,7 +90,7 @@ pub struct Verdict {
 impl Verdict {
     fn of(report: &Report) -> Self {
         let twice = report.twice.iter().map(|twice| Twice {
-            partition: twice.partition.partition(),
+            partition: twice.partition.clone(),
             offset: twice.offset,
             first: twice.first.process,
             again: twice.again.process,
@@ -88,10 +100,10 @@ impl Verdict {
 }
 
 /// A record that was handled again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twice {
     /// Of which partition.
-    pub partition: i32,
+    pub partition: TopicPartition,
     /// At which offset.
     pub offset: i64,
     /// The member that had handled it.
@@ -112,8 +124,9 @@ struct Records {
     members: Vec<Arc<str>>,
     told: Vec<Told>,
     /// What each member owns, to say what it lost by a crash.
-    owned: BTreeSet<(u32, i32)>,
-    handled: BTreeMap<(i32, i64), u32>,
+    owned: BTreeSet<(u32, TopicPartition)>,
+    /// How often each record was.
+    handled: BTreeMap<TopicPartition, BTreeMap<i64, u32>>,
     overlap: Duration,
 }
 
@@ -140,13 +153,14 @@ impl GroupHistory {
     /// How many different records were handled.
     #[must_use]
     pub fn handled(&self) -> usize {
-        self.lock().handled.len()
+        self.lock().handled.values().map(BTreeMap::len).sum()
     }
 
     /// How many records were handled again; one that was handled three times counts twice.
     #[must_use]
     pub fn handled_twice(&self) -> usize {
-        self.lock().handled.values().map(|times| *times as usize - 1).sum()
+        let records = self.lock();
+        records.handled.values().flat_map(BTreeMap::values).map(|times| *times as usize - 1).sum()
     }
 
     /// How many partitions are owned by members that have not crashed; more than there are while one of the owners does
@@ -178,33 +192,21 @@ impl GroupHistory {
 
     /// Whether the record at that offset was handled.
     #[must_use]
-    pub fn has_handled(&self, partition: i32, offset: i64) -> bool {
-        self.lock().handled.contains_key(&(partition, offset))
+    pub fn has_handled(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.lock().handled.get(partition).is_some_and(|handled| handled.contains_key(&offset))
     }
 
     /// All of it, and the truth.
     #[must_use]
-    pub fn events(&self, logs: &Logs, commits: &Commits) -> Vec<Event> {
-        self.events_since((logs, &Begins::new()), commits)
-    }
-
-    fn events_since(&self, (logs, begins): (&Logs, &Begins), commits: &Commits) -> Vec<Event> {
+    pub fn events(&self, topics: &[Topic]) -> Vec<Event> {
         let records = self.lock();
-        let now = self.shared.lived();
-        let mut events = events(&records.members, &records.told, (logs, commits), records.overlap, now);
-        events.extend(begun(TOPIC, begins, |begin| begin.at));
-        events
+        events(&records.members, &records.told, topics, records.overlap, self.shared.lived())
     }
 
-    /// Checks everything, and fails the run at the worst violation. Once the group has handled all there is.
-    pub fn check(&self, world: &World, logs: &Logs, commits: &Commits) -> Verdict {
-        self.check_since(world, (logs, &Begins::new()), commits)
-    }
-
-    /// [`GroupHistory::check`] of logs whose beginnings have moved: what was dropped before it was handled is not missed.
-    /// `logs` has that as well.
-    pub fn check_since(&self, world: &World, truth: (&Logs, &Begins), commits: &Commits) -> Verdict {
-        let report = check(&self.events_since(truth, commits));
+    /// Checks everything, and fails the run at the worst violation. Once the group has handled all there is of these topics,
+    /// which are all that its members subscribe to.
+    pub fn check(&self, world: &World, topics: &[Topic]) -> Verdict {
+        let report = check(&self.events(topics));
         fail(world, &report);
         Verdict::of(&report)
     }
@@ -237,23 +239,24 @@ impl MemberHistory {
 
     /// What its partitions are now.
     #[must_use]
-    pub fn owned(&self) -> Vec<i32> {
+    pub fn owned(&self) -> Vec<TopicPartition> {
         let records = self.history.lock();
-        records.owned.iter().filter(|(member, _)| *member == self.number).map(|(_, p)| *p).collect()
+        let mine = records.owned.iter().filter(|(member, _)| *member == self.number);
+        mine.map(|(_, partition)| partition.clone()).collect()
     }
 
     /// It owns these from now on.
-    pub fn assigned(&self, partitions: impl IntoIterator<Item = i32>) {
+    pub fn assigned(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
         partitions.into_iter().for_each(|partition| self.tell(partition, What::Assigned));
     }
 
     /// It gave these up; `committed`: with all that it has handled.
-    pub fn revoked(&self, partitions: impl IntoIterator<Item = i32>, committed: bool) {
+    pub fn revoked(&self, partitions: impl IntoIterator<Item = TopicPartition>, committed: bool) {
         partitions.into_iter().for_each(|partition| self.tell(partition, What::Revoked { committed }));
     }
 
     /// It learned that it does not own these any more.
-    pub fn lost(&self, partitions: impl IntoIterator<Item = i32>) {
+    pub fn lost(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
         partitions.into_iter().for_each(|partition| self.tell(partition, What::Lost));
     }
 
@@ -263,37 +266,40 @@ impl MemberHistory {
     }
 
     /// It got this record.
-    pub fn handed_out(&self, partition: i32, offset: i64) {
-        self.tell(partition, What::HandedOut(offset));
+    pub fn handed_out(&self, partition: &TopicPartition, offset: i64) {
+        self.tell(partition.clone(), What::HandedOut(offset));
     }
 
     /// It has done what this record asks for.
-    pub fn handled(&self, partition: i32, offset: i64) {
-        self.tell(partition, What::Handled(offset));
+    pub fn handled(&self, partition: &TopicPartition, offset: i64) {
+        self.tell(partition.clone(), What::Handled(offset));
     }
 
     /// The coordinator has acknowledged its commit of this offset.
-    pub fn committed(&self, partition: i32, offset: i64) {
-        self.tell(partition, What::Committed(offset));
+    pub fn committed(&self, partition: &TopicPartition, offset: i64) {
+        self.tell(partition.clone(), What::Committed(offset));
     }
 
-    fn tell(&self, partition: i32, what: What) {
+    fn tell(&self, partition: TopicPartition, what: What) {
         let GroupHistory { shared, .. } = &self.history;
         let mut records = self.history.lock();
         match what {
-            What::Assigned => drop(records.owned.insert((self.number, partition))),
+            What::Assigned => drop(records.owned.insert((self.number, partition.clone()))),
             What::Revoked { .. } | What::Lost | What::Crashed => {
-                records.owned.remove(&(self.number, partition));
+                records.owned.remove(&(self.number, partition.clone()));
             }
-            What::Handled(offset) => *records.handled.entry((partition, offset)).or_default() += 1,
+            What::Handled(offset) => {
+                let handled = records.handled.entry(partition.clone()).or_default();
+                *handled.entry(offset).or_default() += 1;
+            }
             What::HandedOut(_) | What::Committed(_) => {}
         }
-        let told = Told { at: shared.lived(), member: self.number, partition, what };
-        records.told.push(told);
         let name = Arc::clone(&records.members[self.number as usize - 1]);
+        let told = Told { at: shared.lived(), member: self.number, partition: partition.clone(), what };
+        records.told.push(told);
         drop(records);
         if !matches!(what, What::HandedOut(_) | What::Handled(_) | What::Committed(_)) {
-            shared.record(trace::Event::Note(format!("{name} of partition {partition}: {what:?}").into()));
+            shared.record(trace::Event::Note(format!("{name} of {partition}: {what:?}").into()));
         }
     }
 }
@@ -302,7 +308,7 @@ impl MemberHistory {
 fn events(
     members: &[Arc<str>],
     told: &[Told],
-    (logs, commits): (&Logs, &Commits),
+    topics: &[Topic],
     overlap: Duration,
     now: Duration,
 ) -> Vec<Event> {
@@ -317,20 +323,23 @@ fn events(
         events.push(event(Duration::ZERO, number, Outcome::Info, event::What::Open(open)));
     }
     events.extend(told.iter().map(|told| event(told.at, told.member, Outcome::Ok, told.what())));
-    for (partition, stored) in commits {
-        for Stored { at, offset } in stored {
-            let offsets = vec![Entry::at(TopicPartition::new(TOPIC, *partition), *offset)];
-            let what = event::What::Stored { group: GROUP.into(), offsets };
-            events.push(event(*at, 0, Outcome::Ok, what));
+    for Topic { name, logs, begins, commits } in topics {
+        for (partition, stored) in commits {
+            for Stored { at, offset } in stored {
+                let offsets = vec![Entry::at(TopicPartition::new(Arc::clone(name), *partition), *offset)];
+                let what = event::What::Stored { group: GROUP.into(), offsets };
+                events.push(event(*at, 0, Outcome::Ok, what));
+            }
         }
+        events.extend(truth(now, name, logs));
+        events.extend(begun(name, begins, |begin| begin.at));
     }
-    events.extend(truth(now, TOPIC, logs));
     events
 }
 
 impl Told {
     fn what(&self) -> event::What {
-        let partition = TopicPartition::new(TOPIC, self.partition);
+        let partition = self.partition.clone();
         let change = match self.what {
             What::HandedOut(offset) => return event::What::Poll(vec![Entry::at(partition, offset)]),
             What::Handled(offset) => return event::What::Process(vec![Entry::at(partition, offset)]),

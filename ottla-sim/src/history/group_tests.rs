@@ -12,6 +12,15 @@ use What::{Assigned, Committed, Crashed, HandedOut, Handled, Lost};
 const CLEAN: What = What::Revoked { committed: true };
 const UNCOMMITTED: What = What::Revoked { committed: false };
 
+fn partition() -> TopicPartition {
+    TopicPartition::new("topic", 0)
+}
+
+/// The only topic.
+fn topic(logs: &Logs, commits: &Commits) -> Topic {
+    Topic { name: "topic".into(), logs: logs.clone(), commits: commits.clone(), ..Topic::default() }
+}
+
 /// One partition with that many records.
 fn log(records: i64) -> Logs {
     Logs::from([(0, (0..records).map(|offset| Logged { offset, ..Logged::default() }).collect())])
@@ -19,8 +28,10 @@ fn log(records: i64) -> Logs {
 
 /// A history of partition 0: one thing per second, by members.
 fn told(what: impl IntoIterator<Item = (u32, What)>) -> Vec<Told> {
-    let tell =
-        |(second, (member, what))| Told { at: Duration::from_secs(second), member, partition: 0, what };
+    let tell = |(second, (member, what))| {
+        let at = Duration::from_secs(second);
+        Told { at, member, partition: partition(), what }
+    };
     (1..).zip(what).map(tell).collect()
 }
 
@@ -37,7 +48,7 @@ fn record(member: u32, offset: i64) -> [(u32, What); 2] {
 /// The verdict on a history in which everything is known; the worst violation otherwise.
 fn judge(told: &[Told], log: &Logs, commits: &Commits, overlap: Duration) -> Result<Verdict, String> {
     let members = ["member 1".into(), "member 2".into()];
-    let report = check(&events(&members, told, (log, commits), overlap, Duration::from_secs(100)));
+    let report = check(&events(&members, told, &[topic(log, commits)], overlap, Duration::from_secs(100)));
     match report.violations.first() {
         None => Ok(Verdict::of(&report)),
         Some(violation) => {
@@ -45,6 +56,10 @@ fn judge(told: &[Told], log: &Logs, commits: &Commits, overlap: Duration) -> Res
             Err(format!("{anomaly}: {expected}; {happened}"))
         }
     }
+}
+
+fn anomalies(events: &[Event]) -> Vec<&'static str> {
+    check(events).violations.into_iter().map(|violation| violation.anomaly.name()).collect()
 }
 
 fn verdict(
@@ -90,7 +105,8 @@ fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong(
         let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, end)]);
         verdict(first.chain([(2, Assigned)]).chain(record(2, 0)), 1, [(1, 0)])
     };
-    let counted = Verdict { handled: 1, twice: vec![Twice { partition: 0, offset: 0, first: 1, again: 2 }] };
+    let counted =
+        Verdict { handled: 1, twice: vec![Twice { partition: partition(), offset: 0, first: 1, again: 2 }] };
     for end in [Crashed, Lost, UNCOMMITTED] {
         assert_eq!(again(end), Ok(counted.clone()));
     }
@@ -132,7 +148,7 @@ fn a_member_that_begins_elsewhere_than_at_the_commit_is_found() {
 fn what_was_stored_in_the_moment_of_the_first_poll_may_have_been_stored_behind_it() {
     let steps =
         [(100, Assigned), (156, HandedOut(0)), (156, Handled(0)), (200, HandedOut(1)), (201, Handled(1))];
-    let tell = |(at, what)| Told { at: Duration::from_millis(at), member: 1, partition: 0, what };
+    let tell = |(at, what)| Told { at: Duration::from_millis(at), member: 1, partition: partition(), what };
     let told: Vec<Told> = steps.into_iter().map(tell).collect();
     let judged = |first: u64| {
         let stored = [(150_000, 0), (first, 1), (300_000, 2)];
@@ -279,11 +295,10 @@ fn what_the_log_has_dropped_may_be_passed_from_then_on_and_not_before() {
     let (history, logs) = (told([(1, Assigned), (1, HandedOut(2)), (1, Handled(2))]), log(3));
     let judge = |dropped_at: u64, offset: i64| {
         let members = ["member 1".into()];
-        let mut events =
-            events(&members, &history, (&logs, &commits([(4, 3)])), Duration::ZERO, Duration::from_secs(9));
         let begin = Begin { at: Duration::from_secs(dropped_at), instant: Instant::now(), offset };
-        events.extend(begun(TOPIC, &Begins::from([(0, vec![begin])]), |begin| begin.at));
-        check(&events).violations.into_iter().map(|violation| violation.anomaly.name()).collect::<Vec<_>>()
+        let begins = Begins::from([(0, vec![begin])]);
+        let topic = Topic { begins, ..topic(&logs, &commits([(4, 3)])) };
+        anomalies(&events(&members, &history, &[topic], Duration::ZERO, Duration::from_secs(9)))
     };
     assert!(judge(1, 2).is_empty(), "it was dropped before offset 2 was handed out, at 2 s");
     assert_eq!(judge(3, 2), ["resume-elsewhere"], "it was there then, and dropped later");
@@ -298,14 +313,33 @@ fn an_owner_may_repeat_the_commit_that_it_found_although_the_log_has_dropped_wha
     let (history, logs) = (told(first.chain(second)), log(4));
     let judge = |claimed: i64, dropped_at: u64| {
         let members = ["member 1".into(), "member 2".into()];
-        let commits = commits([(3, 1), (6, 2), (8, claimed), (10, 4)]);
-        let mut events =
-            events(&members, &history, (&logs, &commits), Duration::ZERO, Duration::from_secs(99));
         let begin = Begin { at: Duration::from_secs(dropped_at), instant: Instant::now(), offset: 3 };
-        events.extend(begun(TOPIC, &Begins::from([(0, vec![begin])]), |begin| begin.at));
-        check(&events).violations.into_iter().map(|violation| violation.anomaly.name()).collect::<Vec<_>>()
+        let begins = Begins::from([(0, vec![begin])]);
+        let commits = commits([(3, 1), (6, 2), (8, claimed), (10, 4)]);
+        let topic = Topic { begins, ..topic(&logs, &commits) };
+        anomalies(&events(&members, &history, &[topic], Duration::ZERO, Duration::from_secs(99)))
     };
     assert!(judge(2, 7).is_empty(), "2 was committed, and 2 is gone when it gets something");
     assert_eq!(judge(1, 7), ["commit-back"], "that is a former owner's");
     assert_eq!(judge(2, 9), ["resume-elsewhere", "commit-back"], "2 was there when it got something");
+}
+
+#[test]
+fn topics_are_told_apart_and_none_is_left_out() {
+    let named = |name: &str, log: i64, stored| Topic { name: name.into(), ..topic(&self::log(log), &stored) };
+    let told = |partition: &TopicPartition, member, what| {
+        let what = [(member, Assigned)].into_iter().chain(what);
+        told(what).into_iter().map(|told| Told { partition: partition.clone(), ..told }).collect::<Vec<_>>()
+    };
+    let [orders, returns] = ["orders", "returns"].map(|name| TopicPartition::new(name, 0));
+    let history = [told(&orders, 1, record(1, 0)), told(&returns, 2, record(2, 0))].concat();
+    let judge = |returned: i64, stored: i64| {
+        let topics =
+            [named("orders", 1, commits([(9, 1)])), named("returns", returned, commits([(9, stored)]))];
+        let members = ["member 1".into(), "member 2".into()];
+        anomalies(&events(&members, &history, &topics, Duration::ZERO, Duration::from_secs(99)))
+    };
+    assert_eq!(judge(1, 1), [""; 0], "the same offset of two topics has two owners");
+    assert_eq!(judge(2, 1), ["unprocessed"]);
+    assert_eq!(judge(1, 2), ["commit-unprocessed"]);
 }

@@ -41,7 +41,7 @@ pub use self::{
     anomaly::Anomaly,
     checker::{Checker, check},
     event::Delivery,
-    group::{Commits, GroupHistory, MemberHistory, Stored, Told, Twice, Verdict, What},
+    group::{Commits, GroupHistory, MemberHistory, Stored, Told, Topic, Twice, Verdict, What},
     report::{Counts, Report, Violation},
     sent::{Fate, History, Read},
 };

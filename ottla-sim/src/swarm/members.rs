@@ -1,14 +1,29 @@
 //! A group beside the readers: its members come, crash and go while everything else goes wrong.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
-use ottla::{Assignor, Reset};
+use ottla::{Assignor, Producer, Record, Reset};
+use tokio::time::sleep;
 
 use super::fault::MEMBERS;
 use crate::{
     Cluster, World,
     group::{Group, Member, Settings},
+    load::TOPIC,
 };
+
+/// The other topic of groups whose members do not all subscribe to the same.
+pub(super) const RETURNS: &str = "returns";
+
+/// How many partitions it has.
+const RETURNS_PARTITIONS: i32 = 3;
+
+/// The longest time between two of its records.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Which assignors the members name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +36,27 @@ pub enum Assignors {
     Both,
 }
 
+/// What a member subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscription {
+    /// `orders`, as readers.
+    Orders,
+    /// `returns`, to which little is written.
+    Returns,
+    /// Both.
+    All,
+}
+
+impl Subscription {
+    fn topics(self) -> &'static [&'static str] {
+        match self {
+            Self::Orders => &[TOPIC],
+            Self::Returns => &[RETURNS],
+            Self::All => &[TOPIC, RETURNS],
+        }
+    }
+}
+
 /// The group of a [`Plan`](super::Plan), and how its members work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of `group::Settings`")]
@@ -30,6 +66,8 @@ pub struct GroupPlan {
     /// Members keep their `group.instance.id` when they come again (KIP-345).
     pub static_members: bool,
     pub assignors: Assignors,
+    /// By member.
+    pub subscriptions: [Subscription; 3],
     pub session_ms: u64,
     pub rebalance_ms: u64,
     pub handling_ms: u64,
@@ -43,7 +81,15 @@ pub struct GroupPlan {
 impl GroupPlan {
     pub(super) fn draw(random: &mut fastrand::Rng) -> Self {
         use Assignors::{Both, Cooperative, Eager};
+        use Subscription::{All, Orders, Returns};
+        let one_of_all = |random: &mut fastrand::Rng| [Orders, Returns, All][random.usize(..3)];
+        let subscriptions = match random.bool() {
+            true => [Orders; 3],
+            // Somebody subscribes to what is read and deleted, moved and refused.
+            false => [[Orders, All][random.usize(..2)], one_of_all(random), one_of_all(random)],
+        };
         Self {
+            subscriptions,
             members: random.usize(1..=MEMBERS.len()),
             static_members: random.u32(..3) == 0,
             assignors: [Cooperative, Eager, Both][random.usize(..3)],
@@ -57,6 +103,13 @@ impl GroupPlan {
         }
     }
 
+    /// What somebody subscribes to.
+    fn topics(&self) -> Vec<&'static str> {
+        let members = &self.subscriptions[..self.members];
+        let anybody = |topic: &&str| members.iter().any(|member| member.topics().contains(topic));
+        [TOPIC, RETURNS].into_iter().filter(anybody).collect()
+    }
+
     fn settings(&self, member: usize, dropping: bool) -> Settings {
         let assignors = match self.assignors {
             Assignors::Cooperative => vec![Assignor::CooperativeSticky],
@@ -64,6 +117,7 @@ impl GroupPlan {
             Assignors::Both => vec![Assignor::CooperativeSticky, Assignor::Range],
         };
         Settings {
+            topics: self.subscriptions[member].topics().to_vec(),
             session: Duration::from_millis(self.session_ms),
             rebalance: Duration::from_millis(self.rebalance_ms),
             assignors,
@@ -86,15 +140,32 @@ pub(super) struct Members {
     /// Records may be dropped before they are handled.
     dropping: bool,
     members: RefCell<Vec<Option<Member>>>,
+    /// Everything is written to [`RETURNS`], or nobody subscribes to it.
+    returned: Rc<Cell<bool>>,
 }
 
 impl Members {
-    pub(super) fn start(world: &World, cluster: &Cluster, plan: &GroupPlan, dropping: bool) -> Self {
+    /// If somebody subscribes to [`RETURNS`], that is created, and written to for about `window`.
+    pub(super) async fn start(
+        world: &World,
+        cluster: &Cluster,
+        plan: &GroupPlan,
+        window: Duration,
+        dropping: bool,
+    ) -> Self {
         let members = (0..plan.members).map(|_| None).collect();
-        let group = Group::of(world, cluster);
-        let this = Self { group, plan: *plan, dropping, members: RefCell::new(members) };
-        (0..plan.members).for_each(|member| this.join(member));
+        let (group, members) = (Group::on(world, cluster, plan.topics()), RefCell::new(members));
+        let returned = match plan.topics().contains(&RETURNS) {
+            true => write_returns(world, cluster, window).await,
+            false => Rc::new(Cell::new(true)),
+        };
+        let this = Self { group, plan: *plan, dropping, members, returned };
+        this.join_all();
         this
+    }
+
+    fn join_all(&self) {
+        (0..self.plan.members).for_each(|member| self.join(member));
     }
 
     /// A process starts where none is.
@@ -125,7 +196,8 @@ impl Members {
 
     /// Everything has healed: the group catches up, what its members have told is checked, and they go.
     pub(super) async fn settle(&self, world: &World) {
-        self.join(0);
+        self.join_all();
+        world.until("everything is returned", || self.returned.get()).await;
         self.group.check().await;
         let members: Vec<Member> = self.members.borrow_mut().iter_mut().filter_map(Option::take).collect();
         for member in members {
@@ -137,4 +209,28 @@ impl Members {
             world.until(&format!("no task and no socket of {} is left", host.name()), left).await;
         }
     }
+}
+
+/// Creates [`RETURNS`] and writes little to it for so long, from the host of a sender. Gives whether that is over.
+async fn write_returns(world: &World, cluster: &Cluster, window: Duration) -> Rc<Cell<bool>> {
+    // Brokers whose clocks are slow take what clients with fast ones write.
+    let settings = [("message.timestamp.after.max.ms", i64::MAX.to_string())];
+    cluster.topic_set(RETURNS, RETURNS_PARTITIONS, &settings).await;
+    let (host, mut random) = (world.host("sender-1"), world.random());
+    let client = cluster.client_on(&host.name());
+    cluster.listen_to(&client);
+    let over = Rc::new(Cell::new(false));
+    let told = Rc::clone(&over);
+    drop(host.spawn("returns", async move {
+        let producer = Producer::builder(&client).build().expect("default settings");
+        for number in 0..(window.as_millis() * 2 / PAUSE.as_millis()) {
+            let (key, value) = (format!("customer {}", number % 7), format!("return {number}"));
+            // What is not written is not missed: the logs say what is there.
+            drop(producer.enqueue(RETURNS, Record::new(&value).key(&key)).await);
+            sleep(Duration::from_nanos(random.u64(..PAUSE.as_nanos() as u64))).await;
+        }
+        drop(producer.flush().await);
+        told.set(true);
+    }));
+    over
 }

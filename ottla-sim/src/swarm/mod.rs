@@ -27,7 +27,7 @@ pub use self::{
     api::Api,
     fault::{Fault, Planned},
     ids::{ids, ids_of},
-    members::{Assignors, GroupPlan},
+    members::{Assignors, GroupPlan, Subscription},
     plan::{Plan, Profile, UnknownProfile},
     shrink::shrink,
 };
@@ -130,8 +130,13 @@ impl Plan {
         let cluster = load::cluster(world, load).await;
         let begun = Instant::now();
         let load = Load::begin(world, &cluster, load);
-        let members =
-            self.group.map(|group| Rc::new(Members::start(world, &cluster, &group, self.drops_records())));
+        let members = match &self.group {
+            Some(group) => {
+                let (window, dropping) = (self.window(), self.drops_records());
+                Some(Rc::new(Members::start(world, &cluster, group, window, dropping).await))
+            }
+            None => None,
+        };
         let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;

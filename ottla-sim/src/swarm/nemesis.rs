@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     fault::{CLIENTS, Fault, Planned},
-    members::Members,
+    members::{Members, RETURNS},
     requests::scripted,
 };
 use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, load::TOPIC};
@@ -96,11 +96,13 @@ impl Nemesis {
         self.healed().await;
     }
 
-    /// All replicas are in sync; those of the committed offsets as well, if there is a group.
+    /// All replicas are in sync; also those of what only a group needs, if there is one.
     async fn healed(&self) {
         self.0.cluster.healed(TOPIC).await;
-        if self.0.cluster.image().topic(OFFSETS).is_some() {
-            self.0.cluster.healed(OFFSETS).await;
+        for topic in [RETURNS, OFFSETS] {
+            if self.0.cluster.image().topic(topic).is_some() {
+                self.0.cluster.healed(topic).await;
+            }
         }
     }
 

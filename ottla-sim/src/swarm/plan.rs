@@ -240,7 +240,7 @@ impl Plan {
             ..
         } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
-        text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, hostile::{Lie::*, Lies}, swarm::{Api::*, Assignors::*, *}};\n");
+        text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, hostile::{Lie::*, Lies}, swarm::{Api::*, Assignors::*, Subscription::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));

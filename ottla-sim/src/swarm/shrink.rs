@@ -1,6 +1,9 @@
 //! Makes a plan that fails smaller, as long as it fails.
 
-use super::{members::GroupPlan, plan::Plan};
+use super::{
+    members::{GroupPlan, Subscription},
+    plan::Plan,
+};
 use crate::hostile::Lies;
 
 /// Makes `plan`, which fails, as small as it goes. `fails` runs one; `budget` is how often it may.
@@ -60,6 +63,10 @@ fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) ->
     try_one(smallest, Plan { group: None, ..smallest.clone() });
     if let Some(group) = smallest.group {
         try_one(smallest, Plan { group: Some(GroupPlan { members: 1, ..group }), ..smallest.clone() });
+    }
+    if let Some(group) = smallest.group {
+        let subscriptions = [Subscription::Orders; 3];
+        try_one(smallest, Plan { group: Some(GroupPlan { subscriptions, ..group }), ..smallest.clone() });
     }
     if let Some(lies) = smallest.lies {
         reduce_lies(lies, smallest, try_one);

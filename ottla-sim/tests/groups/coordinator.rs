@@ -161,7 +161,7 @@ fn without_the_lease_a_coordinator_cut_off_from_its_peers_leaves_a_partition_wit
         Settings { handling: Duration::from_millis(100), lease_gate: false, ..Settings::default() };
     let report = Sim::seed(1).try_run(async |world: &World| split_brain(world, &no_lease).await);
     let report = report.expect_err("two owners");
-    assert!(report.expected.contains(" to get nothing of topic-"), "{report}");
+    assert!(report.expected.contains(" to get nothing of orders-"), "{report}");
 }
 
 #[test]

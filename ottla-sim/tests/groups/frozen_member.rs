@@ -63,7 +63,7 @@ fn without_the_lease_a_member_that_was_frozen_hands_out_what_others_own() {
         group.check().await;
     });
     let report = report.expect_err("two owners");
-    assert!(report.expected.contains(" to get nothing of topic-"), "{report}");
+    assert!(report.expected.contains(" to get nothing of orders-"), "{report}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn with_a_clock_that_stops_in_sleep_a_partition_has_two_owners() {
         sleep_while_another_takes_over(world, Arc::new(laptop)).await;
     });
     let report = report.expect_err("two owners");
-    assert!(report.expected.contains(" to get nothing of topic-"), "{report}");
+    assert!(report.expected.contains(" to get nothing of orders-"), "{report}");
 }
 
 /// An environment whose clock for leases stops while the machine sleeps, as `Instant` does on Linux.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::Assignor;
+use ottla::{Assignor, TopicPartition};
 use ottla_sim::{
     Sim,
     group::{Group, Member, Settings},
@@ -82,11 +82,11 @@ fn g03_a_group_goes_from_range_to_cooperative_sticky_member_by_member() {
 }
 
 /// The longest time since `from` in which a member handled nothing of a partition.
-fn longest_gap(group: &Group, member: &Member, partition: i32, from: Duration) -> Duration {
+fn longest_gap(group: &Group, member: &Member, partition: &TopicPartition, from: Duration) -> Duration {
     let told = group.history.told();
     let handled = told.iter().filter(|told| {
         let handled = matches!(told.what, What::Handled(_)) && told.at > from;
-        handled && told.member == member.history.number() && told.partition == partition
+        handled && told.member == member.history.number() && told.partition == *partition
     });
     let mut longest = Duration::ZERO;
     let mut last = from;
@@ -110,8 +110,8 @@ fn g02_partitions_that_a_member_keeps_flow_while_others_move() {
         flow(&group, 20).await;
         assert_eq!(second.history.owned().len(), 2);
         for partition in first.history.owned() {
-            let gap = longest_gap(&group, &first, partition, from);
-            assert!(gap < 3 * SECOND, "nothing of partition {partition} was handled for {gap:?}");
+            let gap = longest_gap(&group, &first, &partition, from);
+            assert!(gap < 3 * SECOND, "nothing of {partition} was handled for {gap:?}");
         }
         group.check_once().await;
         first.stop().await?;

@@ -59,7 +59,7 @@ fn g05_others_go_on_for_who_is_stuck_with_a_record_and_it_comes_back_when_it_ask
         for error in [commit, recv] {
             let Stall { offset, lasted, in_hand, .. } = stall(error);
             let named = error.topic_partition().expect("it names the partition");
-            assert_eq!((named.topic(), named.partition()), (ottla_sim::load::TOPIC, twice.partition));
+            assert_eq!(named, &twice.partition);
             assert_eq!((offset, in_hand), (twice.offset, true));
             assert!(lasted >= LIMIT && lasted < LIMIT + 5 * SECOND, "{lasted:?}");
         }
