@@ -13,6 +13,7 @@ pub(super) struct Items<K, T> {
     /// What is done with them, for errors.
     what: &'static str,
     asked: Vec<K>,
+    /// In order, each once.
     open: Vec<K>,
     settled: Answers<K, T>,
 }
@@ -31,7 +32,9 @@ impl<K: Ord + Clone + Display, T> Items<K, T> {
     }
 
     pub(super) fn settle(&mut self, item: &K, outcome: Result<T>) {
-        self.open.retain(|open| open != item);
+        if let Ok(at) = self.open.binary_search(item) {
+            self.open.remove(at);
+        }
         self.settled.insert(item.clone(), outcome);
     }
 

@@ -2,20 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use ottla_protocol::{
-    ErrorCode,
-    messages::{MetadataResponse, metadata_response::MetadataResponsePartition},
-};
-
 use super::{
     PerItem,
-    items::{Answers, Items},
-    metadata::{ask_metadata, introduce},
+    items::Items,
+    leaders::{Led, ask_leaders},
     request::awaited,
-    retry::Retry,
 };
 use crate::{
-    Error, IsolationLevel, OffsetAndTimestamp, OffsetSpec, Result, Timestamp, TimestampKind, TopicPartition,
+    IsolationLevel, OffsetAndTimestamp, OffsetSpec, Result, Timestamp, TimestampKind, TopicPartition,
     client::Shared,
     list_offsets::{Place, Questions},
 };
@@ -59,7 +53,6 @@ impl ListOffsets {
     }
 
     async fn run(self) -> Result<PerItem<TopicPartition, Place>> {
-        let mut retry = Retry::new(&self.shared, "list offsets", self.timeout);
         let asked = self.places.iter().map(|(partition, _)| partition.clone()).collect();
         let mut items = Items::new("list offsets", asked);
         let places: BTreeMap<_, _> = self.places.iter().cloned().collect();
@@ -69,69 +62,17 @@ impl ListOffsets {
                 items.settle(partition, Ok(Some(OffsetAndTimestamp { offset, timestamp })));
             }
         }
-        while !items.open().is_empty() {
-            let again = match self.round(&mut retry, &mut items, &places).await {
-                Ok(again) => again,
-                Err(error) => {
-                    items.fail(&error)?;
-                    None
-                }
-            };
-            let Some(error) = again else { continue };
-            if let Err(error) = retry.pause(error).await {
-                items.fail(&error)?;
+        let shared = &*self.shared;
+        let ask = |led: Vec<Led>, left| {
+            let mut questions = Questions::new(self.isolation);
+            for Led { partition, leader, leader_epoch } in &led {
+                let spec = places.get(partition).copied().unwrap_or(OffsetSpec::Latest);
+                questions.add(*leader, *leader_epoch, partition, spec);
             }
-        }
-        Ok(items.into_results())
+            async move { questions.ask(shared, left).await }
+        };
+        ask_leaders(shared, "list offsets", self.timeout, items, ask).await
     }
-
-    /// Asks all leaders once about what is open; gives why something is still open.
-    async fn round(
-        &self,
-        retry: &mut Retry<'_>,
-        items: &mut Items<TopicPartition, Place>,
-        places: &BTreeMap<TopicPartition, OffsetSpec>,
-    ) -> Result<Option<Error>> {
-        let open = items.open().to_vec();
-        let mut topics: Vec<_> = open.iter().map(|partition| partition.topic().to_owned()).collect();
-        topics.dedup();
-        let cluster = ask_metadata(retry, Some(&topics)).await?;
-        introduce(retry, &cluster);
-        let (mut questions, mut answers) = (Questions::new(self.isolation), Answers::new());
-        for partition in &open {
-            let spec = places.get(partition).copied().unwrap_or(OffsetSpec::Latest);
-            match leader(&cluster, partition) {
-                Ok(part) => questions.add(part.leader_id, part.leader_epoch, partition, spec),
-                Err(code) => {
-                    let error = Error::broker(code, "list offsets").with_topic_partition(partition.clone());
-                    answers.insert(partition.clone(), Err(error));
-                }
-            }
-        }
-        let asked = async { Ok(questions.ask(&self.shared, retry.left()).await) };
-        answers.extend(retry.bound(asked).await?);
-        Ok(items.take(&open, answers, |_, error| is_for_another_time(error)))
-    }
-}
-
-pub(super) fn leader<'a>(
-    cluster: &'a MetadataResponse,
-    partition: &TopicPartition,
-) -> Result<&'a MetadataResponsePartition, ErrorCode> {
-    let topic = cluster.topics.iter().find(|topic| topic.name.as_deref() == Some(partition.topic()));
-    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    topic.error_code.into_result()?;
-    let part = topic.partitions.iter().find(|part| part.partition_index == partition.partition());
-    match part {
-        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        Some(part) if part.leader_id < 0 => Err(ErrorCode::LEADER_NOT_AVAILABLE),
-        Some(part) => Ok(part),
-    }
-}
-
-/// What does not exist is told at once: whoever asks an admin about a partition has seen it.
-pub(super) fn is_for_another_time(error: &Error) -> bool {
-    error.is_retriable() && error.broker_code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 awaited! {

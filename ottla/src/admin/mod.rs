@@ -8,6 +8,7 @@ mod controller;
 mod coordinators;
 mod groups;
 mod items;
+mod leaders;
 mod list_offsets;
 mod metadata;
 mod partitions;

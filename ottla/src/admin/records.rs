@@ -7,16 +7,15 @@ use ottla_protocol::{
     messages::{
         DeleteRecordsRequest, DeleteRecordsResponse,
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
+        delete_records_response::DeleteRecordsPartitionResult,
     },
 };
 
 use super::{
     PerItem,
     items::{Answers, Items},
-    list_offsets::{is_for_another_time, leader},
-    metadata::{ask_metadata, introduce},
+    leaders::{Led, ask_leaders},
     request::{awaited, check},
-    retry::Retry,
     topics::broker_timeout,
 };
 use crate::{
@@ -24,6 +23,8 @@ use crate::{
     client::Shared,
     net::{Lane, join_all},
 };
+
+const WHAT: &str = "delete records";
 
 /// Which records of a partition are deleted: always the oldest ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,78 +75,50 @@ impl DeleteRecords {
     }
 
     async fn run(self) -> Result<PerItem<TopicPartition, i64>> {
-        let mut retry = Retry::new(&self.shared, "delete records", self.timeout);
         let asked = self.records.iter().map(|(partition, _)| partition.clone()).collect();
-        let mut items = Items::new("delete records", asked);
         // The first word about a partition counts.
-        let records = self.records.iter().rev().cloned().collect();
-        while !items.open().is_empty() {
-            let again = match self.round(&mut retry, &mut items, &records).await {
-                Ok(again) => again,
-                Err(error) => {
-                    items.fail(&error)?;
-                    None
-                }
-            };
-            let Some(error) = again else { continue };
-            if let Err(error) = retry.pause(error).await {
-                items.fail(&error)?;
-            }
-        }
-        Ok(items.into_results())
+        let records: BTreeMap<_, _> = self.records.iter().rev().cloned().collect();
+        let ask = |led, left| self.ask(led, &records, left);
+        ask_leaders(&self.shared, WHAT, self.timeout, Items::new(WHAT, asked), ask).await
     }
 
-    /// Asks all leaders once about what is open; gives why something is still open.
-    async fn round(
+    /// Asks all leaders at the same time. Every partition has an answer, or why it has none.
+    async fn ask(
         &self,
-        retry: &mut Retry<'_>,
-        items: &mut Items<TopicPartition, i64>,
+        led: Vec<Led>,
         records: &BTreeMap<TopicPartition, RecordsToDelete>,
-    ) -> Result<Option<Error>> {
-        let open = items.open().to_vec();
-        let mut topics: Vec<_> = open.iter().map(|partition| partition.topic().to_owned()).collect();
-        topics.dedup();
-        let cluster = ask_metadata(retry, Some(&topics)).await?;
-        introduce(retry, &cluster);
-        let (mut by_leader, mut answers) = (BTreeMap::<i32, Vec<_>>::new(), Answers::new());
-        for partition in &open {
-            match leader(&cluster, partition) {
-                Ok(part) => by_leader.entry(part.leader_id).or_default().push(partition),
-                Err(code) => {
-                    let error = Error::broker(code, "delete records").with_topic_partition(partition.clone());
-                    answers.insert(partition.clone(), Err(error));
-                }
-            }
+        left: Duration,
+    ) -> Answers<TopicPartition, i64> {
+        let mut by_leader = BTreeMap::<i32, Vec<_>>::new();
+        for Led { partition, leader, .. } in led {
+            by_leader.entry(leader).or_default().push(partition);
         }
-        let left = retry.left();
         let asked = by_leader.iter().map(|(leader, partitions)| async move {
             let response = ask_one(&self.shared, *leader, request(partitions, records, left), left).await;
             (partitions, response)
         });
-        for (partitions, response) in retry.bound(async { Ok(join_all(asked).await) }).await? {
+        let mut answers = Answers::new();
+        for (partitions, response) in join_all(asked).await {
+            let told = response.as_ref().map(low_watermarks).map_err(Error::clone);
             for partition in partitions {
-                let answer = response.clone().and_then(|response| low_watermark(&response, partition));
-                let answer = answer.map_err(|error| error.with_topic_partition((*partition).clone()));
-                answers.insert((*partition).clone(), answer);
+                let answer =
+                    told.as_ref().map_err(Error::clone).and_then(|told| low_watermark(told, partition));
+                let answer = answer.map_err(|error| error.with_topic_partition(partition.clone()));
+                answers.insert(partition.clone(), answer);
             }
         }
-        // A leader that does not know its partition has not heard yet that it was created.
-        let has_leader = |partition: &TopicPartition| leader(&cluster, partition).is_ok();
-        Ok(items.take(&open, answers, |partition, error| match has_leader(partition) {
-            true => error.is_retriable(),
-            false => is_for_another_time(error),
-        }))
+        answers
     }
 }
 
 fn request(
-    partitions: &[&TopicPartition],
+    partitions: &[TopicPartition],
     records: &BTreeMap<TopicPartition, RecordsToDelete>,
     left: Duration,
 ) -> DeleteRecordsRequest {
     let mut request = DeleteRecordsRequest { topics: Vec::new(), timeout_ms: broker_timeout(left) };
     for partition in partitions {
-        let offset = match records.get(*partition) {
+        let offset = match records.get(partition) {
             Some(RecordsToDelete::Before(offset)) => *offset,
             // `DeleteRecordsRequest.HIGH_WATERMARK`
             Some(RecordsToDelete::All) => -1,
@@ -174,13 +147,20 @@ async fn ask_one(
     connection.call(&request, version, timeout).await
 }
 
-fn low_watermark(response: &DeleteRecordsResponse, partition: &TopicPartition) -> Result<i64> {
-    let topics = response.topics.iter().filter(|topic| &*topic.name == partition.topic());
-    let mut told = topics.flat_map(|topic| &topic.partitions);
-    let Some(told) = told.find(|told| told.partition_index == partition.partition()) else {
-        return Err(Error::peer("delete records: the broker's answer leaves a partition out"));
+/// What a leader tells of each partition, by topic and index.
+type LowWatermarks<'a> = BTreeMap<(&'a str, i32), &'a DeleteRecordsPartitionResult>;
+
+fn low_watermarks(response: &DeleteRecordsResponse) -> LowWatermarks<'_> {
+    let topics = response.topics.iter();
+    let told = topics.flat_map(|topic| topic.partitions.iter().map(|told| (&*topic.name, told)));
+    told.map(|(topic, told)| ((topic, told.partition_index), told)).collect()
+}
+
+fn low_watermark(told: &LowWatermarks<'_>, partition: &TopicPartition) -> Result<i64> {
+    let Some(told) = told.get(&(partition.topic(), partition.partition())) else {
+        return Err(Error::peer(format!("{WHAT}: the broker's answer leaves a partition out")));
     };
-    check(told.error_code, None, || "delete records".to_owned())?;
+    check(told.error_code, None, || WHAT.to_owned())?;
     Ok(told.low_watermark)
 }
 
