@@ -104,8 +104,7 @@ impl Consume {
         };
         consumer.subscribe(&topics)?;
         let mut watch = silence::Watch::new(client);
-        let print = self.print(&consumer, topics.len(), &mut stop, &mut watch, group);
-        let printed = print.await;
+        let printed = self.print(&consumer, topics.len(), &mut stop, &mut watch, group).await;
         // Whatever ended it: what was printed is committed, and the others need not wait for the session to end.
         match (printed, leave(&consumer, group).await) {
             (printed, Ok(())) => printed,

@@ -196,12 +196,12 @@ impl Produce {
             let records = tokio::select! {
                 biased;
                 records = source.next() => records,
-                () = outcomes.settle_first(), if outcomes.is_pending() => None,
+                () = outcomes.settle_first(), if outcomes.is_pending() => match outcomes.has_failed() {
+                    true => return Ok(()),
+                    false => continue,
+                },
             };
-            if outcomes.has_failed() {
-                return Ok(());
-            }
-            let Some(records) = records else { if source.is_at_end() { return Ok(()) } else { continue } };
+            let Some(records) = records else { return Ok(()) };
             for Numbered { number, record } in records? {
                 let failed = |error| format!("{} {number}: {error}", source.counts);
                 let record = self.complete(record).map_err(failed)?;

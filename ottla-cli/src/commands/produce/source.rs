@@ -32,7 +32,6 @@ type Chunk = Result<Vec<Numbered>, String>;
 /// Records as they are read, on a thread of its own: a terminal may be silent for hours.
 pub(super) struct Source {
     chunks: mpsc::Receiver<Chunk>,
-    is_at_end: bool,
     /// What records are counted as, in errors.
     pub(super) counts: &'static str,
 }
@@ -53,19 +52,12 @@ impl Source {
             reason = "a blocking read of stdin cannot be cancelled, so it gets a thread"
         )]
         std::thread::spawn(move || send_all(input, counts, &sender));
-        Ok(Self { chunks, is_at_end: false, counts })
+        Ok(Self { chunks, counts })
     }
 
     /// The next records, at once where they are there; none at the end. Behind an error there is nothing. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Chunk> {
-        let next = self.chunks.recv().await;
-        self.is_at_end = next.is_none();
-        next
-    }
-
-    /// Whether the end was seen.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.is_at_end
+        self.chunks.recv().await
     }
 }
 
