@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ottla_protocol::TopicId;
 
-use crate::io::NodeId;
+use crate::{coordinator, io::NodeId};
 
 /// The metadata of the cluster at one version.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +83,14 @@ impl Image {
     #[must_use]
     pub fn partition(&self, id: TopicId, index: i32) -> Option<&Partition> {
         self.topic_by_id(id)?.partition(index)
+    }
+
+    /// The partition of `__consumer_offsets` whose leader coordinates a group, with the id of that topic; nothing while there
+    /// is no such topic.
+    #[must_use]
+    pub fn partition_of_group(&self, group: &str) -> Option<(TopicId, i32)> {
+        let topic = self.topic(coordinator::TOPIC)?;
+        Some((topic.id, coordinator::partition_of(group, topic.partitions.len())))
     }
 }
 

@@ -383,7 +383,7 @@ impl Cluster {
     /// The broker that coordinates a group; none while its partition of `__consumer_offsets` has no leader.
     #[must_use]
     pub fn coordinator(&self, group: &str) -> Option<Broker> {
-        self.leader(OFFSETS, self.partition_of(group)?)
+        self.leader(OFFSETS, self.image().partition_of_group(group)?.1)
     }
 
     /// The controller lets a broker lead a partition, if its replica is in sync. Nothing else happens to anybody: those
@@ -397,7 +397,7 @@ impl Cluster {
 
     /// [`Cluster::move_leader`] of the partition in which a group is kept, and with it the group.
     pub fn move_coordinator(&self, group: &str, to: &Broker) {
-        if let Some(partition) = self.partition_of(group) {
+        if let Some((_, partition)) = self.image().partition_of_group(group) {
             self.move_leader(OFFSETS, partition, to);
         }
     }
@@ -419,8 +419,7 @@ impl Cluster {
     /// When the group's partition of `__consumer_offsets` has no leader, or its log cannot be read.
     #[must_use]
     pub fn commits(&self, group: &str, topic: &str) -> Commits {
-        let place = self.image().topic(OFFSETS).map(|topic| topic.id).zip(self.partition_of(group));
-        let Some((id, partition)) = place else { return Commits::new() };
+        let Some((id, partition)) = self.image().partition_of_group(group) else { return Commits::new() };
         // The coordinator's clock may be wrong.
         let at = |logged: &Logged| self.0.truth.appended((id, partition), logged);
         read_commits(&self.log(OFFSETS, partition), (group, topic), at)
@@ -435,15 +434,6 @@ impl Cluster {
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         self.coordinator(group)?;
         self.commits(group, topic).get(&partition)?.last().map(|stored| stored.offset)
-    }
-
-    /// The partition of `__consumer_offsets` in which a group is kept; none before the topic exists.
-    fn partition_of(&self, group: &str) -> Option<i32> {
-        let partitions = self.image().topic(OFFSETS)?.partitions.len() as i32;
-        // As Java's `String.hashCode`, and Kafka's `Utils.abs`.
-        let hash =
-            group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-        Some(hash.checked_abs().unwrap_or(0) % partitions)
     }
 
     /// The machines of all clients are suspended while the cluster lives through `duration`: brokers' clocks, wall clocks

@@ -35,22 +35,16 @@ pub(super) struct Groups {
     answers: BTreeMap<RequestId, Vec<(usize, Answer)>>,
 }
 
-/// The partition whose leader looks after a group; nothing while there is no topic for it.
-fn partition_of(image: &Image, group: &str) -> Option<ReplicaKey> {
-    let topic = image.topic(coordinator::TOPIC)?;
-    Some((topic.id, coordinator::partition_of(group, topic.partitions.len())))
-}
-
 /// The node that looks after a group.
 pub(crate) fn coordinator_of(image: &Image, group: &str) -> Option<NodeId> {
-    let (topic, partition) = partition_of(image, group)?;
+    let (topic, partition) = image.partition_of_group(group)?;
     image.partition(topic, partition)?.leader
 }
 
 impl Node {
     /// Asks the coordinator of a group something; the answer comes for the ticket, and may have come already.
     pub(crate) fn ask(&mut self, now: Now, ticket: Ticket, group: &Str, ask: Ask) {
-        let asked = partition_of(&self.image, group).and_then(|key| {
+        let asked = self.image.partition_of_group(group).and_then(|key| {
             self.with_shard(now, key, |shard, cx, out| shard.ask(cx, ticket, group, ask, out))
         });
         if asked.is_none() {
@@ -65,21 +59,23 @@ impl Node {
 
     /// A member of a group says that it lives.
     pub(crate) fn group_heartbeat(&mut self, now: Now, request: &HeartbeatRequest) -> ErrorCode {
-        let said = partition_of(&self.image, &request.group_id)
+        let said = self
+            .image
+            .partition_of_group(&request.group_id)
             .and_then(|key| self.with_shard(now, key, |shard, cx, _| shard.heartbeat(cx, request)));
         said.unwrap_or(ErrorCode::NOT_COORDINATOR)
     }
 
     /// A group as administrators see it.
     pub(crate) fn describe_group(&self, group: &str) -> Result<DescribedGroup, ErrorCode> {
-        let key = partition_of(&self.image, group);
+        let key = self.image.partition_of_group(group);
         let shard = key.and_then(|key| self.groups.shards.get(&key));
         shard.ok_or(ErrorCode::NOT_COORDINATOR)?.describe(group)
     }
 
     /// What each member was assigned in a generation, if it is the present one.
     pub(super) fn group_assignments(&self, group: &str, generation: i32) -> Vec<(Identity, Bytes)> {
-        let shard = partition_of(&self.image, group).and_then(|key| self.groups.shards.get(&key));
+        let shard = self.image.partition_of_group(group).and_then(|key| self.groups.shards.get(&key));
         shard.map(|shard| shard.assignments(group, generation)).unwrap_or_default()
     }
 

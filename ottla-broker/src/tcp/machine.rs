@@ -1,6 +1,6 @@
 //! What a driver runs, seen from the driver: a node and the controller look the same.
 
-use std::{io, time::Instant};
+use std::{fmt, io, time::Instant};
 
 use crate::{
     Controller, Node,
@@ -21,6 +21,15 @@ pub(super) enum Led {
     Partition(String, i32),
     /// The partition in which a group is kept.
     Group(String),
+}
+
+impl fmt::Display for Led {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(topic, partition) => write!(f, "{topic}-{partition}"),
+            Self::Group(group) => write!(f, "partition of {} for group {group}", coordinator::TOPIC),
+        }
+    }
 }
 
 /// A node or the controller.
@@ -66,20 +75,18 @@ impl Machine for Controller {
 
     fn move_leader(&mut self, now: Now, wanted: &Move, out: &mut Vec<Output>) -> io::Result<()> {
         let to = wanted.to;
-        let (name, partition) = match &wanted.what {
-            Led::Partition(topic, partition) => (&**topic, *partition),
-            Led::Group(group) => {
-                let partitions =
-                    self.image().topic(coordinator::TOPIC).map_or(0, |topic| topic.partitions.len());
-                (coordinator::TOPIC, coordinator::partition_of(group, partitions))
-            }
+        let led = match &wanted.what {
+            Led::Partition(topic, partition) => self.image().topic(topic).map(|topic| (topic.id, *partition)),
+            Led::Group(group) => self.image().partition_of_group(group),
         };
-        let found = self.image().topic(name).and_then(|topic| Some((topic.id, topic.partition(partition)?)));
-        let Some((topic, known)) = found else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {name}-{partition}")));
+        let found = led.and_then(|(topic, partition)| {
+            Some((topic, partition, self.image().partition(topic, partition)?))
+        });
+        let Some((topic, partition, known)) = found else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {}", wanted.what)));
         };
         if !known.isr.contains(&to) || !self.image().brokers.contains_key(&to) {
-            let what = format!("node {to} is not in sync with {name}-{partition}, or does not live");
+            let what = format!("node {to} is not in sync with {}, or does not live", wanted.what);
             return Err(io::Error::new(io::ErrorKind::NotConnected, what));
         }
         control(self, now, ControllerInput::MoveLeader { topic, partition, to }, out);
