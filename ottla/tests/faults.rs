@@ -1,14 +1,18 @@
 //! Scripted faults of the embedded cluster over real sockets: whatever goes wrong with a request, the client makes good.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
+use bytes::Bytes;
 use ottla::{Admin, Client, Consumer, ErrorCode, NewTopic, OffsetSpec, Producer, Reset, Result};
 use ottla_broker::{
     ClusterConfig,
     faults::{Effect, Fault},
     tcp::Cluster,
 };
-use ottla_protocol::{ApiKey, FetchRequest, MetadataRequest, ProduceRequest};
+use ottla_protocol::{
+    ApiKey, ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, Request, Response,
+    frame::decode_response,
+};
 use tokio::time::{Instant, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,7 +61,7 @@ fn effects() -> Vec<Effect> {
         Effect::CarryOutLate(moment),
         Effect::Throttle(moment),
         Effect::Truncate(9),
-        Effect::Replace(bytes::Bytes::from_static(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+        Effect::Replace(Bytes::from_static(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
         Effect::edit::<ProduceRequest>(|response| response.responses.clear()),
         Effect::edit::<FetchRequest>(|response| response.session_id += 1),
     ]
@@ -119,10 +123,37 @@ async fn what_a_broker_says_of_throttling_is_heeded() -> Result<()> {
     Ok(())
 }
 
+/// One byte of each answer behind its length is another one, each time elsewhere. None asks the client to be silent: it would
+/// heed that for minutes.
+fn one_wrong_byte() -> Effect {
+    let random = Mutex::new(fastrand::Rng::with_seed(60));
+    Effect::rewrite(move |api, version, answer| {
+        let mut random = random.lock().expect("no panic holds it");
+        let asks_for_silence = |answer: &[u8]| {
+            let frame = Bytes::copy_from_slice(&answer[4..]);
+            match api {
+                ApiKey::METADATA => is_throttled::<MetadataRequest>(version, frame),
+                ApiKey::API_VERSIONS => is_throttled::<ApiVersionsRequest>(version, frame),
+                _ => false,
+            }
+        };
+        let mut damaged = std::iter::repeat_with(|| {
+            let mut damaged = answer.to_vec();
+            damaged[random.usize(4..answer.len())] ^= random.u8(1..);
+            damaged
+        });
+        damaged.find(|damaged| !asks_for_silence(damaged)).expect("most places are others").into()
+    })
+}
+
+fn is_throttled<R: Request>(version: i16, frame: Bytes) -> bool {
+    decode_response::<R>(version, frame).is_ok_and(|(_, response)| response.throttle_time_ms() > 0)
+}
+
 #[tokio::test]
 async fn a_client_whose_answers_are_corrupted_ends_every_call_and_goes_on_when_they_are_not() -> Result<()> {
     let (cluster, client) = cluster().await;
-    let corrupted = cluster.faults().add(Fault::on_any(Effect::Corrupt).times(60));
+    let corrupted = cluster.faults().add(Fault::on_any(one_wrong_byte()).times(60));
     let lied_to = async {
         while corrupted.strikes() < 60 {
             // Whatever comes of it: a wrong byte may say anything.
