@@ -252,7 +252,11 @@ impl ClientBuilder {
         self.set("client.id", id)
     }
 
-    /// The rack or zone that the client stands in (KIP-392).
+    /// The rack or zone that the client stands in, by the names of the brokers' `broker.rack`: none.
+    ///
+    /// Consumers read from a replica that stands there, if the cluster has a `replica.selector.class` that looks at racks
+    /// (KIP-392). The leader names it, and is asked again after [`metadata_max_age`](Self::metadata_max_age) at the latest; while
+    /// that replica fails, or is not in sync, records come from the leader. Groups are told the rack, too (KIP-881).
     pub fn client_rack(self, rack: impl Into<String>) -> Self {
         self.set("client.rack", rack)
     }

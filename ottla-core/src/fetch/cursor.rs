@@ -33,6 +33,7 @@ use super::{
     EpochEnd, OffsetSpec, Pause, Position, Query, Reset, Tick, Trouble,
     budget::Account,
     buffer::RangeQueue,
+    source::Source,
     trouble::{NO_COMMITTED_OFFSET, Remedy, remedy},
     truncation::{Trail, Verdict},
 };
@@ -46,6 +47,7 @@ pub(super) struct Cursor {
     pub(super) topic_id: TopicId,
     pub(super) leader: Option<i32>,
     pub(super) leader_epoch: i32,
+    source: Source,
     pub(super) known: bool,
     pub(super) generation: u64,
     /// How often the user has moved it: what was handed out before is out of date.
@@ -75,7 +77,7 @@ pub(super) struct Cursor {
     pub(super) retry: Retry,
     /// Where the bytes were found corrupt once.
     corrupt: Option<i64>,
-    /// The newest epoch in which a leader has answered a fetch; -1 if none has. No metadata can make it untrue.
+    /// The newest epoch in which a fetch was answered; -1 if none has. No metadata can make it untrue.
     proven_epoch: i32,
     /// Since when the leader does not know the epoch of `fetch`.
     epoch_unknown_since: Option<Instant>,
@@ -209,6 +211,7 @@ impl Cursor {
             topic_id: TopicId::ZERO,
             leader: None,
             leader_epoch: -1,
+            source: Source::Leader,
             known: false,
             generation: 0,
             seeks: 0,
@@ -334,9 +337,11 @@ impl Cursor {
         self.leader = leader;
         self.leader_epoch = epoch;
         if recreated {
+            self.read_from(Source::Leader);
             self.on_recreated();
         } else if (leader, epoch) != (was, was_epoch) {
             (self.retry, self.parts_at) = (Retry::default(), None);
+            self.read_from(Source::Leader);
             let unread = self.fetch.epoch < 0;
             if matches!(self.phase, Phase::Fetching) && epoch > was_epoch && !unread {
                 self.phase = Phase::Validating;
@@ -510,7 +515,7 @@ impl Cursor {
         self.retry.after(None, tick, backoff);
     }
 
-    /// A leader has answered, in this epoch.
+    /// A leader or a replica has answered, in this epoch.
     pub(super) fn on_proven_epoch(&mut self, epoch: i32) {
         self.proven_epoch = self.proven_epoch.max(epoch);
     }
@@ -528,6 +533,7 @@ impl Cursor {
             self.phase = Phase::Draining { trouble: Trouble::Corrupt { offset, cause } };
         }
         self.corrupt = Some(offset);
+        self.read_from(Source::Leader);
     }
 
     /// A range was unpacked: the records up to `next` are handed out.
@@ -547,6 +553,7 @@ impl Cursor {
         self.invalidate();
         self.place(position);
         self.corrupt = Some(position.offset);
+        self.read_from(Source::Leader);
         if again {
             let (offset, cause) = (position.offset, Some(cause));
             self.phase = Phase::Held { trouble: Trouble::Corrupt { offset, cause }, told: false };
@@ -573,6 +580,72 @@ impl Cursor {
         } else {
             self.invalidate();
             self.phase = Phase::Held { trouble, told: false };
+        }
+    }
+
+    /// Whom to ask for records: the leader, or the replica that it has named.
+    pub(super) fn source(&self, now: Instant) -> Option<i32> {
+        self.source.replica(now).or(self.leader)
+    }
+
+    /// Whether `node` is the one, or was when it was asked.
+    pub(super) fn may_answer(&self, node: i32) -> bool {
+        self.leader == Some(node) || self.source.is_replica(node)
+    }
+
+    /// When the leader is asked again, if somebody else is asked in its place.
+    pub(super) fn returns_at(&self, now: Instant) -> Option<Instant> {
+        self.source.returns_at(now)
+    }
+
+    /// Whether whoever is asked is told where the client stands. The second try at a corrupt batch is the leader's.
+    pub(super) fn tells_rack(&self, now: Instant) -> bool {
+        self.corrupt.is_none() && self.source.tells_rack(now)
+    }
+
+    fn read_from(&mut self, source: Source) {
+        if self.source != source {
+            // Whoever it is has not been asked.
+            (self.source, self.caught_up) = (source, None);
+        }
+    }
+
+    /// The leader has answered, with the replica to read from for a while, or without.
+    pub(super) fn on_named(&mut self, node: i32, until: Instant, tick: Tick, backoff: &BackoffPolicy) {
+        // It is not to send us to a replica that is of no use, and knows better: not as fast as we can.
+        if !self.tells_rack(tick.now) || self.leader == Some(node) {
+            self.retry.after(None, tick, backoff);
+        } else {
+            self.on_success();
+        }
+        if self.leader != Some(node) {
+            self.read_from(Source::Replica { node, until });
+        }
+    }
+
+    /// The leader gives its records itself.
+    pub(super) fn on_served_by_leader(&mut self) {
+        if matches!(self.source, Source::Replica { .. }) {
+            self.read_from(Source::Leader);
+        }
+    }
+
+    /// The replica `node` refused, or cannot be reached: its leader knows better, also whether the offset is in the log.
+    /// Gives whether anything changes by that.
+    pub(super) fn on_replica_failed(&mut self, node: i32, now: Instant) -> bool {
+        let was_read = self.source.is_replica(node);
+        if was_read {
+            self.read_from(Source::leader_alone(now));
+        }
+        was_read
+    }
+
+    /// The replica that is read, if it is not `in_sync`, is not read any more: what it lacks would come late.
+    pub(super) fn on_replicas(&mut self, in_sync: impl FnOnce(&str, i32, i32) -> bool) {
+        if let Source::Replica { node, .. } = self.source
+            && !in_sync(&self.topic, self.partition, node)
+        {
+            self.read_from(Source::Leader);
         }
     }
 

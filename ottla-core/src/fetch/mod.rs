@@ -19,6 +19,7 @@ mod isolation;
 mod partitions;
 mod pause;
 mod session;
+mod source;
 mod spec;
 mod trouble;
 mod truncation;

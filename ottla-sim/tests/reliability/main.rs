@@ -6,6 +6,7 @@ mod absent_topics;
 mod addresses;
 mod all_at_once;
 mod at_least_once;
+mod closest_replica;
 mod connecting;
 mod connection_resets;
 mod consumer;

@@ -294,6 +294,7 @@ impl ConsumerConfig {
                 backoff: shared.config.retry_backoff,
                 absent_after: shared.config.default_api_timeout,
                 rack: shared.config.client_rack.as_deref().map(Str::from).unwrap_or_default(),
+                replica_for: shared.config.metadata_max_age,
             },
             buffered_bytes: reader.number("max.buffered.bytes", 64 * MIB, 1..=usize::MAX),
             group: GroupConfig::read(&mut reader, on_missing_offset, group),

@@ -167,16 +167,22 @@ impl Fetcher {
         if effects.look_up {
             self.wake.look_up.notify_one();
         }
+        if effects.moved {
+            self.inner.on_moved();
+        }
         self.inner.apply(effects);
         refused
     }
 
     /// The broker cannot be reached, or its answer was lost: somebody else may lead its partitions by now.
     fn on_failure(&self, error: Error) {
-        self.inner.with(|state| {
-            state.partitions.on_fetch_lost(self.node);
+        let has_moved = self.inner.with(|state| {
             state.unreachable.insert(self.node, error);
+            state.partitions.on_fetch_lost(self.node, now())
         });
+        if has_moved {
+            self.inner.on_moved();
+        }
         self.inner.shared.metadata.refresh();
     }
 

@@ -444,8 +444,8 @@ impl Consumer {
             return format!("waits for recv or poll: records from offset {offset} on are unpacked");
         }
         self.inner().with(|state| {
-            let leader = state.partitions.leader(topic, number);
-            match leader.and_then(|node| state.unreachable.get(&node)) {
+            let waits_for = state.partitions.waits_for(topic, number, now());
+            match waits_for.and_then(|node| state.unreachable.get(&node)) {
                 Some(error) => format!("its leader does not answer: {error}"),
                 None => state.partitions.explain(topic, number, now()),
             }

@@ -439,9 +439,9 @@ impl Inner {
         }
     }
 
-    /// Takes over who leads what, and starts tasks for brokers that lead something for the first time.
+    /// Takes over who leads what, and starts tasks for brokers that are asked for the first time.
     pub(super) fn on_metadata(self: &Arc<Self>, snapshot: &ClusterSnapshot) {
-        let (leaders, has_unknown) = self.with(|state| {
+        let (brokers, has_unknown) = self.with(|state| {
             let refusals: BTreeMap<Str, ErrorCode> = state
                 .partitions
                 .topics()
@@ -451,19 +451,30 @@ impl Inner {
                 Some(code) => LeaderNews::Refused(*code),
                 None => news(snapshot, topic, partition),
             });
-            (state.partitions.leaders(), !state.partitions.unknown_topics().is_empty())
+            state.partitions.on_replicas(snapshot.version, |topic, partition, node| {
+                let known = snapshot.partition(topic, partition);
+                snapshot.brokers.contains_key(&node) && known.is_some_and(|known| known.isr.contains(&node))
+            });
+            (state.partitions.brokers(now()), !state.partitions.unknown_topics().is_empty())
         });
         if has_unknown {
             self.unknown.notify_one();
         }
-        self.start_tasks(leaders);
+        self.start_tasks(brokers);
         self.wakes.wake_all();
         self.wake_one();
     }
 
-    fn start_tasks(self: &Arc<Self>, leaders: BTreeSet<i32>) {
+    /// Partitions are fetched from other brokers than before.
+    pub(super) fn on_moved(self: &Arc<Self>) {
+        self.start_tasks(self.with(|state| state.partitions.brokers(now())));
+        self.wakes.wake_all();
+    }
+
+    /// Starts the tasks of these brokers that have none.
+    fn start_tasks(self: &Arc<Self>, brokers: BTreeSet<i32>) {
         let mut wakes = lock(&self.wakes.0);
-        for node in leaders {
+        for node in brokers {
             if self.is_closed() || wakes.contains_key(&node) {
                 continue;
             }

@@ -22,10 +22,10 @@ impl Partitions {
             let bytes = cursor.queue.bytes();
             return format!("waits for poll: {bytes} bytes from offset {} are buffered", cursor.offset());
         }
-        cursor.explain_road(now).unwrap_or_else(|| self.explain_fetching(cursor))
+        cursor.explain_road(now).unwrap_or_else(|| self.explain_fetching(cursor, now))
     }
 
-    fn explain_fetching(&self, cursor: &Cursor) -> String {
+    fn explain_fetching(&self, cursor: &Cursor, now: Instant) -> String {
         let (held, share) = (cursor.account.held(), self.share());
         if held > 0 && (held >= share || self.budget.used() >= self.budget.limit()) {
             return format!(
@@ -33,10 +33,17 @@ impl Partitions {
             );
         }
         let (at, end) = (cursor.fetch.offset, cursor.log.high_watermark);
+        let instead = match cursor.returns_at(now).and(cursor.source(now)) {
+            Some(node) => format!(" (broker {node} is read in place of the leader)"),
+            None => String::new(),
+        };
         match end {
             -1 => format!("waits for the first answer, at offset {at}"),
-            end if at >= end => format!("at the end of the log, offset {at}"),
-            end => format!("being fetched at offset {at}; {} records behind the end of the log", end - at),
+            end if at >= end => format!("at the end of the log, offset {at}{instead}"),
+            end => {
+                let behind = end - at;
+                format!("being fetched at offset {at}; {behind} records behind the end of the log{instead}")
+            }
         }
     }
 }

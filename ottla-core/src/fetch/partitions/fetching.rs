@@ -22,6 +22,7 @@ use super::{
         budget::Charge,
         buffer::scan,
         cursor::{Cursor, Phase},
+        trouble::{Remedy, remedy},
     },
     FetchSettings, Partitions, PositionReset, by_topic, enlist,
 };
@@ -88,6 +89,8 @@ pub struct Effects {
     pub partitions: usize,
     /// A position has to be looked up, see [`Partitions::plan_look_up`].
     pub look_up: bool,
+    /// A partition is fetched from another broker from now on, see [`Partitions::brokers`].
+    pub moved: bool,
     /// How many bytes of records came.
     pub bytes: usize,
     /// The request as a whole was refused; the next one says everything from the start.
@@ -137,7 +140,11 @@ impl Partitions {
         let until_retry = earliest_retry.map_or(Duration::MAX, |at| at.saturating_duration_since(tick.now));
         let patience = if starved { MAX_WAIT_WHILE_STARVED } else { Duration::MAX };
         let max_wait = self.settings.max_wait.min(until_retry).min(patience);
-        FetchPlan::Send(FetchAsk { request: self.to_request(asked, max_wait), versions: versions(by_id) })
+        let rack = self.rack_for(&wanted, tick.now);
+        FetchPlan::Send(FetchAsk {
+            request: self.to_request(asked, max_wait, rack),
+            versions: versions(by_id),
+        })
     }
 
     /// What to ask `node` beside the request that is under way, and without waiting: partitions that were sought,
@@ -146,7 +153,7 @@ impl Partitions {
     pub fn plan_catch_up(&mut self, node: i32, with_ids: bool, tick: Tick) -> Option<(FetchAsk, CatchUp)> {
         let wanted = self.due(node, tick.now).wanted;
         let mut asked: Vec<(TopicRef, i32, Asked)> = Vec::new();
-        for id in wanted {
+        for id in wanted.iter().copied() {
             let Some(cursor) = self.cursors.get_mut(&id) else { continue };
             let by_id = with_ids && !cursor.topic_id.is_zero();
             let (topic, partition, ask) = ask_of(id, cursor, by_id, &self.settings);
@@ -161,7 +168,8 @@ impl Partitions {
             }
         }
         let by_id = is_by_id(&asked.first()?.0);
-        let request = self.to_request(SessionRequest::without_session(asked.clone()), Duration::ZERO);
+        let rack = self.rack_for(&wanted, tick.now);
+        let request = self.to_request(SessionRequest::without_session(asked.clone()), Duration::ZERO, rack);
         let asked = asked.into_iter().map(|(topic, partition, asked)| ((topic, partition), asked));
         Some((FetchAsk { request, versions: versions(by_id) }, CatchUp(asked.collect())))
     }
@@ -170,10 +178,13 @@ impl Partitions {
         let share = self.share();
         let mut due = Due { wanted: Vec::new(), starved: false, earliest_retry: None };
         for (id, cursor) in &self.cursors {
-            if cursor.leader != Some(node) || cursor.is_paused() || !matches!(cursor.phase, Phase::Fetching) {
+            let is_source = cursor.source(now) == Some(node);
+            let concerned = is_source || cursor.leader == Some(node);
+            if !concerned || cursor.is_paused() || !matches!(cursor.phase, Phase::Fetching) {
                 continue;
             }
-            if let Some(at) = cursor.retry.blocked(now) {
+            let blocked = if is_source { cursor.retry.blocked(now) } else { cursor.returns_at(now) };
+            if let Some(at) = blocked {
                 due.earliest_retry = Some(due.earliest_retry.map_or(at, |earliest| earliest.min(at)));
             } else if self.budget.admits(&cursor.account, share) {
                 due.wanted.push(*id);
@@ -242,19 +253,25 @@ impl Partitions {
     }
 
     /// The answer of `node` will not come.
-    pub fn on_fetch_lost(&mut self, node: i32) {
+    ///
+    /// What was fetched from there in place of the leader is fetched from the leader from now on. `true`: there was something.
+    pub fn on_fetch_lost(&mut self, node: i32, now: Instant) -> bool {
+        let back =
+            self.cursors.values_mut().filter_map(|cursor| cursor.on_replica_failed(node, now).then_some(()));
+        let has_moved = back.count() > 0;
         if planted!("skip-on-reconnect") {
             self.cursors.values_mut().for_each(|cursor| cursor.fetch.offset += 1);
         }
         if let Some(session) = self.sessions.get_mut(&node) {
             session.on_lost();
         }
+        has_moved
     }
 
     /// The request that ends the session with `node`, if there is one.
     pub fn close_session(&mut self, node: i32) -> Option<FetchAsk> {
         let asked = self.sessions.get_mut(&node)?.close()?;
-        let request = self.to_request(asked, Duration::ZERO);
+        let request = self.to_request(asked, Duration::ZERO, Str::EMPTY);
         Some(FetchAsk { request, versions: FIRST_VERSION..=i16::MAX })
     }
 
@@ -270,14 +287,19 @@ impl Partitions {
         // another leader be known: who was deposed while it stood still speaks of a log that may have been cut since.
         let current = cursor.generation == answer.asked.generation
             && cursor.fetch.offset == answer.asked.offset
-            && cursor.leader == Some(answer.node)
+            && cursor.may_answer(answer.node)
             && cursor.epoch_to_know() == answer.asked.leader_epoch
             && matches!(cursor.phase, Phase::Fetching);
         if !current && !planted!("late-fetch-answer-accepted") {
             return;
         }
+        let source = cursor.source(tick.now);
         if answer.part.error_code.is_ok() {
             cursor.on_answer(answer, charge, &self.settings, tick, effects);
+        } else if cursor.leader != Some(answer.node) {
+            effects.hints.extend(answer.hint(cursor));
+            effects.refresh_metadata |= remedy(answer.part.error_code) == Remedy::Reroute;
+            cursor.on_replica_failed(answer.node, tick.now);
         } else {
             effects.hints.extend(answer.hint(cursor));
             let code = answer.part.error_code;
@@ -285,12 +307,23 @@ impl Partitions {
         }
         cursor.settle(self.settings.on_out_of_range);
         effects.look_up |= matches!(cursor.phase, Phase::Resolving { .. });
+        effects.moved |= cursor.source(tick.now) != source;
         let waiting = self.ready.len();
         enlist(&mut self.ready, id, cursor);
         effects.ready += self.ready.len() - waiting;
     }
 
-    fn to_request(&self, asked: SessionRequest, max_wait: Duration) -> FetchRequest {
+    /// Where the client stands, if all of these partitions tell: a request says it for all or none.
+    fn rack_for(&self, wanted: &[u64], now: Instant) -> Str {
+        let tells = |id: &u64| self.cursors.get(id).is_none_or(|cursor| cursor.tells_rack(now));
+        if !self.settings.rack.is_empty() && wanted.iter().all(tells) {
+            self.settings.rack.clone()
+        } else {
+            Str::EMPTY
+        }
+    }
+
+    fn to_request(&self, asked: SessionRequest, max_wait: Duration, rack_id: Str) -> FetchRequest {
         let settings = &self.settings;
         let room = self.budget.limit().saturating_sub(self.budget.used());
         let room = i32::try_from(room).unwrap_or(i32::MAX).max(settings.max_partition_bytes);
@@ -321,7 +354,7 @@ impl Partitions {
             session_epoch: asked.session_epoch,
             topics: topics.collect(),
             forgotten_topics_data: forgotten.collect(),
-            rack_id: settings.rack.clone(),
+            rack_id,
             ..FetchRequest::default()
         }
     }
@@ -398,7 +431,7 @@ impl Cursor {
         tick: Tick,
         effects: &mut Effects,
     ) {
-        let Answer { asked, part, .. } = answer;
+        let Answer { node, asked, part, .. } = answer;
         self.on_proven_epoch(asked.leader_epoch);
         self.log = LogMarks {
             start: part.log_start_offset,
@@ -411,6 +444,13 @@ impl Cursor {
             let reset = self.on_epoch_end(end, settings.on_out_of_range);
             effects.resets.extend(reset.map(|(note, to)| self.position_reset(note, to)));
             return;
+        }
+        if self.leader == Some(node) {
+            if part.preferred_read_replica >= 0 {
+                let until = tick.now + settings.replica_for;
+                return self.on_named(part.preferred_read_replica, until, tick, &settings.backoff);
+            }
+            self.on_served_by_leader();
         }
         let Some(bytes) = part.records.filter(|bytes| !bytes.is_empty()) else { return self.on_success() };
         let aborted = part.aborted_transactions.unwrap_or_default();

@@ -12,6 +12,8 @@ mod members_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod replica_tests;
+#[cfg(test)]
 mod test_cluster;
 #[cfg(test)]
 mod tests;
@@ -60,6 +62,8 @@ pub struct FetchSettings {
     pub absent_after: Duration,
     /// The rack of this client (KIP-392); empty for none.
     pub rack: Str,
+    /// How long the replica that a leader has named is read before the leader is asked again (`metadata.max.age.ms`).
+    pub replica_for: Duration,
 }
 
 /// What is to be read of transactions.
@@ -174,10 +178,10 @@ impl Partitions {
         self.by_name.keys()
     }
 
-    /// Who leads any of the partitions: these brokers have to be asked.
+    /// Whom to ask: who leads any of the partitions, or is read in place of the leader.
     #[must_use]
-    pub fn leaders(&self) -> BTreeSet<i32> {
-        self.cursors.values().filter_map(|cursor| cursor.leader).collect()
+    pub fn brokers(&self, now: Instant) -> BTreeSet<i32> {
+        self.cursors.values().flat_map(|cursor| [cursor.leader, cursor.source(now)]).flatten().collect()
     }
 
     /// Takes over what the cluster says about the leaders of the partitions.
@@ -196,6 +200,17 @@ impl Partitions {
         }
     }
 
+    /// Takes over which replicas of a partition can be read: those that are in sync and in the cluster. To be called behind
+    /// [`Self::on_metadata`], of the same version.
+    pub fn on_replicas(&mut self, version: u64, in_sync: impl Fn(&str, i32, i32) -> bool) {
+        if version < self.metadata_version {
+            return;
+        }
+        for cursor in self.cursors.values_mut() {
+            cursor.on_replicas(&in_sync);
+        }
+    }
+
     /// The topics of which some partition is not in the cluster, as far as is known: somebody should go on asking.
     pub fn unknown_topics(&self) -> BTreeSet<Str> {
         self.cursors.values().filter(|cursor| !cursor.known).map(|cursor| cursor.topic.clone()).collect()
@@ -205,6 +220,13 @@ impl Partitions {
     #[must_use]
     pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         self.cursor(topic, partition)?.leader
+    }
+
+    /// Whom the partition waits for: its leader, or the replica that is read in its place.
+    #[must_use]
+    pub fn waits_for(&self, topic: &str, partition: i32, now: Instant) -> Option<i32> {
+        let cursor = self.cursor(topic, partition)?;
+        if matches!(cursor.phase, Phase::Fetching) { cursor.source(now) } else { cursor.leader }
     }
 
     /// Goes on at another place, and ends a hold. What was buffered is dropped. `false`: the partition is not assigned.

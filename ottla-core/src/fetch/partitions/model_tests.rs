@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ottla_protocol::ErrorCode;
 use proptest::prelude::*;
 
 use super::{
     super::{OffsetSpec, Pause, Reset},
-    test_cluster::{Manner, TOPIC, World},
+    test_cluster::{Manner, Replica, TOPIC, World},
 };
 
 const PARTITIONS: i32 = 3;
@@ -23,6 +24,8 @@ enum Step {
     Restart { node: i32 },
     LookUp { node: i32 },
     Move { partition: i32, node: i32 },
+    Name { partition: i32, node: i32, lacks: i64, fails: bool },
+    NameNone { partition: i32 },
     Metadata,
     Poll { enough: usize },
     Pause { partition: i32 },
@@ -53,7 +56,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => node.clone().prop_map(|node| Step::Lose { node }),
         1 => node.clone().prop_map(|node| Step::Restart { node }),
         4 => node.clone().prop_map(|node| Step::LookUp { node }),
-        1 => (partition.clone(), node).prop_map(|(partition, node)| Step::Move { partition, node }),
+        1 => (partition.clone(), node.clone()).prop_map(|(partition, node)| Step::Move { partition, node }),
+        3 => (partition.clone(), node, prop_oneof![Just(0_i64), 0_i64..20], any::<bool>())
+            .prop_map(|(partition, node, lacks, fails)| Step::Name { partition, node, lacks, fails }),
+        1 => partition.clone().prop_map(|partition| Step::NameNone { partition }),
         3 => Just(Step::Metadata),
         6 => (1_usize..200).prop_map(|enough| Step::Poll { enough }),
         1 => partition.clone().prop_map(|partition| Step::Pause { partition }),
@@ -97,6 +103,13 @@ impl Run {
             Step::Restart { node } => world.forget_sessions(node),
             Step::LookUp { node } => drop(world.look_up(node)),
             Step::Move { partition, node } => world.move_leader(partition, node),
+            // The leader names a replica that lacks so many offsets, or is out of service.
+            Step::Name { partition, node, lacks, fails } => {
+                let errors = if fails { vec![ErrorCode::NOT_LEADER_OR_FOLLOWER] } else { Vec::new() };
+                let log = world.log(partition);
+                log.replica = Some(Replica { node, end: (log.end() - lacks).max(0), errors });
+            }
+            Step::NameNone { partition } => world.log(partition).replica = None,
             Step::Metadata => world.tell_leaders(),
             Step::Poll { enough } => drop(world.poll(enough)),
             Step::Pause { partition } => {
@@ -152,6 +165,10 @@ impl Run {
             self.world.client.resume(pause);
         }
         self.world.tell_leaders();
+        for log in self.world.logs.values_mut() {
+            let end = log.end();
+            log.replica.iter_mut().for_each(|replica| replica.end = end);
+        }
         // A look between the rounds finds out where a place came to be before records are taken from there.
         for _ in 0..3 {
             for node in 0..NODES {

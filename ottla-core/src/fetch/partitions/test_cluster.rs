@@ -34,6 +34,8 @@ use super::{
 use crate::backoff::BackoffPolicy;
 
 pub(super) const TOPIC: Str = Str::from_static("t");
+/// Where the client stands.
+const RACK: &str = "r";
 
 /// One partition as all brokers have it.
 #[derive(Debug, Clone)]
@@ -44,6 +46,18 @@ pub(super) struct Log {
     pub(super) epoch: i32,
     pub(super) topic_id: TopicId,
     /// What the leader answers to the next fetches in place of records.
+    pub(super) errors: Vec<ErrorCode>,
+    /// Whom the leader names to those who say where they stand.
+    pub(super) replica: Option<Replica>,
+}
+
+/// A follower that is closer to the client than the leader is.
+#[derive(Debug, Clone)]
+pub(super) struct Replica {
+    pub(super) node: i32,
+    /// How much of the log it has.
+    pub(super) end: i64,
+    /// What it answers to the next fetches in place of records.
     pub(super) errors: Vec<ErrorCode>,
 }
 
@@ -59,7 +73,7 @@ pub(super) struct Stored {
 impl Log {
     fn new(leader: i32) -> Self {
         let topic_id = TopicId([1; 16]);
-        Self { batches: Vec::new(), start: 0, leader, epoch: 0, topic_id, errors: Vec::new() }
+        Self { batches: Vec::new(), start: 0, leader, epoch: 0, topic_id, errors: Vec::new(), replica: None }
     }
 
     pub(super) fn end(&self) -> i64 {
@@ -99,9 +113,13 @@ impl Log {
         (known, end)
     }
 
+    fn is_replica(&self, node: i32) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.node == node)
+    }
+
     fn check(&self, node: i32, epoch: i32) -> ErrorCode {
         match epoch {
-            _ if self.leader != node => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            _ if self.leader != node && !self.is_replica(node) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             epoch if epoch >= 0 && epoch < self.epoch => ErrorCode::FENCED_LEADER_EPOCH,
             epoch if epoch > self.epoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
             _ => ErrorCode::NONE,
@@ -133,7 +151,7 @@ pub(super) struct World {
     pub(super) budget: Arc<Budget>,
     pub(super) logs: BTreeMap<i32, Log>,
     sessions: BTreeMap<i32, Session>,
-    sessions_opened: i32,
+    pub(super) sessions_opened: i32,
     pub(super) in_flight: BTreeMap<i32, FetchRequest>,
     pub(super) tick: Tick,
     pub(super) delivered: BTreeMap<i32, Vec<i64>>,
@@ -153,7 +171,8 @@ impl World {
             on_out_of_range,
             backoff: BackoffPolicy::new(Duration::from_millis(100), Duration::from_secs(1)),
             absent_after: Duration::from_secs(60),
-            rack: Str::EMPTY,
+            rack: Str::from_static(RACK),
+            replica_for: Duration::from_secs(300),
         };
         let budget = Budget::new(1 << 20, || {});
         #[expect(clippy::disallowed_methods, reason = "a fixed moment to count from; tests have no clock")]
@@ -261,7 +280,7 @@ impl World {
     /// The connection to `node` breaks.
     pub(super) fn lose(&mut self, node: i32) {
         if self.in_flight.remove(&node).is_some() {
-            self.client.on_fetch_lost(node);
+            self.client.on_fetch_lost(node, self.tick.now);
         }
     }
 
@@ -305,8 +324,10 @@ impl World {
         let asked: Vec<_> = session.asked.iter().map(|(key, asked)| (*key, *asked)).collect();
         let mut response = FetchResponse { session_id, ..Default::default() };
         for ((topic_id, partition), (offset, epoch)) in asked {
-            let part = self.part(node, partition, topic_id, offset, epoch, manner);
+            let rack = &request.rack_id;
+            let part = self.part((node, rack), partition, topic_id, offset, epoch, manner);
             let news = full
+                || part.preferred_read_replica >= 0
                 || !part.error_code.is_ok()
                 || part.records.as_ref().is_some_and(|bytes| !bytes.is_empty());
             if news {
@@ -323,7 +344,7 @@ impl World {
 
     fn part(
         &mut self,
-        node: i32,
+        (node, rack): (i32, &str),
         partition: i32,
         topic_id: TopicId,
         offset: i64,
@@ -331,17 +352,27 @@ impl World {
         manner: Manner,
     ) -> PartitionData {
         let log = self.logs.get_mut(&partition).unwrap();
+        let (is_replica, log_end) = (log.leader != node && log.is_replica(node), log.end());
+        let (end, errors) = match &mut log.replica {
+            Some(replica) if is_replica => (replica.end, &mut replica.errors),
+            _ => (log_end, &mut log.errors),
+        };
+        let error = if errors.is_empty() { ErrorCode::NONE } else { errors.remove(0) };
         let mut part = PartitionData { partition_index: partition, high_watermark: -1, ..Default::default() };
         part.error_code = match log.check(node, epoch) {
             _ if topic_id != log.topic_id => ErrorCode::UNKNOWN_TOPIC_ID,
-            ErrorCode::NONE if !log.errors.is_empty() => log.errors.remove(0),
-            ErrorCode::NONE if offset < log.start || offset > log.end() => ErrorCode::OFFSET_OUT_OF_RANGE,
+            ErrorCode::NONE if !error.is_ok() => error,
+            ErrorCode::NONE if offset < log.start || offset > end => ErrorCode::OFFSET_OUT_OF_RANGE,
             code => code,
         };
-        if part.error_code.is_ok() {
-            part.high_watermark = log.end();
+        let named = log.replica.as_ref().filter(|named| named.node != node && rack == RACK);
+        if let Some(named) = named.filter(|named| part.error_code.is_ok() && offset <= named.end) {
+            part.high_watermark = end;
+            part.preferred_read_replica = named.node;
+        } else if part.error_code.is_ok() {
+            part.high_watermark = end;
             part.log_start_offset = log.start;
-            let mut batches = log.batches.iter().filter(|batch| batch.next > offset);
+            let mut batches = log.batches.iter().filter(|batch| batch.next > offset && batch.next <= end);
             let mut records = Vec::new();
             for batch in batches.by_ref().take(manner.batches) {
                 records.extend_from_slice(&batch.bytes);
@@ -409,6 +440,7 @@ impl World {
     fn note(&mut self, step: impl FnOnce(&mut Partitions, Tick) -> Effects) {
         let effects = step(&mut self.client, self.tick);
         self.effects.refresh_metadata |= effects.refresh_metadata;
+        self.effects.moved |= effects.moved;
         self.effects.resets.extend(effects.resets);
         self.effects.hints.extend(effects.hints);
     }
