@@ -33,6 +33,8 @@ pub(super) fn properties(
     let mut set = |key: &str, value: &dyn std::fmt::Display| writeln!(text, "{key}={value}");
     set("process.roles", &"broker,controller")?;
     set("node.id", &id)?;
+    // A consumer may say that it stands beside one of them (KIP-392).
+    set("broker.rack", &format!("rack-{id}"))?;
     set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(","))?;
     set("listeners", &format!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"))?;
     set("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{broker}"))?;
