@@ -54,7 +54,8 @@ pub(super) enum Verdict {
     Written { base_offset: Option<i64> },
     /// Send the same bytes again; `refresh` if another broker may be the right one.
     Again { doubt: Doubt, refresh: bool },
-    /// The broker does not know the topic, yet or any more: again, for a while.
+    /// The broker does not know the topic, yet or any more: again, for a while. It may have been appended: requests that
+    /// wait for followers are answered so when the topic is deleted.
     UnknownTopic,
     /// The sequence does not continue what the broker has: again behind a failed batch, renumbered otherwise.
     OutOfSequence { doubt: Doubt, leader_has_state: bool },

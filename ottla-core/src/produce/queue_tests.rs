@@ -483,7 +483,8 @@ fn an_unknown_topic_is_retried_for_a_while_and_then_fails() {
     test.pass(GRACE);
     let a = test.send();
     let settled = test.settle(a, answered(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-    assert_eq!(told(&settled), Some((vec![0], Some(Fate::NotWritten))));
+    // A leader that had appended it answers so when the topic is deleted before the followers have it.
+    assert_eq!(told(&settled), Some((vec![0], Some(Fate::PossiblyWritten))));
 }
 
 #[test]

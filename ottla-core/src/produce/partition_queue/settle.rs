@@ -41,9 +41,9 @@ impl<C: Completion> PartitionQueue<C> {
                 // What others were told before this batch came takes nothing of its time.
                 let since = (*self.unknown_since.get_or_insert(now)).max(self.batches[at].created);
                 if now.saturating_duration_since(since) < self.settings.unknown_topic_grace {
-                    self.again(at, batch, Doubt::Kept, true, now, random)
+                    self.again(at, batch, Doubt::Raised, true, now, random)
                 } else {
-                    self.failed(at, Doubt::Kept)
+                    self.failed(at, Doubt::Raised)
                 }
             }
             Verdict::OutOfSequence { doubt, leader_has_state } => {
