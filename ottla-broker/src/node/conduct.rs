@@ -1,6 +1,7 @@
 //! What a strict node looks at in its clients.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -82,7 +83,8 @@ impl Node {
         let place = self.place(exchange.connection);
         let batch = self.strict.as_ref().and_then(|_| Batch::of(key, records));
         if let Some(batch) = batch {
-            self.blame(|strict| strict.appends(place, &batch, is_new));
+            let image = Arc::clone(&self.image);
+            self.blame(|strict| strict.appends(place, &batch, is_new, &image));
         }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ottla_protocol::messages::{
-    ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, SyncGroupRequest,
+    ApiVersionsRequest, DeleteTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, SyncGroupRequest,
+    delete_topics_request::DeleteTopicState,
 };
 use ottla_protocol::{ErrorCode, Str, TopicId};
 
@@ -142,6 +143,24 @@ fn other_records_under_sequences_that_were_written() {
         assert!(matches!(&seen[..], [Rule::SameSequenceSameRecords] | []), "{seen:?}");
         assert_eq!(values == ["y", "z"], !seen.is_empty());
     }
+}
+
+#[test]
+fn a_producer_goes_on_with_its_numbers_in_a_topic_that_was_created_anew() {
+    let anew = |first| {
+        let (mut cluster, client, topic) = single();
+        cluster.produce(client, topic, sequenced(&["x"], 7, 0, 0));
+        cluster.produce(client, topic, sequenced(&["x", "y"], 7, 0, 1));
+        let topics = vec![DeleteTopicState { topic_id: topic, ..DeleteTopicState::default() }];
+        let request = DeleteTopicsRequest { topics, timeout_ms: 1000, ..DeleteTopicsRequest::default() };
+        cluster.call(client, 6, &request);
+        let topic = cluster.create("t", &[&[1]], &[]);
+        cluster.produce(client, topic, sequenced(&["x", "y"], 7, 0, first));
+        broken(&cluster)
+    };
+    // Behind what was written to the former topic, or once more what may not have been; not anywhere.
+    assert_eq!((anew(3), anew(1)), (vec![], vec![]));
+    assert_eq!((anew(2), anew(4)), (vec![Rule::Epochs], vec![Rule::Epochs]));
 }
 
 #[test]

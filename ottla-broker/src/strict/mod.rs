@@ -30,6 +30,7 @@ use std::{
 
 use ottla_protocol::{ApiKey, ErrorCode, Str, messages::FetchRequest};
 
+use crate::image::Image;
 use crate::io::{ConnectionId, NodeId};
 use crate::replica::ReplicaKey;
 use pace::Pace;
@@ -55,7 +56,8 @@ pub enum Rule {
     FirstBatchAlone,
     /// What was written under a sequence stays what it is: it is resent unchanged or not at all (KIP-98).
     SameSequenceSameRecords,
-    /// An epoch begins with sequence 0, and on one connection never goes back (KIP-360).
+    /// An epoch begins with sequence 0, or, where the topic was created anew, goes on behind what the producer wrote to
+    /// its predecessor; and on one connection it never goes back (KIP-360).
     Epochs,
     /// A fetch session goes on with the next epoch, and not behind an error (KIP-227).
     FetchSession,
@@ -249,8 +251,14 @@ impl Strict {
     }
 
     /// A batch is about to be appended, or is a duplicate of one that was.
-    pub(crate) fn appends(&self, place: Place, batch: &Batch, is_new: bool) -> Option<Violation> {
-        self.judge(place, |watch| watch.producing.appends(batch, is_new).err())
+    pub(crate) fn appends(
+        &self,
+        place: Place,
+        batch: &Batch,
+        is_new: bool,
+        image: &Image,
+    ) -> Option<Violation> {
+        self.judge(place, |watch| watch.producing.appends(batch, is_new, image).err())
     }
 
     /// A fetch request names a session, and the leader epochs that the client knows.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ottla_protocol::messages::ProduceRequest;
-use ottla_protocol::{Decoder, Message, batch};
+use ottla_protocol::{Decoder, Message, TopicId, batch};
 
 use super::{Broken, Rule};
 use crate::{image::Image, io::NodeId, replica::ReplicaKey};
@@ -165,12 +165,13 @@ impl Producing {
     }
 
     /// A leader takes a batch, as a new one or as one that it has.
-    pub(super) fn appends(&mut self, batch: &Batch, is_new: bool) -> Result<(), Broken> {
+    pub(super) fn appends(&mut self, batch: &Batch, is_new: bool, image: &Image) -> Result<(), Broken> {
+        let goes_on = batch.first == 0 || self.goes_on(batch, image);
         let written = self.written.get_mut(&batch.key);
         let Some(written) = written.filter(|written| batch.epoch <= written.epoch) else {
             let batches = VecDeque::from([*batch]);
             self.written.insert(batch.key, Written { epoch: batch.epoch, batches });
-            return if batch.first == 0 {
+            return if goes_on {
                 Ok(())
             } else {
                 let expected = "the first batch of an epoch to have sequence 0".to_owned();
@@ -195,5 +196,22 @@ impl Producing {
             written.batches.push_back(*batch);
         }
         Ok(())
+    }
+
+    /// Whether a batch is the next one of those that its producer wrote to a topic that is gone by now, or one of them: a
+    /// producer numbers its batches by the topic's name, and who takes its place knows nothing of them.
+    fn goes_on(&self, batch: &Batch, image: &Image) -> bool {
+        let (producer, (_, partition)) = batch.key;
+        let of_producer =
+            (producer, (TopicId([0; 16]), i32::MIN))..=(producer, (TopicId([0xff; 16]), i32::MAX));
+        let written = self.written.range(of_producer).filter(|((_, (topic, index)), written)| {
+            *index == partition && written.epoch == batch.epoch && image.topic_by_id(*topic).is_none()
+        });
+        let again = |before: &Batch| Batch { key: batch.key, ..*before } == *batch;
+        let next =
+            |before: &Batch| (i64::from(before.last) + 1) & i64::from(i32::MAX) == i64::from(batch.first);
+        written
+            .map(|(_, written)| &written.batches)
+            .any(|batches| batches.back().is_some_and(next) || batches.iter().any(again))
     }
 }
