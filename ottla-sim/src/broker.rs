@@ -383,7 +383,7 @@ impl Driver {
             }
             self.shared.record(disk_event(self.host.id, &request));
             self.keep_what_is_cut(&request);
-            self.lasting.truth.released(&self.lasting.disk.borrow(), &request);
+            self.lasting.truth.goes(&self.lasting.disk.borrow(), &request);
             self.use_disk(|disk, complete| patience.handle(disk, token, request, complete));
         }
     }

@@ -13,8 +13,8 @@ use ottla_broker::{
     io::{FileId, NodeId},
     strict::{Rule, Strict},
 };
-use ottla_protocol::{ApiKey, ErrorCode, Request};
-use tokio::time::sleep;
+use ottla_protocol::{ApiKey, ErrorCode, Request, TopicId};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     World,
@@ -23,7 +23,7 @@ use crate::{
     interference::Harm,
     logged::{Logged, read_commits, read_log},
     met::{Counts, Met},
-    operator::{create_topic, delete_records},
+    operator::{create_topic, delete_records, delete_topic},
     truth::Truth,
     world::{Host, Network},
 };
@@ -39,6 +39,9 @@ const CONTROLLER: &str = "controller";
 
 /// Where coordinators keep groups and their commits.
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
+
+/// An operator who insists asks the next broker after so long without an answer, and this often at most.
+const INSISTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(200));
 
 /// How much faster the cluster lives while clients sleep.
 const HASTE: u32 = 30;
@@ -57,6 +60,9 @@ struct Inner {
     /// The unclean ones.
     elections: Rc<RefCell<Vec<Unclean>>>,
     truth: Truth,
+    /// Topics that were deleted by [`Cluster::recreate`]: what they were called, in the order in which they went, and how many
+    /// partitions they had.
+    deleted: RefCell<Vec<(String, TopicId, i32)>>,
     nodes: Vec<NodeSlot>,
 }
 
@@ -126,7 +132,9 @@ impl Cluster {
         });
         let nodes = nodes.collect::<io::Result<_>>()?;
         let world = world.clone();
-        Ok(Self(Rc::new(Inner { world, config, watched, directory, controller, elections, truth, nodes })))
+        let deleted = RefCell::default();
+        let inner = Inner { world, config, watched, directory, controller, elections, truth, deleted, nodes };
+        Ok(Self(Rc::new(inner)))
     }
 
     /// What is to go wrong with requests: by API, broker, client and partition, so often or by chance.
@@ -282,6 +290,35 @@ impl Cluster {
         world.until(&format!("topic {name} has leaders"), || led(&self.image())).await;
     }
 
+    /// An operator deletes a topic, and creates it anew after so long, with as many partitions and the cluster's default
+    /// settings: through whichever broker answers, as often as it takes. The controller's word counts, since answers may get
+    /// lost. Nothing happens if there is no such topic.
+    pub async fn recreate(&self, name: &str, away: Duration) {
+        let (from, image) = (self.0.world.host("test"), self.image());
+        let Some(topic) = image.topic(name) else { return };
+        let (id, partitions) = (topic.id, topic.partitions.len() as i32);
+        self.0.deleted.borrow_mut().push((name.to_owned(), id, partitions));
+        let is_gone = || self.image().topic_by_id(id).is_none();
+        self.insist(is_gone, async |broker| delete_topic(&from, broker, PORT, id).await).await;
+        sleep(away).await;
+        let topic = (name, partitions, self.0.config.default_replication_factor);
+        let is_there = || self.image().topic(name).is_some();
+        self.insist(is_there, async |broker| create_topic(&from, broker, PORT, topic, &[]).await).await;
+    }
+
+    /// Asks one broker after the other until it is done.
+    async fn insist(&self, is_done: impl Fn() -> bool, ask: impl AsyncFn(&Host) -> io::Result<()>) {
+        let (patience, pause) = INSISTS;
+        for node in self.0.nodes.iter().cycle() {
+            if is_done() {
+                return;
+            }
+            // What it says is heeded by nobody: see `is_done`.
+            drop(timeout(patience, ask(&node.host)).await);
+            sleep(pause).await;
+        }
+    }
+
     /// Produces records from a host of its own and waits until all are acknowledged.
     ///
     /// # Panics
@@ -334,6 +371,21 @@ impl Cluster {
         let id = self.image().topic(topic).map(|topic| topic.id).unwrap_or_default();
         let whole = |(partition, log)| (partition, self.0.truth.whole((id, partition), log));
         self.logs(topic).into_iter().map(whole).collect()
+    }
+
+    /// [`Cluster::whole_logs`] of everything that had that name, the oldest first: of topics that were deleted by
+    /// [`Cluster::recreate`], and of the one that is there.
+    ///
+    /// # Panics
+    /// As `logs`.
+    #[must_use]
+    pub fn incarnations(&self, topic: &str) -> Vec<Logs> {
+        let deleted = self.0.deleted.borrow();
+        let of_name = deleted.iter().filter(|(name, ..)| name == topic);
+        let logs = of_name.map(|(_, id, partitions)| {
+            (0..*partitions).map(|partition| (partition, self.0.truth.deleted((*id, partition)))).collect()
+        });
+        logs.chain([self.whole_logs(topic)]).collect()
     }
 
     /// Where the logs of a topic began, and from when on, since something was dropped from them.

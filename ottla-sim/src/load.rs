@@ -9,11 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use ottla::{
-    Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, Event, OffsetSpec, Producer, Record,
-    Reset, SendError, TopicPartition,
+    Absence, Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, Event, OffsetSpec, Producer,
+    Record, Reset, SendError, TopicPartition, Trouble,
 };
 use ottla_broker::ClusterConfig;
-use tokio::{sync::mpsc, time::Instant, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
 
 use crate::{
     Cluster, Conditions, World,
@@ -22,6 +25,9 @@ use crate::{
 
 /// The topic that is written and read.
 pub const TOPIC: &str = "orders";
+
+/// Everything is read at the latest so long after all is well.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const READER: u32 = 1;
 const SLOW_READER: u32 = 2;
@@ -52,6 +58,9 @@ pub struct Plan {
     /// Records may be dropped before they are read: one reader goes on at the beginning of the log by itself, the other one
     /// when it was told.
     pub dropping: bool,
+    /// The topic may be deleted and created anew: records may be refused while it is away, one reader goes on at the beginning
+    /// of the new one by itself, the other one when it was told, and at the end each producer must write once more.
+    pub recreated: bool,
     /// `retention.ms` of the topic; records are kept for good, if nothing is said.
     pub retention: Option<Duration>,
     /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
@@ -72,6 +81,7 @@ impl Default for Plan {
             acks: Acks::All,
             unclean: false,
             dropping: false,
+            recreated: false,
             retention: None,
             delivery: Delivery::ExactlyOnce,
         }
@@ -84,6 +94,10 @@ pub struct Load {
     pub history: History,
     plan: Plan,
     done: Rc<Cell<u32>>,
+    /// All faults are over.
+    healed: watch::Sender<bool>,
+    /// The records that were sent after that.
+    last: Rc<RefCell<Vec<usize>>>,
     pauses: Rc<RefCell<BTreeMap<i32, Pauses>>>,
     /// What a reader passed, and what its client told of that.
     passed: Rc<RefCell<Vec<Passed>>>,
@@ -109,8 +123,17 @@ impl Load {
     /// Senders on hosts `sender-1` …, and one reader on host `reader`.
     pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
         let history = History::promising(plan.delivery);
-        let (passed, resets) = (Rc::default(), Rc::default());
-        let load = Self { history, plan, done: Rc::default(), pauses: Rc::default(), passed, resets };
+        let (healed, _) = watch::channel(false);
+        let load = Self {
+            history,
+            plan,
+            done: Rc::default(),
+            healed,
+            last: Rc::default(),
+            pauses: Rc::default(),
+            passed: Rc::default(),
+            resets: Rc::default(),
+        };
         let client_on = |host: &str| {
             let client = cluster.client_on(host);
             cluster.listen_to(&client);
@@ -128,22 +151,35 @@ impl Load {
         let host = world.host(&format!("sender-{sender}"));
         let (receipts, mut outstanding) = mpsc::unbounded_channel();
         let (history, plan, done) = (self.history.clone(), self.plan, Rc::clone(&self.done));
+        let (mut healed, last) = (self.healed.subscribe(), Rc::clone(&self.last));
         let (mut random, noted, here) = (world.random(), world.clone(), host.clone());
         drop(host.spawn("sender", async move {
             let mut producer = producer(&client, plan, &mut random);
-            for number in 0..plan.records {
-                if number > 0 && number % plan.records_of_producer == 0 {
+            // After all that went wrong, one more for each partition.
+            let more = if plan.recreated { plan.partitions as u32 } else { 0 };
+            for number in 0..plan.records + more {
+                if number == plan.records {
+                    // The sender of it lives as long as the load.
+                    drop(healed.wait_for(|healed| *healed).await);
+                }
+                if number > 0 && number < plan.records && number % plan.records_of_producer == 0 {
                     // The old one goes on with what it has; order is promised within each.
                     let fresh = self::producer(&client, plan, &mut random);
                     let old = std::mem::replace(&mut producer, fresh);
                     drop(here.spawn("old producer", async move { drop(old.flush().await) }));
                 }
-                let partition = random.i32(0..plan.partitions);
+                let partition = match number.checked_sub(plan.records) {
+                    Some(partition) => partition as i32,
+                    None => random.i32(0..plan.partitions),
+                };
                 let longest = random.usize(1..800);
                 let padding = "=".repeat(random.usize(..longest));
                 let value = format!("{sender}-{partition}-{number} {padding}");
-                let of_producer = sender * 1000 + number / plan.records_of_producer;
+                let of_producer = sender * 1000 + number.min(plan.records - 1) / plan.records_of_producer;
                 let record = history.sending(of_producer, partition, Bytes::from(value.clone()));
+                if number >= plan.records {
+                    last.borrow_mut().push(record);
+                }
                 match producer.enqueue(TOPIC, Record::new(&value).partition(partition)).await {
                     Ok(receipt) => drop(receipts.send((record, receipt))),
                     Err(error) => {
@@ -185,7 +221,8 @@ impl Load {
 
     /// A reader with default settings, on host `reader`.
     fn read(&self, world: &World, client: Client) {
-        let goes_on = self.plan.unclean || self.plan.dropping;
+        let Plan { unclean, dropping, recreated, .. } = self.plan;
+        let goes_on = unclean || dropping || recreated;
         let consumer = consumer(&client, goes_on).build().expect("settings that are allowed");
         let (history, partitions) = (self.history.clone(), self.plan.partitions);
         let (passed, resets) = (Rc::clone(&self.passed), Rc::clone(&self.resets));
@@ -199,12 +236,17 @@ impl Load {
         }));
         drop(world.host("reader").spawn("reader", async move {
             consumer.assign(from_the_beginning(partitions)).expect("partitions that exist");
-            while let Some(batch) = consumer.poll().await.expect("nothing that needs the user") {
+            loop {
+                let batch = match consumer.poll().await {
+                    Err(error) if recreated && is_absent(&error) => continue,
+                    received => received.expect("nothing that needs the user"),
+                };
+                let Some(batch) = batch else { return };
                 for record in &batch {
                     let (partition, to) = (record.partition(), record.offset());
                     let from = history.reached(READER, partition);
-                    // It may begin wherever the log does.
-                    if 0 < from && from < to {
+                    // It may begin wherever the log does. Nobody goes back, but to the beginning of another log.
+                    if 0 < from && from != to && (from < to || recreated && to == 0) {
                         passed.borrow_mut().push(Passed { partition, from, to });
                     }
                     let value = record.value().map(Bytes::copy_from_slice).unwrap_or_default();
@@ -219,7 +261,7 @@ impl Load {
     /// starts anew there, in the middle of a batch; on host `slow-reader`.
     fn read_slowly(&self, world: &World, client: Client) {
         let (history, partitions, mut random) = (self.history.clone(), self.plan.partitions, world.random());
-        let (unclean, dropping) = (self.plan.unclean, self.plan.dropping);
+        let Plan { unclean, dropping, recreated, .. } = self.plan;
         drop(world.host("slow-reader").spawn("reader", async move {
             let mut next: BTreeMap<i32, (i64, OffsetSpec)> = BTreeMap::new();
             loop {
@@ -235,10 +277,12 @@ impl Load {
                 });
                 consumer.assign(from).expect("partitions that exist");
                 // Whoever begins anew knows one epoch of the log in front of its place, and a cut may go through several.
-                let most = if unclean { u32::MAX } else { random.u32(1..200) };
+                // And a place says nothing of the log that it is one of.
+                let most = if unclean || recreated { u32::MAX } else { random.u32(1..200) };
                 for _ in 0..most {
                     let received = match consumer.recv().await {
-                        Err(error) if dropping && is_out_of_range(&error) => {
+                        Err(error) if recreated && is_absent(&error) => continue,
+                        Err(error) if dropping && is_out_of_range(&error) || recreated && is_gone(&error) => {
                             // It is told where, and decides to go on at the beginning of the log.
                             let partition = error.topic_partition().expect("the error is about one").clone();
                             next.remove(&partition.partition());
@@ -269,7 +313,8 @@ impl Load {
                     }
                     // To where it is anyway, unless it was sent back meanwhile: what is on its way has to be thrown away.
                     let partition = random.i32(0..partitions);
-                    if let Some(&(offset, place)) = next.get(&partition).filter(|_| random.u32(..50) == 0) {
+                    let seeks = random.u32(..50) == 0 && !recreated;
+                    if let Some(&(offset, place)) = next.get(&partition).filter(|_| seeks) {
                         let partition = TopicPartition::new(TOPIC, partition);
                         if consumer.position(&partition) == Some(offset) {
                             consumer.seek(&partition, place).await.expect("a partition that is assigned");
@@ -313,11 +358,15 @@ impl Load {
     /// Waits until all is sent and read, and checks everything, whatever became of the records.
     pub async fn settle(&self, world: &World, cluster: &Cluster) {
         let Self { history, plan, done, .. } = self;
+        self.healed.send_replace(true);
         world.until("all records are sent", || done.get() == plan.senders).await;
         world.until("the fate of every record is known", || history.pending() == 0).await;
         cluster.healed(TOPIC).await;
         // Whatever is written late, or twice, has time to show.
         sleep(Duration::from_secs(10)).await;
+        if plan.recreated {
+            return self.settle_recreated(world, cluster).await;
+        }
         let logs = cluster.logs(TOPIC);
         let logged: usize = logs.values().map(Vec::len).sum();
         if plan.unclean {
@@ -347,8 +396,36 @@ impl Load {
         world.until("everything is read slowly that is not dropped", || read_by(SLOW_READER)).await;
         sleep(Duration::from_secs(10)).await;
         history.check_since(world, &cluster.whole_logs(TOPIC), &cluster.begins(TOPIC));
+        self.expect_to_be_told(world);
+    }
+
+    async fn settle_recreated(&self, world: &World, cluster: &Cluster) {
+        let (incarnations, history) = (cluster.incarnations(TOPIC), &self.history);
+        let refused = self
+            .last
+            .borrow()
+            .iter()
+            .filter(|last| !matches!(history.fate(**last), Fate::Written(_)))
+            .count();
+        world.expect(refused == 0, "everything to be written once all faults are over", || {
+            format!("{refused} records are not")
+        });
+        let newest = incarnations.last().cloned().unwrap_or_default();
+        let all = || history.has_read(READER, &newest) && history.has_read(SLOW_READER, &newest);
+        let begun = Instant::now();
+        while !all() && begun.elapsed() < PATIENCE {
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(Duration::from_secs(10)).await;
+        history.check_incarnations(world, &cluster.incarnations(TOPIC));
+        world.expect(all(), "everything of the newest incarnation to be read", || "it is not".to_owned());
+        self.expect_to_be_told(world);
+    }
+
+    fn expect_to_be_told(&self, world: &World) {
+        let mut resets = self.resets.borrow().clone();
         for passed in self.passed.borrow().iter() {
-            let told = is_told(*passed, &self.resets.borrow());
+            let told = is_told(*passed, &mut resets);
             world.expect(told, "a reader to be told when its position is reset", || format!("{passed:?}"));
         }
     }
@@ -368,15 +445,34 @@ impl Load {
     }
 }
 
-/// Whether the resets lead from where it stood to where it went on.
-fn is_told(passed: Passed, resets: &[Passed]) -> bool {
+/// Whether the resets lead from where it stood to where it went on. Those that do are used up.
+fn is_told(passed: Passed, resets: &mut Vec<Passed>) -> bool {
     let mut at = passed.from;
-    for reset in resets.iter().filter(|reset| reset.partition == passed.partition && reset.to <= passed.to) {
-        if reset.from == at {
+    resets.retain(|reset| {
+        let leads = at != passed.to && reset.partition == passed.partition && reset.from == at;
+        if leads {
             at = reset.to;
         }
-    }
+        !leads
+    });
     at == passed.to
+}
+
+/// The topic is away.
+fn is_absent(error: &ottla::Error) -> bool {
+    source::<Absence>(error).is_some()
+}
+
+/// The log that was read is gone. The next one has its name, and may say first what the place means there.
+fn is_gone(error: &ottla::Error) -> bool {
+    let gone = |trouble: &Trouble| {
+        matches!(trouble, Trouble::Recreated { .. } | Trouble::OutOfRange { .. } | Trouble::Truncated { .. })
+    };
+    source::<Trouble>(error).is_some_and(gone)
+}
+
+fn source<T: std::error::Error + 'static>(error: &ottla::Error) -> Option<&T> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn is_out_of_range(error: &ottla::Error) -> bool {

@@ -5,11 +5,12 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use ottla::env::{Duplex, Env};
 use ottla_protocol::{
-    ErrorCode, Request,
+    ErrorCode, Request, TopicId,
     frame::{decode_response, encode_request},
     messages::{
         create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+        delete_topics_request::{DeleteTopicState, DeleteTopicsRequest},
     },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +60,9 @@ impl Wire {
 /// The version in which topics are created here.
 const CREATE_TOPICS: i16 = 5;
 
+/// The version in which topics are deleted here: by id, so that no request that comes late deletes a successor.
+const DELETE_TOPICS: i16 = 6;
+
 /// The version in which records are deleted here.
 const DELETE_RECORDS: i16 = 2;
 
@@ -85,6 +89,18 @@ pub(crate) async fn create_topic(
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms, validate_only: false };
     let response = Wire::open(from, to, port).await?.call(&request, CREATE_TOPICS).await?;
     match response.topics.first() {
+        Some(result) if result.error_code == ErrorCode::NONE => Ok(()),
+        Some(result) => Err(io::Error::other(result.error_code.to_string())),
+        None => Err(io::Error::other("the answer names no topic")),
+    }
+}
+
+/// Deletes the topic with that id, and waits for the broker's word that it is gone.
+pub(crate) async fn delete_topic(from: &Host, to: &Host, port: u16, topic_id: TopicId) -> io::Result<()> {
+    let topics = vec![DeleteTopicState { topic_id, ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest { topics, timeout_ms: 5_000, ..DeleteTopicsRequest::default() };
+    let response = Wire::open(from, to, port).await?.call(&request, DELETE_TOPICS).await?;
+    match response.responses.first() {
         Some(result) if result.error_code == ErrorCode::NONE => Ok(()),
         Some(result) => Err(io::Error::other(result.error_code.to_string())),
         None => Err(io::Error::other("the answer names no topic")),

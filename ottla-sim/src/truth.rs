@@ -1,5 +1,6 @@
 //! What the brokers of a cluster did, as far as their disks do not tell it any more, or not exactly: the records that their
-//! logs have dropped, where those began from when on, and when commits were stored, whatever the brokers' clocks said.
+//! logs have dropped, where those began from when on, the logs of topics that were deleted, and when commits were stored,
+//! whatever the brokers' clocks said.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -29,6 +30,8 @@ struct Known {
     /// By offset. What is dropped was committed, and so is the same everywhere.
     dropped: BTreeMap<Key, BTreeMap<i64, Logged>>,
     begins: BTreeMap<Key, Vec<Begin>>,
+    /// The logs of topics that were deleted: of all replicas' the one that would have been elected.
+    deleted: BTreeMap<Key, Vec<Logged>>,
     /// When the first replica, which is the leader's, appended the batch with that leader epoch and base offset.
     appended: BTreeMap<Key, BTreeMap<(i32, i64), Duration>>,
 }
@@ -56,15 +59,34 @@ impl Truth {
         }
     }
 
-    /// The disk is about to release the beginning of a log.
-    pub(crate) fn released(&self, disk: &MemoryDisk, request: &DiskRequest) {
-        let DiskRequest::Release(file @ FileId::Log(topic, partition), position) = request else { return };
-        let (gone, _) = disk.split(file, *position);
-        // It is released between batches.
-        let records = read_log(Bytes::copy_from_slice(gone)).unwrap_or_default();
+    /// The disk is about to release the beginning of a log, or to remove all of it.
+    pub(crate) fn goes(&self, disk: &MemoryDisk, request: &DiskRequest) {
+        // What is cut between batches can be read, and so can what a crash has not torn.
+        let records = |gone: &[u8]| read_log(Bytes::copy_from_slice(gone)).unwrap_or_default();
         let known = &mut *self.0.borrow_mut();
-        let dropped = known.dropped.entry((*topic, *partition)).or_default();
-        dropped.extend(records.into_iter().map(|logged| (logged.offset, logged)));
+        match request {
+            DiskRequest::Release(file @ FileId::Log(topic, partition), position) => {
+                let records = records(disk.split(file, *position).0);
+                let dropped = known.dropped.entry((*topic, *partition)).or_default();
+                dropped.extend(records.into_iter().map(|logged| (logged.offset, logged)));
+            }
+            DiskRequest::Remove(file @ FileId::Log(topic, partition)) => {
+                let records = records(disk.contents(file).unwrap_or_default());
+                let kept = known.deleted.entry((*topic, *partition)).or_default();
+                // As leaders are elected: such a replica has everything that was committed.
+                let end = |log: &[Logged]| log.last().map(|last| (last.leader_epoch, last.offset));
+                if end(&records) > end(kept) {
+                    *kept = records;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The log of a topic that was deleted, with all that it has dropped.
+    pub(crate) fn deleted(&self, key: Key) -> Vec<Logged> {
+        let log = self.0.borrow().deleted.get(&key).cloned().unwrap_or_default();
+        self.whole(key, log)
     }
 
     /// A log with all that it has dropped.

@@ -27,6 +27,7 @@ mod anomaly;
 mod checker;
 pub mod event;
 mod group;
+mod incarnations;
 pub mod jsonl;
 mod report;
 mod sent;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     Begins, Delivery, Logs, begun, check,
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
-    fail, truth,
+    fail, incarnations, truth,
 };
 use crate::{Logged, World};
 
@@ -192,6 +192,12 @@ impl History {
         self.0.borrow().sent.iter().filter(|sent| is(sent.fate)).count()
     }
 
+    /// What became of a record.
+    #[must_use]
+    pub fn fate(&self, number: usize) -> Fate {
+        self.0.borrow().sent.get(number).map_or(Fate::Pending, |sent| sent.fate)
+    }
+
     /// How many records were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
@@ -291,6 +297,20 @@ impl History {
     /// Checks everything, and fails the run at the worst violation.
     pub fn check(&self, world: &World, logs: &Logs) {
         self.check_since(world, logs, &Begins::new());
+    }
+
+    /// [`History::check`] of a topic that was deleted and created anew, by the logs of its incarnations, the oldest first (see
+    /// [`Cluster::incarnations`](crate::Cluster::incarnations)). Readers may leave out the ends of those that are gone.
+    pub fn check_incarnations(&self, world: &World, logs: &[Logs]) {
+        fail(world, &check(&self.events_apart(logs)));
+    }
+
+    fn events_apart(&self, logs: &[Logs]) -> Vec<Event> {
+        let (now, events) = {
+            let mut records = self.0.borrow_mut();
+            (records.now(), records.events.clone())
+        };
+        incarnations::apart(events, now, TOPIC, logs)
     }
 
     /// [`History::check`] of logs whose beginnings have moved: readers may pass what was dropped before they came to it.

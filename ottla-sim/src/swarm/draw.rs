@@ -20,6 +20,8 @@ pub(super) struct Ground {
     pub(super) careless: bool,
     /// Logs may drop records.
     pub(super) dropping: bool,
+    /// The topic may be deleted and created anew.
+    pub(super) recreating: bool,
     /// There are members of a group.
     pub(super) grouped: bool,
     /// Where most of it happens; everywhere alike, if nothing is said.
@@ -64,17 +66,18 @@ impl Ground {
             (self.careless || !fault.loses_data())
                 && (self.grouped || !fault.strikes_member())
                 && (self.dropping || !fault.drops_records())
+                && (self.recreating || *fault != Fault::TopicRecreated)
         };
         let mut drawn = std::iter::repeat_with(|| self.any(random));
         drawn.find(fits).unwrap_or(Fault::ClientFrozen { client: 0 })
     }
 
     fn any(self, random: &mut fastrand::Rng) -> Fault {
-        match random.u32(..39) {
-            kind @ ..14 => self.of_broker(random, kind),
-            kind @ 14..19 => self.of_client(random, kind - 14),
-            kind @ 19..29 => self.of_network(random, kind - 19),
-            kind => self.of_requests(random, kind - 29),
+        match random.u32(..40) {
+            kind @ ..15 => self.of_broker(random, kind),
+            kind @ 15..20 => self.of_client(random, kind - 15),
+            kind @ 20..30 => self.of_network(random, kind - 20),
+            kind => self.of_requests(random, kind - 30),
         }
     }
 
@@ -97,6 +100,7 @@ impl Ground {
                 Fault::RecordsDeleted { client, partition: random.i32(0..self.partitions), percent }
             }
             12 => Fault::DiskFull { broker, bytes: random.usize(..4_000) },
+            13 => Fault::TopicRecreated,
             _ => Fault::CoordinatorMoves { broker },
         }
     }

@@ -68,6 +68,9 @@ pub enum Fault {
     /// A client stands still; then an operator deletes so much of what a partition has, the oldest records first: also what
     /// the client has not read.
     RecordsDeleted { client: usize, partition: i32, percent: u32 },
+    /// An operator deletes the topic, and creates it anew when the fault is over: its log begins again at offset 0. Only in
+    /// runs without a group, whose commits do not say which topic they are about.
+    TopicRecreated,
     /// A broker's name takes so long to be resolved.
     SlowName { broker: usize, millis: u64 },
     /// The next requests of a kind go wrong at a broker.
@@ -105,7 +108,7 @@ pub enum Fault {
 }
 
 /// The names of all kinds, in alphabetical order.
-const KINDS: [&str; 39] = [
+const KINDS: [&str; 40] = [
     "AnswersCutShort",
     "AnswersDelayed",
     "AnswersDoubtful",
@@ -145,6 +148,7 @@ const KINDS: [&str; 39] = [
     "TailLost",
     "TailTorn",
     "Throttled",
+    "TopicRecreated",
 ];
 
 impl Fault {

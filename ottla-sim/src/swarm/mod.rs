@@ -124,6 +124,7 @@ impl Plan {
             request_timeout: self.request_timeout,
             unclean: self.unclean,
             dropping: self.drops_records(),
+            recreated: self.recreates_topic(),
             retention: self.retention,
             ..load::Plan::default()
         };
@@ -141,10 +142,10 @@ impl Plan {
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;
         cluster.healed(TOPIC).await;
-        match self.deadline {
-            // Records may have missed it, and the producer has said which.
-            Some(_) => load.settle(world, &cluster).await,
-            None => load.settle_all(world, &cluster).await,
+        // Records may have missed the deadline, or their topic, and the producer has said which.
+        match self.deadline.is_some() || self.recreates_topic() {
+            true => load.settle(world, &cluster).await,
+            false => load.settle_all(world, &cluster).await,
         }
         if let Some(members) = members {
             members.settle(world).await;

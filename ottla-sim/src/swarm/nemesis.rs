@@ -43,6 +43,8 @@ struct Inner {
     one_broker_at_a_time: bool,
     /// Held by the fault that strikes a broker, if only one may.
     striking: Mutex<()>,
+    /// Held by whoever deletes the topic, until it is there again.
+    recreating: Mutex<()>,
     /// Partitions of which a batch was corrupted.
     corrupted: RefCell<BTreeSet<i32>>,
     /// How many faults hold each thing down.
@@ -74,6 +76,7 @@ impl Nemesis {
             members,
             one_broker_at_a_time,
             striking: Mutex::default(),
+            recreating: Mutex::default(),
             corrupted: RefCell::default(),
             held: RefCell::default(),
         }))
@@ -149,6 +152,10 @@ impl Nemesis {
                 sleep(lasts).await;
                 self.delete_records(partition, percent).await;
                 self.end_freezing(&client);
+            }
+            Fault::TopicRecreated => {
+                let _recreating = self.0.recreating.lock().await;
+                self.0.cluster.recreate(TOPIC, lasts).await;
             }
             Fault::SlowDisk { broker, at_most_ms } => {
                 self.broker(broker).slow_disk(Duration::from_millis(at_most_ms));

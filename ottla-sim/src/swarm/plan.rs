@@ -124,12 +124,17 @@ impl Plan {
             ..Self::new(seed)
         };
         let (window, partitions, grouped) = (plan.window(), plan.partitions, plan.group.is_some());
-        let dropping = profile != Profile::Unclean;
-        let ground = Ground { brokers: 3, partitions, careless, grouped, dropping, focus: None };
+        // What a reader may pass is said by offsets, which mean another thing in each incarnation.
+        let recreating = !grouped && profile != Profile::Unclean && random.u32(..3) == 0;
+        let dropping = profile != Profile::Unclean && !recreating;
+        let ground = Ground { brokers: 3, partitions, careless, dropping, recreating, grouped, focus: None };
         let ground = if random.u32(..3) == 0 { ground.focused(&mut random) } else { ground };
         let mut palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
         if careless {
             palette.extend(std::iter::repeat_with(|| ground.fault(&mut random)).find(Fault::loses_data));
+        }
+        if recreating {
+            palette.push(Fault::TopicRecreated);
         }
         for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
@@ -179,6 +184,11 @@ impl Plan {
     pub(super) fn drops_records(&self) -> bool {
         let drops = |planned: &Planned| matches!(planned.fault, Fault::RecordsDeleted { .. });
         self.retention.is_some() || self.faults.iter().any(drops)
+    }
+
+    /// Whether the topic is deleted and created anew.
+    pub(super) fn recreates_topic(&self) -> bool {
+        self.faults.iter().any(|planned| planned.fault == Fault::TopicRecreated)
     }
 
     /// A strict broker takes it ill when a client goes on speaking for longer than news takes to travel. Where something
