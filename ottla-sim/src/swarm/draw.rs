@@ -72,6 +72,12 @@ impl Ground {
         drawn.find(fits).unwrap_or(Fault::ClientFrozen { client: 0 })
     }
 
+    /// A member goes, and another comes: what a group is about, and rare among all that may happen.
+    pub(super) fn member_goes(self, random: &mut fastrand::Rng) -> Fault {
+        let member = self.member(random);
+        if random.bool() { Fault::MemberKilled { member } } else { Fault::MemberLeaves { member } }
+    }
+
     fn any(self, random: &mut fastrand::Rng) -> Fault {
         match random.u32(..40) {
             kind @ ..15 => self.of_broker(random, kind),

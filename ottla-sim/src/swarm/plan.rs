@@ -136,6 +136,9 @@ impl Plan {
         if recreating {
             palette.push(Fault::TopicRecreated);
         }
+        if grouped && random.bool() {
+            palette.push(ground.member_goes(&mut random));
+        }
         for _ in 0..random.usize(6..14) * long as usize {
             // The same kinds again, at other places: a run is about few things, and different runs about different ones.
             let like = palette[random.usize(..palette.len())];
