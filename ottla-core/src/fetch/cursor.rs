@@ -388,7 +388,7 @@ impl Cursor {
         found: Option<Position>,
         tick: Tick,
         backoff: &BackoffPolicy,
-    ) -> Option<(ResetNote, i64)> {
+    ) -> Option<(ResetNote, Position)> {
         let Phase::Resolving { target, reset } = &mut self.phase else { return None };
         let Some(position) = found else {
             // The end of the log is always somewhere: a leader that does not know where is asked again.
@@ -398,7 +398,7 @@ impl Cursor {
             *target = LATEST;
             return None;
         };
-        let note = reset.take().map(|note| (note, position.offset));
+        let note = reset.take().map(|note| (note, position));
         self.retry = Retry::default();
         self.place(position);
         self.trail.begin_at(position);
@@ -407,7 +407,7 @@ impl Cursor {
 
     /// The leader said where the epoch of `fetch` ends in its log, or a fetch came back with that in place of records.
     /// Gives the reset that follows from it, if one does.
-    pub(super) fn on_epoch_end(&mut self, end: EpochEnd, policy: Reset) -> Option<(ResetNote, i64)> {
+    pub(super) fn on_epoch_end(&mut self, end: EpochEnd, policy: Reset) -> Option<(ResetNote, Position)> {
         let position = self.position?;
         self.retry = Retry::default();
         let verdict = match (self.trail.judge(self.doubtful(), end), self.parts_at) {
@@ -436,7 +436,7 @@ impl Cursor {
                 let from = Some(position.offset);
                 self.invalidate();
                 self.place(cut);
-                Some((ResetNote { from, reason: "log truncated", other_log: false }, cut.offset))
+                Some((ResetNote { from, reason: "log truncated", other_log: false }, cut))
             }
             Verdict::Diverged(cut) => {
                 self.lose(

@@ -39,6 +39,13 @@ impl Position {
     pub fn with_epoch(offset: i64, epoch: i32) -> Self {
         Self { offset, epoch }
     }
+
+    /// The same offset in a log that has `later` behind it, where this one may be of another log. Epochs never fall in a log:
+    /// an epoch that is too low leads to where it ends, and leaves nothing out.
+    #[must_use]
+    pub(crate) fn in_a_log_with(self, later: Self) -> Self {
+        Self { epoch: self.epoch.min(later.epoch), ..self }
+    }
 }
 
 /// The epochs of what was read, oldest first, each from the offset on from which it is known to have been read.

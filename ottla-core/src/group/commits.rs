@@ -83,8 +83,8 @@ struct Slot {
     /// Records of it may be handed out, once it is claimed.
     open: bool,
     claimed: bool,
-    /// What the coordinator has; `None` if that is not known.
-    written: Option<i64>,
+    /// What the coordinator has, and in which run it was committed, if that was here; `None` if that is not known.
+    written: Option<(Option<u64>, Position)>,
     /// What was sent last, and in which run.
     sent: Option<(u64, Position)>,
     /// It cannot be committed: why, and when it is tried again.
@@ -143,8 +143,8 @@ pub struct Committed {
 /// What somebody waits for: that what was complete at a moment is committed.
 #[derive(Debug)]
 pub struct Promise {
-    /// Token, run, and offset.
-    targets: Vec<(u64, u64, i64)>,
+    /// Token, run, and place.
+    targets: Vec<(u64, u64, Position)>,
 }
 
 /// What became of a [`Promise`].
@@ -186,7 +186,7 @@ impl Commits {
     /// A partition is owned from now on; `found` is what the group had committed. Nothing of it is committed before
     /// [`Self::open`].
     pub fn own(&mut self, token: u64, partition: TopicPartition, found: Option<CommittedOffset>) {
-        let written = found.as_ref().map(|found| found.offset);
+        let written = found.as_ref().map(|it| (None, Position::with_epoch(it.offset, it.leader_epoch)));
         let slot = Slot {
             partition,
             found,
@@ -243,7 +243,7 @@ impl Commits {
         for token in tokens {
             let Some(slot) = self.slots.get_mut(&token).filter(|slot| slot.open) else { continue };
             if let Some((run, position)) = committable(token) {
-                targets.push((token, run, position.offset));
+                targets.push((token, run, position));
                 // Whoever asks wants to know whether it works now.
                 slot.refused = None;
                 slot.written = slot.written.filter(|_| slot.doubt.is_none());
@@ -256,12 +256,12 @@ impl Commits {
     /// What became of a promise.
     pub fn kept(&self, promise: &Promise, committable: &mut Committable<'_>) -> Kept {
         let mut kept = Kept::Yes;
-        for (token, run, offset) in &promise.targets {
+        for (token, run, place) in &promise.targets {
             let Some(slot) = self.slots.get(token) else { return Kept::Lost };
             // What a seek has made meaningless is not waited for.
             let Some((_, now)) = committable(*token).filter(|(now, _)| now == run) else { continue };
             match slot.refused {
-                _ if slot.has(*run, *offset) || (now.offset >= *offset && !slot.is_dirty(now)) => {}
+                _ if slot.has(*run, *place) || (now.offset >= place.offset && !slot.is_dirty(now)) => {}
                 Some((code, _)) => return Kept::Refused(slot.partition.clone(), code),
                 None => kept = Kept::NotYet,
             }
@@ -346,7 +346,7 @@ impl Commits {
             // committed since a seek: the log of before may be gone.
             let proof = match () {
                 () if known == run => sent,
-                () if sent.offset < position.offset => Position::at(sent.offset),
+                () if sent.offset < position.offset => sent.in_a_log_with(position),
                 () => position,
             };
             Some((*token, (run, proof)))
@@ -394,13 +394,13 @@ impl Commits {
         let mut outcome = Committed::default();
         let Some(in_flight) = self.in_flight.take() else { return outcome };
         let mut repeat = false;
-        for (token, (_, position)) in &in_flight.offsets {
+        for (token, (run, position)) in &in_flight.offsets {
             let Some(slot) = self.slots.get_mut(token) else { continue };
             let code = code_for(response, &slot.partition);
             match verdict(code) {
                 Verdict::Written => {
                     outcome.acknowledged.push((slot.partition.clone(), position.offset));
-                    outcome.claimed.extend(slot.acknowledge(position.offset).then_some(*token));
+                    outcome.claimed.extend(slot.acknowledge(*run, *position).then_some(*token));
                     slot.doubt = slot.doubt.take().filter(|doubt| doubt.membership == in_flight.membership);
                     if let Some(doubt) = &mut slot.doubt {
                         doubt.due = at.now + self.settings.proof_of_life;
@@ -481,7 +481,7 @@ impl Commits {
 
 impl Slot {
     fn is_dirty(&self, position: Position) -> bool {
-        self.written != Some(position.offset)
+        self.written.is_none_or(|(_, written)| !is_at(written, position))
     }
 
     /// Within a run no commit is below an earlier one.
@@ -499,15 +499,17 @@ impl Slot {
         Some((doubt.due, sent))
     }
 
-    /// Whether the coordinator has all that is in front of this offset of this run.
-    fn has(&self, run: u64, offset: i64) -> bool {
-        let in_this_run = self.sent.is_some_and(|(known, _)| known == run);
-        self.written.is_some_and(|written| written == offset || (in_this_run && written > offset))
+    /// Whether the coordinator has all that is in front of this place of this run.
+    fn has(&self, run: u64, place: Position) -> bool {
+        self.written.is_some_and(|(known, written)| match known {
+            Some(known) if known == run => written.offset >= place.offset,
+            _ => is_at(written, place),
+        })
     }
 
     /// `true`: this was the claim.
-    fn acknowledge(&mut self, offset: i64) -> bool {
-        self.written = Some(offset);
+    fn acknowledge(&mut self, run: u64, position: Position) -> bool {
+        self.written = Some((Some(run), position));
         self.refused = None;
         self.unknown = 0;
         !std::mem::replace(&mut self.claimed, true)
@@ -564,6 +566,11 @@ fn code_for(response: &OffsetCommitResponse, partition: &TopicPartition) -> Erro
     parts
         .find(|part| part.partition_index == partition.partition)
         .map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |part| part.error_code)
+}
+
+/// Whether what is committed says all that is known of this place. Of another epoch it is a place in a log that was cut.
+fn is_at(committed: Position, place: Position) -> bool {
+    committed.offset == place.offset && (place.epoch < 0 || place.epoch == committed.epoch)
 }
 
 fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {

@@ -32,6 +32,8 @@ struct Bench {
     /// The lease waits for a commit.
     prove: bool,
     complete: BTreeMap<u64, (u64, i64)>,
+    /// Of what is complete.
+    leader_epoch: i32,
 }
 
 impl Bench {
@@ -47,6 +49,7 @@ impl Bench {
             generation: 1,
             prove: false,
             complete: BTreeMap::new(),
+            leader_epoch: 2,
         }
     }
 
@@ -81,9 +84,9 @@ impl Bench {
             generation_id: self.generation,
             instance_id: None,
         };
-        let (at, complete) = (self.at(), &self.complete);
+        let (at, complete, epoch) = (self.at(), &self.complete, self.leader_epoch);
         self.commits.next(at, Some(&membership), self.prove, &mut |token| {
-            complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, 2)))
+            complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, epoch)))
         })
     }
 
@@ -95,15 +98,17 @@ impl Bench {
     }
 
     fn ask(&mut self) -> Promise {
-        let complete = &self.complete;
+        let (complete, epoch) = (&self.complete, self.leader_epoch);
         let tokens: Vec<u64> = complete.keys().copied().collect();
-        self.commits
-            .ask(tokens, &mut |token| complete.get(&token).map(|(run, offset)| (*run, Position::at(*offset))))
+        self.commits.ask(tokens, &mut |token| {
+            complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, epoch)))
+        })
     }
 
     fn kept(&self, promise: &Promise) -> Kept {
         self.commits.kept(promise, &mut |token| {
-            self.complete.get(&token).map(|(run, offset)| (*run, Position::at(*offset)))
+            let (run, offset) = self.complete.get(&token)?;
+            Some((*run, Position::with_epoch(*offset, self.leader_epoch)))
         })
     }
 
@@ -227,6 +232,56 @@ fn a_seek_does_not_end_the_proofs() {
         bench.answer(&proof, ErrorCode::NONE);
         assert!(matches!(bench.plan(), CommitPlan::Wait(Some(at)) if at == bench.now + SESSION));
     }
+}
+
+#[test]
+fn a_proof_behind_a_truncation_says_no_epoch_that_may_be_of_the_other_log() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    for (run, epoch, proven) in [(1, 5, 2), (2, 1, 1)] {
+        (bench.leader_epoch, bench.prove) = (epoch, true);
+        bench.complete.insert(0, (run, 10));
+        let proof = bench.send().unwrap();
+        let part = &proof.topics[0].partitions[0];
+        assert_eq!((part.committed_offset, part.committed_leader_epoch), (0, proven));
+        bench.answer(&proof, ErrorCode::NONE);
+    }
+}
+
+#[test]
+fn the_same_offset_in_the_log_that_took_its_place_is_another_commit() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 5);
+    bench.ask();
+    let commit = bench.send().unwrap();
+    bench.answer(&commit, ErrorCode::NONE);
+    // The log was cut at 3, and is complete up to 5 again.
+    bench.leader_epoch = 4;
+    bench.complete.insert(0, (1, 5));
+    let promise = bench.ask();
+    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    let commit = bench.send().unwrap();
+    assert_eq!(commit.topics[0].partitions[0].committed_leader_epoch, 4);
+    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
+}
+
+#[test]
+fn what_was_committed_of_a_log_keeps_no_promise_of_the_one_that_took_its_place() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 5);
+    bench.ask();
+    let commit = bench.send().unwrap();
+    bench.answer(&commit, ErrorCode::NONE);
+    bench.complete.insert(0, (1, 3));
+    let promise = bench.ask();
+    let commit = bench.send().unwrap();
+    assert_eq!(bench.kept(&promise), Kept::NotYet, "it is under way");
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(bench.kept(&promise), Kept::Yes);
 }
 
 #[test]

@@ -284,8 +284,13 @@ mod tests {
         completions.start(at(0));
         unpack(&mut completions, 0, 10).complete_all(0..10);
         assert_eq!(completions.committable().unwrap().0, 0);
-        completions.pass(at(6));
-        assert_eq!(completions.committable(), Some((1, at(6))));
+        let parted = Position::with_epoch(6, 4);
+        completions.pass(parted);
+        assert_eq!(
+            completions.committable(),
+            Some((1, parted)),
+            "so that the next member notices a second one"
+        );
     }
 
     /// Records are completed without a lock: the last one of a parcel may be so between two looks at it.

@@ -212,7 +212,7 @@ impl Inner {
         }
         for reset in effects.resets {
             let topic_partition = TopicPartition::new(&*reset.topic, reset.partition);
-            let (from, to, reason) = (reset.from, reset.to, reset.reason);
+            let (from, to, reason) = (reset.from, reset.to.offset, reset.reason);
             self.shared.events.emit(Event::PositionReset { topic_partition, from, to, reason });
         }
         self.shared.metadata.leader_hints(effects.hints.iter().map(|hint| LeaderHint {

@@ -251,7 +251,7 @@ impl State {
             if reset.other_log {
                 held.ownership.restart();
             }
-            held.ownership.passed(Position::at(reset.to));
+            held.ownership.passed(reset.to);
         }
     }
 

@@ -203,7 +203,7 @@ impl Partitions {
         topic: &Str,
         partition: i32,
         effects: &mut Effects,
-        apply: impl FnOnce(&mut Cursor, &mut Effects, &super::FetchSettings) -> Option<(ResetNote, i64)>,
+        apply: impl FnOnce(&mut Cursor, &mut Effects, &super::FetchSettings) -> Option<(ResetNote, Position)>,
     ) {
         let Some(id) = self.id(topic, partition) else { return };
         let Some(cursor) = self.cursors.get_mut(&id) else { return };
@@ -248,7 +248,7 @@ fn epoch_question(due: &[(u64, &Cursor)]) -> LookUpAsk {
 }
 
 impl Cursor {
-    pub(super) fn position_reset(&self, note: ResetNote, to: i64) -> PositionReset {
+    pub(super) fn position_reset(&self, note: ResetNote, to: Position) -> PositionReset {
         let ResetNote { from, reason, other_log } = note;
         PositionReset { topic: self.topic.clone(), partition: self.partition, from, to, reason, other_log }
     }

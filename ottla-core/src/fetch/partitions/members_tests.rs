@@ -139,7 +139,7 @@ fn without_a_committed_offset_the_policy_says_where_to_begin() {
         while world.look_up(0) {}
         assert_eq!(world.client.place(token).map(|place| place.offset), Some(first));
         let reset = &world.effects.resets[0];
-        assert_eq!((reset.from, reset.to, reset.reason), (None, first, "no committed offset"));
+        assert_eq!((reset.from, reset.to.offset, reset.reason), (None, first, "no committed offset"));
         world.settle();
         assert_eq!(world.delivered(1), range_of(first..20));
     }

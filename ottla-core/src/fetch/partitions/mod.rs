@@ -29,7 +29,7 @@ use std::{
 use ottla_protocol::Str;
 
 use super::{
-    Absence, Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Reset, Start,
+    Absence, Budget, FetchSession, LeaderNews, LogMarks, OffsetSpec, Pause, Position, Reset, Start,
     absence::Absences,
     cursor::{Cursor, Paused, Phase},
 };
@@ -97,8 +97,8 @@ pub struct PositionReset {
     pub partition: i32,
     /// Where it stood, if it stood anywhere.
     pub from: Option<i64>,
-    /// Where it stands now.
-    pub to: i64,
+    /// Where it stands now, with the leader epoch that whoever is the next to read from there has to be told (KIP-320).
+    pub to: Position,
     /// Why, in a few words.
     pub reason: &'static str,
     /// Where it stood was in another log of the same name.

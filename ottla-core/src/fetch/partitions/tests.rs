@@ -374,7 +374,7 @@ fn c01_out_of_range_follows_the_policy_and_says_so() {
         world.settle();
         assert_eq!(world.delivered(0), range_of(first..20), "{policy:?}");
         let reset = &world.effects.resets[0];
-        assert_eq!((reset.from, reset.to, reset.reason), (Some(99), first, "offset out of range"));
+        assert_eq!((reset.from, reset.to.offset, reset.reason), (Some(99), first, "offset out of range"));
         assert!(world.troubles.is_empty());
         assert!(policy.spec(world.wall()).is_some());
     }
@@ -433,7 +433,7 @@ fn c02_a_truncation_goes_back_to_where_the_log_differs_and_no_further() {
     world.settle();
     assert_eq!(world.delivered(0), range_of(10..15));
     let reset = &world.effects.resets[0];
-    assert_eq!((reset.from, reset.to, reset.reason), (Some(20), 10, "log truncated"));
+    assert_eq!((reset.from, reset.to.offset, reset.reason), (Some(20), 10, "log truncated"));
 }
 
 #[test]

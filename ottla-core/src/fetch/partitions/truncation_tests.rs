@@ -1,7 +1,7 @@
 //! Logs that are cut below what was read (KIP-320).
 
 use super::{
-    super::{OffsetSpec, Reset, Trouble},
+    super::{OffsetSpec, Position, Reset, Trouble},
     LookUpAsk, LookUpPlan,
     test_cluster::{TOPIC, World},
 };
@@ -45,7 +45,7 @@ fn c02_a_log_that_lacks_several_epochs_is_read_again_from_where_the_first_of_the
     world.tell_leaders();
     world.settle();
     assert_eq!(world.delivered(0), range_of(20..80));
-    assert_eq!(world.effects.resets[0].to, 20);
+    assert_eq!(world.effects.resets[0].to, Position::with_epoch(20, 0));
 }
 
 #[test]
