@@ -14,6 +14,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// A task panicked that is not of any host; `panicked` says where, and with what.
+    pub(crate) fn of_nobodys_task(at: Duration, panicked: &str) -> Self {
+        let happened = format!("{panicked} (`Sim::tolerate_panics` is for those who look at it)");
+        Self { at, expected: "no task to panic".to_owned(), happened: Happened::Unmet(happened) }
+    }
+
     /// A client did what no good client does.
     pub(crate) fn broken_rule(at: Duration, violation: &Violation) -> Self {
         let Violation { rule, node, connection, expected, happened, .. } = violation;

@@ -5,6 +5,7 @@ use std::{fmt, fmt::Write as _, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 use crate::{
     failure::{Failure, Happened},
     gate::Executor,
+    panics,
     trace::Trace,
     world::{Ended, World},
 };
@@ -31,6 +32,8 @@ pub struct Sim {
     seeds: Vec<u64>,
     twice: bool,
     everything: bool,
+    /// Tasks may panic that are not of any host.
+    panics: bool,
     longest: Duration,
 }
 
@@ -39,7 +42,7 @@ impl Sim {
     pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Self {
         let everything = std::env::var_os(TRACE).is_some();
         let longest = Duration::from_secs(24 * 3600);
-        Self { seeds: seeds.into_iter().collect(), twice: true, everything, longest }
+        Self { seeds: seeds.into_iter().collect(), twice: true, everything, panics: false, longest }
     }
 
     /// One world.
@@ -50,6 +53,14 @@ impl Sim {
     /// Runs each seed once only: twice as fast, and blind for what is not repeatable.
     pub fn once(mut self) -> Self {
         self.twice = false;
+        self
+    }
+
+    /// Lets tasks panic that were spawned with `tokio::spawn`, for those who look at what became of them. Otherwise that fails
+    /// the run: tokio keeps a panic for whoever awaits the task, and mostly that is nobody. A panic of a host's task always
+    /// fails it.
+    pub fn tolerate_panics(mut self) -> Self {
+        self.panics = true;
         self
     }
 
@@ -67,9 +78,9 @@ impl Sim {
 
     /// Runs the scenario in a fresh world per seed.
     ///
-    /// The scenario runs on host `test`. It fails when it panics or returns an error, when any task of any host panics,
-    /// when a condition of [`World::until`] or [`World::expect`] does not hold, when time stands still, or when the
-    /// second run of a seed differs from the first.
+    /// The scenario runs on host `test`. It fails when it panics or returns an error, when any task panics, when a condition
+    /// of [`World::until`] or [`World::expect`] does not hold, when time stands still, or when the second run of a seed differs
+    /// from the first.
     ///
     /// The environment variable `OTTLA_SIM_SEEDS` (`17`, `0..1000`) replaces the seeds; `OTTLA_SIM_TRACE=1` prints every
     /// event.
@@ -110,7 +121,11 @@ impl Sim {
             }
             summary.add(&first.ended);
             if let Err(failure) = first.outcome {
-                return Err(Report::new(seed, &failure, &first.ended.last));
+                let report = Report::new(seed, &failure, &first.ended.last);
+                // Whoever replays it should know whether that is of any use.
+                let same = |again: &Run| again.ended.hash == first.ended.hash;
+                let repeats = !self.twice || same(&self.run_once(seed, false, &scenario));
+                return Err(if repeats { report } else { report.unrepeatable() });
             }
             if self.twice {
                 let second = self.run_once(seed, false, &scenario);
@@ -131,6 +146,7 @@ impl Sim {
         T: Outcome,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        panics::forget();
         // Neither I/O nor threads are asked for: there is nothing that the system could refuse.
         let runtime = runtime.expect("a runtime without drivers of the system");
         let (world, outcome) = runtime.block_on(async {
@@ -150,6 +166,10 @@ impl Sim {
             let ended = world.shared.finish();
             world.end();
             (ended, outcome)
+        });
+        let outcome = outcome.and_then(|()| match panics::first().filter(|_| !self.panics) {
+            Some(panicked) => Err(Failure::of_nobodys_task(world.elapsed, &panicked)),
+            None => Ok(()),
         });
         Run { ended: world, outcome }
     }
@@ -280,6 +300,15 @@ impl Report {
             replay: replay_command(seed),
             events: events.to_vec(),
         }
+    }
+
+    /// A second run was another one.
+    fn unrepeatable(mut self) -> Self {
+        let _ = write!(
+            self.happened,
+            "\n      a second run of the seed was another one, and a replay may be: {UNREPEATABLE}"
+        );
+        self
     }
 }
 

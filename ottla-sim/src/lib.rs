@@ -91,6 +91,7 @@ mod met;
 mod names;
 pub mod net;
 mod operator;
+mod panics;
 pub mod proxy;
 pub mod swarm;
 mod trace;

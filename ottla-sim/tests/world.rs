@@ -379,3 +379,29 @@ fn schedules_differ_between_seeds() {
     });
     assert!(orders.borrow().len() > 8, "{}", orders.borrow().len());
 }
+
+#[test]
+fn who_fails_in_one_run_and_not_in_the_next_is_told_that_a_replay_may_not_fail() {
+    let runs = std::cell::Cell::new(0);
+    let report = Sim::seed(0).try_run(async |world: &World| {
+        world.expect(runs.replace(1) > 0, "a second run", || "it is the first".to_owned());
+    });
+    let happened = report.unwrap_err().happened;
+    assert!(happened.contains("it is the first") && happened.contains("without `biased;`"), "{happened}");
+    let report =
+        Sim::seed(0).try_run(async |world: &World| world.expect(false, "luck", || "none".to_owned()));
+    assert_eq!(report.unwrap_err().happened, "none", "every run fails");
+}
+
+#[test]
+fn a_panic_that_nobody_waits_for_fails_the_run_unless_somebody_looks_at_it() {
+    #[expect(clippy::disallowed_methods, reason = "as handlers do")]
+    async fn handler(_: &World) {
+        drop(tokio::spawn(async { panic!("the order has no customer") }));
+        sleep(Duration::from_secs(1)).await;
+    }
+    let report = Sim::seed(0).try_run(handler).unwrap_err();
+    assert!(report.happened.contains("the order has no customer"), "{report}");
+    assert!(report.happened.contains("tests/world.rs"), "{report}");
+    assert!(Sim::seed(0).tolerate_panics().try_run(handler).is_ok());
+}
