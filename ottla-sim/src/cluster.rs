@@ -1,6 +1,13 @@
 //! An embedded cluster whose nodes are hosts of the world.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt, io,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ottla::{Client, ClientBuilder, Producer, Record};
@@ -57,6 +64,8 @@ struct Inner {
     watched: Watched,
     directory: Rc<Directory>,
     controller: Rc<Driver>,
+    /// Of clients, if it is not the default.
+    metadata_max_age: Cell<Option<Duration>>,
     /// The unclean ones.
     elections: Rc<RefCell<Vec<Unclean>>>,
     truth: Truth,
@@ -133,7 +142,18 @@ impl Cluster {
         let nodes = nodes.collect::<io::Result<_>>()?;
         let world = world.clone();
         let deleted = RefCell::default();
-        let inner = Inner { world, config, watched, directory, controller, elections, truth, deleted, nodes };
+        let inner = Inner {
+            world,
+            config,
+            watched,
+            directory,
+            controller,
+            elections,
+            truth,
+            deleted,
+            nodes,
+            metadata_max_age: Cell::default(),
+        };
         Ok(Self(Rc::new(inner)))
     }
 
@@ -247,7 +267,16 @@ impl Cluster {
     /// What [`Cluster::client_on`] builds from, for other settings.
     pub fn client_builder(&self, host: &str) -> ClientBuilder {
         let env = Arc::new(self.0.world.host(host).env());
-        Client::builder().bootstrap_servers(self.bootstrap_servers()).env(env)
+        let builder = Client::builder().bootstrap_servers(self.bootstrap_servers()).env(env);
+        match self.0.metadata_max_age.get() {
+            Some(age) => builder.metadata_max_age(age),
+            None => builder,
+        }
+    }
+
+    /// `metadata.max.age.ms` of the clients that are built from now on; the default, if nothing is said.
+    pub(crate) fn clients_metadata_max_age(&self, age: Option<Duration>) {
+        self.0.metadata_max_age.set(age);
     }
 
     /// Creates a topic with the cluster's default replication, and waits until every partition has a leader.

@@ -69,6 +69,8 @@ struct Totals {
     counted: Duration,
     cpu: Duration,
     acknowledged: usize,
+    /// The longest.
+    recovered: Duration,
     faults: BTreeMap<String, u64>,
     /// What clients met.
     met: Counts,
@@ -89,6 +91,7 @@ impl Totals {
                 self.simulated += ran.simulated;
                 self.cpu += ran.cpu.unwrap_or_default();
                 self.acknowledged += ran.acknowledged;
+                self.recovered = self.recovered.max(ran.recovered);
                 if ran.counts(plan) {
                     self.counted += ran.simulated;
                 }
@@ -136,6 +139,7 @@ impl Totals {
             "cpu_seconds": self.cpu.as_secs_f64(),
             "simulated_seconds_per_cpu_second": self.per_cpu_second(),
             "acknowledged_per_second": self.acknowledged_per_second(),
+            "longest_recovery_seconds": self.recovered.as_secs_f64(),
             "faults_per_hour": self.per_hour(self.faults.values().sum()),
             "overlapping": self.overlapping,
         })
@@ -152,10 +156,11 @@ impl Totals {
             self.runs,
         );
         println!(
-            "{:.1} CPU-s, {:.0} simulated s per CPU-s, {:.1} acknowledged records per simulated s",
+            "{:.1} CPU-s, {:.0} simulated s per CPU-s, {:.1} acknowledged records per simulated s; recovered within {:.0} s",
             self.cpu.as_secs_f64(),
             self.per_cpu_second(),
             self.acknowledged_per_second(),
+            self.recovered.as_secs_f64(),
         );
         let all: u64 = self.faults.values().sum();
         let kinds: Vec<String> =

@@ -22,8 +22,8 @@ pub(super) struct Ground {
     pub(super) dropping: bool,
     /// The topic may be deleted and created anew.
     pub(super) recreating: bool,
-    /// There are members of a group.
-    pub(super) grouped: bool,
+    /// How many members of a group there are.
+    pub(super) members: usize,
     /// Where most of it happens; everywhere alike, if nothing is said.
     pub(super) focus: Option<Focus>,
 }
@@ -38,9 +38,14 @@ pub(super) struct Focus {
 impl Ground {
     /// With a place where most of it happens: in a group, that of a member.
     pub(super) fn focused(self, random: &mut fastrand::Rng) -> Self {
-        let clients = if self.grouped { FIRST_MEMBER..CLIENTS.len() } else { 0..FIRST_MEMBER };
+        let clients = if self.members > 0 { FIRST_MEMBER..self.clients() } else { 0..FIRST_MEMBER };
         let focus = Focus { broker: random.usize(..self.brokers), client: random.usize(clients) };
         Self { focus: Some(focus), ..self }
+    }
+
+    /// How many of [`CLIENTS`] there are.
+    fn clients(self) -> usize {
+        FIRST_MEMBER + self.members
     }
 
     fn focus(self, random: &mut fastrand::Rng) -> Option<Focus> {
@@ -52,19 +57,19 @@ impl Ground {
     }
 
     fn client(self, random: &mut fastrand::Rng) -> usize {
-        self.focus(random).map_or_else(|| random.usize(..CLIENTS.len()), |focus| focus.client)
+        self.focus(random).map_or_else(|| random.usize(..self.clients()), |focus| focus.client)
     }
 
     fn member(self, random: &mut fastrand::Rng) -> usize {
         let focus = self.focus(random).and_then(|focus| focus.client.checked_sub(FIRST_MEMBER));
-        focus.unwrap_or_else(|| random.usize(..MEMBERS.len()))
+        focus.unwrap_or_else(|| random.usize(..self.members.max(1)))
     }
 
     /// One of the faults, whichever.
     pub(super) fn fault(self, random: &mut fastrand::Rng) -> Fault {
         let fits = |fault: &Fault| {
             (self.careless || !fault.loses_data())
-                && (self.grouped || !fault.strikes_member())
+                && (self.members > 0 || !fault.strikes_member())
                 && (self.dropping || !fault.drops_records())
                 && (self.recreating || *fault != Fault::TopicRecreated)
         };

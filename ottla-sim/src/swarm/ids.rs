@@ -113,6 +113,7 @@ mod tests {
     #[test]
     fn an_id_takes_all_that_it_names_and_either_of_what_is_apart() {
         let ran = |met: &[&str]| Ran {
+            recovered: Default::default(),
             hash: 0,
             acknowledged: 0,
             simulated: Default::default(),

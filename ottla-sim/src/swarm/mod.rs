@@ -38,6 +38,10 @@ use crate::{
     load::{self, Load, TOPIC},
 };
 
+/// So long may it take, once everything is healed, until everything is settled, read, handled and committed: less than what
+/// clients do every five minutes anyway, and would hide what they missed.
+const RECOVERY: Duration = Duration::from_secs(280);
+
 /// A run of a plan in which nothing was wrong.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -50,6 +54,8 @@ pub struct Ran {
     pub simulated: Duration,
     /// What it cost, where the system tells.
     pub cpu: Option<Duration>,
+    /// How long it took, once everything was healed, until all was as it should be.
+    pub recovered: Duration,
     /// What clients met, and how often.
     pub met: Counts,
 }
@@ -86,17 +92,16 @@ impl Plan {
         let summary = ran.map_err(|report| Report { replay: self.replay(), ..report })?;
         let Summary { hashes, simulated, cpu, .. } = summary;
         let hash = hashes.first().copied().unwrap_or_default();
-        let (acknowledged, met) = outcome.take();
-        Ok(Ran { hash, acknowledged, simulated, cpu, met })
+        let (acknowledged, recovered, met) = outcome.take();
+        Ok(Ran { hash, acknowledged, simulated, cpu, recovered, met })
     }
 
     /// The command that runs the seed again.
     #[must_use]
     pub fn replay(&self) -> String {
-        let profile = match self {
-            Self { lies: Some(_), .. } => " --profile hostile",
-            Self { unclean: true, .. } => " --profile unclean",
-            _ => "",
+        let profile = match self.profile {
+            Profile::Short => String::new(),
+            profile => format!(" --profile {}", profile.name()),
         };
         format!("cargo xtask sim --seed {}{profile}", self.seed)
     }
@@ -111,10 +116,11 @@ impl Plan {
         });
     }
 
-    /// Gives how many records were acknowledged, and what clients met.
-    async fn happen(&self, world: &World) -> (usize, Counts) {
+    /// Gives how many records were acknowledged, how long it took to recover, and what clients met.
+    async fn happen(&self, world: &World) -> (usize, Duration, Counts) {
         if let Some(lies) = &self.lies {
-            return hostile::happen(world, self.partitions, lies).await;
+            let (acknowledged, met) = hostile::happen(world, self.partitions, lies).await;
+            return (acknowledged, Duration::ZERO, met);
         }
         let load = load::Plan {
             partitions: self.partitions,
@@ -129,6 +135,7 @@ impl Plan {
             ..load::Plan::default()
         };
         let cluster = load::cluster(world, load).await;
+        cluster.clients_metadata_max_age(self.metadata_max_age);
         let begun = Instant::now();
         let load = Load::begin(world, &cluster, load);
         let members = match &self.group {
@@ -141,6 +148,7 @@ impl Plan {
         let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;
+        let healed = Instant::now();
         cluster.healed(TOPIC).await;
         // Records may have missed the deadline, or their topic, and the producer has said which.
         match self.deadline.is_some() || self.recreates_topic() {
@@ -150,7 +158,11 @@ impl Plan {
         if let Some(members) = members {
             members.settle(world).await;
         }
-        (load.acknowledged(), cluster.met())
+        let recovered = healed.elapsed();
+        world.expect(recovered <= RECOVERY, &format!("all is as it should be within {RECOVERY:?}"), || {
+            format!("it took {recovered:?}")
+        });
+        (load.acknowledged(), recovered, cluster.met())
     }
 }
 

@@ -12,6 +12,8 @@ use crate::hostile::Lies;
 /// A run of the swarm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// What drew it: other profiles draw other plans of the seed.
+    pub profile: Profile,
     /// Of the world: latencies, jitter, everything that is not in the plan.
     pub seed: u64,
     /// Partitions of the topic.
@@ -24,6 +26,8 @@ pub struct Plan {
     pub deadline: Option<Duration>,
     /// Producers wait for an answer so long; half of the deadline, or Kafka's half a minute, if nothing is said.
     pub request_timeout: Option<Duration>,
+    /// Clients ask for metadata at least so often (`metadata.max.age.ms`); every five minutes, if nothing is said.
+    pub metadata_max_age: Option<Duration>,
     /// A group that handles the records; none if nothing is said.
     pub group: Option<GroupPlan>,
     /// Replicas that are not in sync may be elected: what that costs is computed from the brokers' logs, and nothing else may
@@ -61,12 +65,22 @@ impl FromStr for Profile {
     type Err = UnknownProfile;
 
     fn from_str(text: &str) -> Result<Self, UnknownProfile> {
-        match text {
-            "short" => Ok(Self::Short),
-            "long" => Ok(Self::Long),
-            "unclean" => Ok(Self::Unclean),
-            "hostile" => Ok(Self::Hostile),
-            _ => Err(UnknownProfile),
+        Self::ALL.into_iter().find(|profile| profile.name() == text).ok_or(UnknownProfile)
+    }
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Short, Self::Long, Self::Unclean, Self::Hostile];
+
+    /// As it is written in a command.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Long => "long",
+            Self::Unclean => "unclean",
+            Self::Hostile => "hostile",
         }
     }
 }
@@ -80,12 +94,14 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
+            profile: Profile::Short,
             seed,
             partitions: 4,
             records: 600,
             senders: 2,
             deadline: None,
             request_timeout: None,
+            metadata_max_age: None,
             group: None,
             unclean: false,
             retention: None,
@@ -110,24 +126,29 @@ impl Plan {
             Profile::Long => 60,
             Profile::Hostile => {
                 let (partitions, lies) = (random.i32(1..6), Some(Lies::draw(&mut random)));
-                return Self { partitions, lies, records: 0, senders: 0, ..Self::new(seed) };
+                return Self { profile, partitions, lies, records: 0, senders: 0, ..Self::new(seed) };
             }
         };
         let careless = random.u32(..3) == 0 && profile != Profile::Unclean;
         let mut plan = Self {
+            profile,
             partitions: random.i32(1..6),
             records: random.u32(600..1_500) * long,
             deadline: (random.u32(..4) == 0).then(|| Duration::from_secs(random.u64(8..40))),
             request_timeout: (random.u32(..4) == 0).then(|| Duration::from_millis(random.u64(500..8_000))),
+            // Whoever misses something is not to be saved by asking for it now and then anyway.
+            metadata_max_age: (random.u32(..4) > 0).then_some(Duration::from_secs(3_600)),
             one_broker_at_a_time: careless,
             group: random.bool().then(|| GroupPlan::draw(&mut random)),
             ..Self::new(seed)
         };
-        let (window, partitions, grouped) = (plan.window(), plan.partitions, plan.group.is_some());
+        let (window, partitions) = (plan.window(), plan.partitions);
+        let members = plan.group.map_or(0, |group| group.members);
+        let grouped = members > 0;
         // What a reader may pass is said by offsets, which mean another thing in each incarnation.
         let recreating = !grouped && profile != Profile::Unclean && random.u32(..3) == 0;
         let dropping = profile != Profile::Unclean && !recreating;
-        let ground = Ground { brokers: 3, partitions, careless, dropping, recreating, grouped, focus: None };
+        let ground = Ground { brokers: 3, partitions, careless, dropping, recreating, members, focus: None };
         let ground = if random.u32(..3) == 0 { ground.focused(&mut random) } else { ground };
         let mut palette: Vec<Fault> = (0..random.usize(3..9)).map(|_| ground.fault(&mut random)).collect();
         if careless {
@@ -259,10 +280,22 @@ impl Plan {
         line(format_args!("Plan {{"));
         line(format_args!("    partitions: {partitions}, records: {records}, senders: {senders},"));
         if let Some(deadline) = deadline {
-            line(format_args!("    deadline: Some(Duration::from_millis({})),", deadline.as_millis()));
+            line(format_args!(
+                "    deadline: Some(std::time::Duration::from_millis({})),",
+                deadline.as_millis()
+            ));
         }
         if let Some(timeout) = self.request_timeout {
-            line(format_args!("    request_timeout: Some(Duration::from_millis({})),", timeout.as_millis()));
+            line(format_args!(
+                "    request_timeout: Some(std::time::Duration::from_millis({})),",
+                timeout.as_millis()
+            ));
+        }
+        if let Some(age) = self.metadata_max_age {
+            line(format_args!(
+                "    metadata_max_age: Some(std::time::Duration::from_millis({})),",
+                age.as_millis()
+            ));
         }
         if let Some(group) = group {
             line(format_args!("    group: Some({group:?}),"));
@@ -274,7 +307,10 @@ impl Plan {
             line(format_args!("    unclean: true,"));
         }
         if let Some(retention) = self.retention {
-            line(format_args!("    retention: Some(Duration::from_millis({})),", retention.as_millis()));
+            line(format_args!(
+                "    retention: Some(std::time::Duration::from_millis({})),",
+                retention.as_millis()
+            ));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));
@@ -324,6 +360,16 @@ mod tests {
         for plan in (0..200).map(Plan::draw) {
             let loses = plan.faults.iter().any(|planned| planned.fault.loses_data());
             assert!(!loses || plan.one_broker_at_a_time);
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_told_draws_the_plan_again() {
+        for profile in Profile::ALL {
+            let plan = Plan::draw_as(profile, 7);
+            let command = plan.replay();
+            let told = command.split_once("--profile ").map_or("short", |(_, name)| name);
+            assert_eq!(Plan::draw_as(told.parse().expect("a profile"), 7), plan, "{command}");
         }
     }
 
