@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Cluster, Conditions, World,
+    Cluster, Conditions, Host, World,
     history::{Delivery, Fate, History, Read},
 };
 
@@ -93,6 +93,8 @@ pub struct Load {
     /// What was sent and read.
     pub history: History,
     plan: Plan,
+    /// Of senders and readers, with their hosts.
+    clients: Vec<(Host, Client)>,
     done: Rc<Cell<u32>>,
     /// All faults are over.
     healed: watch::Sender<bool>,
@@ -124,9 +126,10 @@ impl Load {
     pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
         let history = History::promising(plan.delivery);
         let (healed, _) = watch::channel(false);
-        let load = Self {
+        let mut load = Self {
             history,
             plan,
+            clients: Vec::new(),
             done: Rc::default(),
             healed,
             last: Rc::default(),
@@ -134,16 +137,17 @@ impl Load {
             passed: Rc::default(),
             resets: Rc::default(),
         };
-        let client_on = |host: &str| {
+        let mut client_on = |host: &str| {
             let client = cluster.client_on(host);
             cluster.listen_to(&client);
+            load.clients.push((world.host(host), client.clone()));
             client
         };
-        for sender in 1..=plan.senders {
-            load.send(world, sender, client_on(&format!("sender-{sender}")));
-        }
-        load.read(world, client_on("reader"));
-        load.read_slowly(world, client_on("slow-reader"));
+        let senders: Vec<_> = (1..=plan.senders).map(|it| (it, client_on(&format!("sender-{it}")))).collect();
+        let (reader, slow_reader) = (client_on("reader"), client_on("slow-reader"));
+        senders.into_iter().for_each(|(sender, client)| load.send(world, sender, client));
+        load.read(world, reader);
+        load.read_slowly(world, slow_reader);
         load
     }
 
@@ -379,6 +383,16 @@ impl Load {
         world.until("everything is read slowly", || history.read_by(SLOW_READER) >= logged).await;
         sleep(Duration::from_secs(10)).await;
         history.check(world, &cluster.logs(TOPIC));
+    }
+
+    /// Senders and readers close, and leave nothing behind.
+    pub async fn close(&self, world: &World) {
+        for (host, client) in &self.clients {
+            let closed = client.close().await;
+            let what = format!("the client of {} to close in peace", host.name());
+            world.expect(closed.is_ok(), &what, || format!("{closed:?}"));
+            world.until_nothing_is_left_of(host).await;
+        }
     }
 
     async fn settle_dropping(&self, world: &World, cluster: &Cluster) {

@@ -13,9 +13,11 @@ pub(crate) fn forget() {
     NOTICE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panicked| {
+            let note = |first: &RefCell<Option<String>>| {
+                first.borrow_mut().get_or_insert_with(|| panicked.to_string());
+            };
             // A thread that ends has none any more.
-            let _ =
-                FIRST.try_with(|first| drop(first.borrow_mut().get_or_insert_with(|| panicked.to_string())));
+            let _ = FIRST.try_with(note);
             before(panicked);
         }));
     });

@@ -338,6 +338,12 @@ impl World {
         }
     }
 
+    /// Waits until no task and no socket of a host is left: what [`until`](Self::until) does.
+    pub async fn until_nothing_is_left_of(&self, host: &Host) {
+        let left = || host.tasks() + host.sockets() == 0;
+        self.until(&format!("no task and no socket of {} is left", host.name()), left).await;
+    }
+
     /// Fails the run unless `holds`. `expected` and `happened` are for a person to read.
     pub fn expect(&self, holds: bool, expected: &str, happened: impl FnOnce() -> String) {
         if !holds {

@@ -111,9 +111,7 @@ pub(crate) async fn happen(world: &World, partitions: i32, lies: &Lies) -> (usiz
     applications.stop(world).await;
     world.until("the fate of every record is known", || book.pending() == 0).await;
     for name in HOSTS {
-        let host = world.host(name);
-        let left = || host.tasks() + host.sockets() == 0;
-        world.until(&format!("no task and no socket of {name} is left"), left).await;
+        world.until_nothing_is_left_of(&world.host(name)).await;
     }
     drop(dials);
     cluster.healed(TOPIC).await;

@@ -205,8 +205,7 @@ impl Members {
             world.expect(stopped.is_ok(), &format!("{} to leave in peace", host.name()), || {
                 format!("{stopped:?}")
             });
-            let left = || host.tasks() + host.sockets() == 0;
-            world.until(&format!("no task and no socket of {} is left", host.name()), left).await;
+            world.until_nothing_is_left_of(&host).await;
         }
     }
 }

@@ -158,6 +158,7 @@ impl Plan {
         if let Some(members) = members {
             members.settle(world).await;
         }
+        load.close(world).await;
         let recovered = healed.elapsed();
         world.expect(recovered <= RECOVERY, &format!("all is as it should be within {RECOVERY:?}"), || {
             format!("it took {recovered:?}")

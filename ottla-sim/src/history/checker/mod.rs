@@ -5,7 +5,8 @@
 //! ```
 //!
 //! With the brokers' logs and stored commits in the history (`log`, `stored`) those are the truth. Without, acknowledgements
-//! and polls are put together, as Jepsen's Kafka workload does it. Everything is linear, or sorts once.
+//! and polls are put together, as Jepsen's Kafka workload does it. What is done for each event is linear, or sorts
+//! once; only commits that go back, and the ends of ownerships, are looked up one by one.
 
 mod findings;
 mod groups;
