@@ -36,7 +36,15 @@ pub(crate) enum Verb {
 impl Brokers {
     pub(crate) async fn embedded() -> Result<Self> {
         let config = ClusterConfig::with_nodes(3, "127.0.0.1", 0);
-        Ok(Self::Embedded(Box::new(Cluster::start(config, None).await?)))
+        Ok(Self::Embedded(Box::new(Cluster::builder(config).strict().start().await?)))
+    }
+
+    /// What clients must not have done, where brokers look for that.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        match self {
+            Self::Embedded(cluster) => cluster.violations().iter().map(ToString::to_string).collect(),
+            Self::Kafka { .. } => Vec::new(),
+        }
     }
 
     pub(crate) fn kafka() -> Result<Self> {

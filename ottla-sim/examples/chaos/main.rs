@@ -106,6 +106,7 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         Ok(told) => told,
         Err(_) => Err("the log and the commits cannot be read".into()),
     };
+    brokers.complaints().into_iter().for_each(|told| journal.observe(What::Complaint(told)));
     journal.flush()?;
     brokers.stop().await;
     let report = check(&arguments.history)?;
