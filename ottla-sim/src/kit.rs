@@ -123,9 +123,11 @@ impl Sim {
             if let Err(failure) = first.outcome {
                 let report = Report::new(seed, &failure, &first.ended.last);
                 // Whoever replays it should know whether that is of any use.
-                let same = |again: &Run| again.ended.hash == first.ended.hash;
-                let repeats = !self.twice || same(&self.run_once(seed, false, &scenario));
-                return Err(if repeats { report } else { report.unrepeatable() });
+                let again = self.twice.then(|| self.run_once(seed, false, &scenario));
+                let same = |again: &Run| {
+                    again.ended.hash == first.ended.hash && again.outcome.as_ref() == Err(&failure)
+                };
+                return Err(if again.as_ref().is_none_or(same) { report } else { report.unrepeatable() });
             }
             if self.twice {
                 let second = self.run_once(seed, false, &scenario);
@@ -306,7 +308,7 @@ impl Report {
     fn unrepeatable(mut self) -> Self {
         let _ = write!(
             self.happened,
-            "\n      a second run of the seed was another one, and a replay may be: {UNREPEATABLE}"
+            "\n      a second run of the seed was another one, and a replay may be too: {UNREPEATABLE}"
         );
         self
     }
