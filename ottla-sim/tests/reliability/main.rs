@@ -11,6 +11,7 @@ mod connecting;
 mod connection_resets;
 mod consumer;
 mod crashed_broker;
+mod cut_off_broker;
 mod deadlines;
 mod deleted_topics;
 mod frozen_broker;

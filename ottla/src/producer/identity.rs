@@ -15,7 +15,7 @@ use ottla_protocol::messages::InitProducerIdRequest;
 use super::{inner::Inner, topic::Partition};
 use crate::{
     Error, Result,
-    net::{Lane, lock},
+    net::{Connection, Lane, lock},
 };
 
 /// The producer id, and who waits for it.
@@ -85,11 +85,11 @@ async fn ask(inner: Arc<Inner>) {
     inner.identity.answered(&inner, answer);
 }
 
-/// Asks one broker after the other until one gives an id or says that there will be none.
+/// Asks all brokers, again and again, until one gives an id or says that there will be none.
 async fn ask_until_answered(inner: &Inner) -> Result<ProducerIdentity> {
     let mut backoff = Backoff::new(inner.config.retry_backoff);
     loop {
-        match ask_once(inner).await {
+        match ask_around(inner).await {
             Err(error) if error.is_retriable() => {
                 tracing::debug!(error = format_args!("{error:#}"), "no producer id yet");
                 lock(&inner.identity.0).trouble = Some(error);
@@ -100,8 +100,21 @@ async fn ask_until_answered(inner: &Inner) -> Result<ProducerIdentity> {
     }
 }
 
-async fn ask_once(inner: &Inner) -> Result<ProducerIdentity> {
-    let connection = inner.client.brokers.any(Lane::Control).await?;
+/// Asks one broker after the other. One that does not hear the controller has no ids to give, for as long as that lasts,
+/// and is connected to all the same: who has none now, or is slow, must not keep the next one from being asked. An id that
+/// comes too late is given to nobody.
+async fn ask_around(inner: &Inner) -> Result<ProducerIdentity> {
+    let ask = |connection| async move {
+        match ask_one(inner, connection).await {
+            Err(error) if error.is_retriable() => Err(error),
+            // What one broker refuses for good, all do.
+            answer => Ok(answer),
+        }
+    };
+    inner.client.brokers.ask_any(Lane::Control, ask).await?
+}
+
+async fn ask_one(inner: &Inner, connection: Connection) -> Result<ProducerIdentity> {
     let version = connection.version::<InitProducerIdRequest>(0..=i16::MAX)?;
     let request = InitProducerIdRequest {
         transactional_id: None,
@@ -113,7 +126,10 @@ async fn ask_once(inner: &Inner) -> Result<ProducerIdentity> {
     };
     let answer = connection.call(&request, version, inner.config.request_timeout).await?;
     if !answer.error_code.is_ok() {
-        return Err(Error::broker(answer.error_code, "no producer id"));
+        return Err(Error::broker(
+            answer.error_code,
+            format!("no producer id from {}", connection.address()),
+        ));
     }
     Ok(ProducerIdentity { id: answer.producer_id, epoch: answer.producer_epoch })
 }
