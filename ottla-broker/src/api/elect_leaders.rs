@@ -5,11 +5,11 @@ use std::sync::Arc;
 use ottla_protocol::messages::elect_leaders_request::TopicPartitions;
 use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
-use ottla_protocol::{ErrorCode, Str};
+use ottla_protocol::{ErrorCode, Str, TopicId};
 
 use super::text;
 use super::topics::{Answer, TopicsWait, deadline};
-use crate::faults::{Answers, Chosen};
+use crate::faults::{Answers, Chosen, Said};
 use crate::image::Image;
 use crate::io::Now;
 use crate::node::{Exchange, Node, Outcome};
@@ -87,8 +87,11 @@ impl Answers for ElectLeadersRequest {
         results_of(response).for_each(|result| result.error_code = error);
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let results = response.replica_election_results.iter().flat_map(|topic| &topic.partition_result);
-        results.map(|result| result.error_code).chain([response.error_code])
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        let of_topics = response.replica_election_results.iter().flat_map(|topic| {
+            let about = |partition| Some((&*topic.topic, TopicId::ZERO, Some(partition)));
+            topic.partition_result.iter().map(move |result| (about(result.partition_id), result.error_code))
+        });
+        of_topics.chain([(None, response.error_code)])
     }
 }

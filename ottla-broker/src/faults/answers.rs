@@ -28,6 +28,14 @@ pub(crate) enum Chosen {
 }
 
 impl Chosen {
+    /// As what answers speak of.
+    pub(crate) fn about(&self) -> About<'_> {
+        match self {
+            Self::All => None,
+            Self::Topic(name, id, partition) => Some((name, *id, *partition)),
+        }
+    }
+
     fn is_topic(&self, name: &str, id: TopicId) -> bool {
         match self {
             Self::All => true,
@@ -50,6 +58,16 @@ impl Chosen {
     }
 }
 
+/// What an error code is about: a topic, or one partition of it. All of what was asked for, if nothing is said.
+pub(crate) type About<'a> = Option<(&'a str, TopicId, Option<i32>)>;
+
+/// A part of an answer, and its error code.
+pub(crate) type Said<'a> = (About<'a>, ErrorCode);
+
+fn partition(name: &str, id: TopicId, index: i32) -> About<'_> {
+    Some((name, id, Some(index)))
+}
+
 /// What a scripted fault has to know of an API.
 pub(crate) trait Answers: Request + Send + Sync + 'static {
     /// The answer to a request of which nothing is carried out, before it says an error.
@@ -58,8 +76,8 @@ pub(crate) trait Answers: Request + Send + Sync + 'static {
     /// Lets an answer say an error of what was chosen.
     fn fail(response: &mut Self::Response, error: ErrorCode, chosen: &Chosen);
 
-    /// The error codes that an answer says, with those that say that there is none.
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode>;
+    /// The error codes that an answer says and of what, with those that say that there is none.
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>>;
 
     /// Whether the request is about a part. Of an API without parts, no request is.
     fn names(&self, _part: &Chosen) -> bool {
@@ -94,8 +112,8 @@ macro_rules! one_error {
                 response.error_code = error;
             }
 
-            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-                [response.error_code].into_iter()
+            fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+                [(None, response.error_code)].into_iter()
             }
         }
     )*};
@@ -127,8 +145,8 @@ macro_rules! one_error_each {
                 response.$results.iter_mut().for_each(|result| result.error_code = error);
             }
 
-            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-                response.$results.iter().map(|result| result.error_code)
+            fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+                response.$results.iter().map(|result| (None, result.error_code))
             }
         }
     };
@@ -192,9 +210,9 @@ impl Answers for FindCoordinatorRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
         let each = response.coordinators.iter().map(|one| one.error_code);
-        each.chain([response.error_code])
+        each.chain([response.error_code]).map(|code| (None, code))
     }
 }
 
@@ -232,12 +250,13 @@ impl Answers for MetadataRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let of_partitions = |topic: &MetadataResponseTopic| {
-            topic.partitions.iter().map(|partition| partition.error_code).collect::<Vec<_>>()
-        };
-        let topics = response.topics.iter();
-        topics.flat_map(move |topic| of_partitions(topic).into_iter().chain([topic.error_code]))
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        response.topics.iter().flat_map(|topic| {
+            let (name, id) = (topic.name.as_deref().unwrap_or_default(), topic.topic_id);
+            let parts = topic.partitions.iter();
+            let parts = parts.map(move |part| (partition(name, id, part.partition_index), part.error_code));
+            parts.chain([(Some((name, id, None)), topic.error_code)])
+        })
     }
 
     fn names(&self, part: &Chosen) -> bool {
@@ -266,9 +285,11 @@ impl Answers for ProduceRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-        partitions.map(|partition| partition.error_code)
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        response.responses.iter().flat_map(|topic| {
+            let parts = topic.partition_responses.iter();
+            parts.map(|part| (partition(&topic.name, topic.topic_id, part.index), part.error_code))
+        })
     }
 
     fn names(&self, part: &Chosen) -> bool {
@@ -347,9 +368,12 @@ impl Answers for FetchRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|partition| partition.error_code).chain([response.error_code])
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        let of_topics = response.responses.iter().flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.topic, topic.topic_id, part.partition_index), part.error_code))
+        });
+        of_topics.chain([(None, response.error_code)])
     }
 
     fn session(&self) -> Option<i32> {
@@ -397,8 +421,11 @@ macro_rules! by_partition {
                 }
             }
 
-            fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-                response.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code)
+            fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+                response.topics.iter().flat_map(|topic| {
+                    let parts = topic.partitions.iter();
+                    parts.map(|p| (partition(&topic.$answer_name, TopicId::ZERO, p.$answer_index), p.error_code))
+                })
             }
 
             fn names(&self, part: &Chosen) -> bool {
@@ -433,9 +460,12 @@ impl Answers for OffsetDeleteRequest {
         response.error_code = error;
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|partition| partition.error_code).chain([response.error_code])
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        let of_topics = response.topics.iter().flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.name, TopicId::ZERO, part.partition_index), part.error_code))
+        });
+        of_topics.chain([(None, response.error_code)])
     }
 }
 
@@ -462,9 +492,11 @@ impl Answers for DeleteRecordsRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|partition| partition.error_code)
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        response.topics.iter().flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.name, TopicId::ZERO, part.partition_index), part.error_code))
+        })
     }
 }
 
@@ -494,9 +526,11 @@ impl Answers for OffsetCommitRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|partition| partition.error_code)
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        response.topics.iter().flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.name, topic.topic_id, part.partition_index), part.error_code))
+        })
     }
 
     fn names(&self, part: &Chosen) -> bool {
@@ -554,13 +588,18 @@ impl Answers for OffsetFetchRequest {
         }
     }
 
-    fn codes(response: &Self::Response) -> impl Iterator<Item = ErrorCode> {
-        let by_name = response.topics.iter().flat_map(|topic| &topic.partitions);
-        let groups = response.groups.iter();
-        let by_group = groups.clone().flat_map(|group| &group.topics).flat_map(|topic| &topic.partitions);
-        let of_groups = groups.map(|group| group.error_code);
-        let of_partitions = by_name.map(|one| one.error_code).chain(by_group.map(|one| one.error_code));
-        of_partitions.chain(of_groups).chain([response.error_code])
+    fn codes(response: &Self::Response) -> impl Iterator<Item = Said<'_>> {
+        let by_name = response.topics.iter().flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.name, TopicId::ZERO, part.partition_index), part.error_code))
+        });
+        let by_group = response.groups.iter().flat_map(|group| &group.topics).flat_map(|topic| {
+            let parts = topic.partitions.iter();
+            parts.map(|part| (partition(&topic.name, topic.topic_id, part.partition_index), part.error_code))
+        });
+        let of_groups = response.groups.iter().map(|group| group.error_code);
+        let of_all = of_groups.chain([response.error_code]).map(|code| (None, code));
+        by_name.chain(by_group).chain(of_all)
     }
 
     fn names(&self, part: &Chosen) -> bool {

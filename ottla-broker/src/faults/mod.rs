@@ -37,7 +37,7 @@ use std::{
 use bytes::Bytes;
 use ottla_protocol::{ApiKey, ErrorCode, Request, Str, frame};
 
-pub(crate) use answers::{Answers, Chosen};
+pub(crate) use answers::{About, Answers, Chosen, Said};
 
 use crate::{io::NodeId, rng::Rng};
 

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ottla_protocol::messages::{ConsumerProtocolAssignment, FetchRequest};
-use ottla_protocol::{ApiKey, Str, frame};
+use ottla_protocol::{ApiKey, Decoder, Str, frame};
 
 use super::{Exchange, Node};
 use crate::coordinator::{Commit, Identity};
 use crate::io::{ConnectionId, Now, Output};
 use crate::replica::ReplicaKey;
-use crate::strict::{self, Batch, Place, Rule, Strict, Violation};
+use crate::strict::{self, Asked, Batch, Place, Rule, Strict, Violation};
 
 impl Node {
     /// Checks what clients do.
@@ -40,10 +40,11 @@ impl Node {
             return;
         };
         let (api, version) = (request.api_key, request.api_version);
+        let content = request.body.clone().into_rest();
         let produces = api == ApiKey::PRODUCE;
         let batches =
             produces.then(|| strict::batches_of(&self.image, version, request.body).unwrap_or_default());
-        let from = (api, &request.client_id.unwrap_or_default());
+        let from = (api, &content, &request.client_id.unwrap_or_default());
         self.blame(|strict| strict.arrived(now.monotonic, place, from, batches, muted));
     }
 
@@ -59,8 +60,19 @@ impl Node {
         }
     }
 
+    /// A request is going to be answered.
+    pub(super) fn watch_answer(&self, exchange: &Exchange, body: &Decoder) -> Option<Asked> {
+        let (place, api) = (self.place(exchange.connection), exchange.api_key);
+        // Of those, no two are the same.
+        let unique = api == ApiKey::PRODUCE || api == ApiKey::FETCH;
+        let content = || if unique { Bytes::new() } else { body.clone().into_rest() };
+        self.strict.as_ref().map(|strict| strict.asked(place, api, content()))
+    }
+
     /// A request was dealt with.
-    pub(super) fn watch_conclusion(&self, exchange: &Exchange) {
+    pub(super) fn watch_conclusion(&mut self, now: Now, exchange: &Exchange) {
+        let place = self.place(exchange.connection);
+        self.blame(|strict| strict.answered(now.monotonic, place, exchange.api_key));
         if let Some(strict) = self.strict.as_ref().filter(|_| exchange.api_key == ApiKey::PRODUCE) {
             strict.produced(self.place(exchange.connection));
         }

@@ -17,9 +17,9 @@ use ottla_protocol::{ApiKey, ErrorCode, Str, frame};
 
 use super::{Node, RequestId, Timer, Waiting, Work};
 use crate::api;
-use crate::faults::{Answers, Effect};
+use crate::faults::{About, Answers, Effect};
 use crate::io::{CloseReason, ConnectionId, Now, Output};
-use crate::strict::Strict;
+use crate::strict::Asked;
 
 /// A request and where its answer goes.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     pub(crate) has_met: bool,
     pub(crate) effect: Option<Effect>,
     /// Who counts what is answered.
-    pub(crate) strict: Option<Strict>,
+    pub(crate) asked: Option<Asked>,
 }
 
 /// What becomes of a request.
@@ -72,16 +72,16 @@ impl Exchange {
     }
 
     /// The answer is going to say this as well: it is written into it later.
-    pub(crate) fn answers_also(&self, api: ApiKey, error: ErrorCode) {
-        if let Some(strict) = &self.strict {
-            strict.answers(api, std::iter::once(error));
+    pub(crate) fn answers_also(&self, about: About<'_>, error: ErrorCode) {
+        if let Some(asked) = &self.asked {
+            asked.answers(std::iter::once((about, error)));
         }
     }
 
     /// The answer, in another version.
     pub(crate) fn reply_as<R: Answers>(&self, version: i16, response: &R::Response) -> Outcome {
-        if let Some(strict) = &self.strict {
-            strict.answers(R::API_KEY, R::codes(response));
+        if let Some(asked) = &self.asked {
+            asked.answers(R::codes(response));
         }
         match frame::encode_response::<R>(version, self.correlation_id, response) {
             Ok(segments) => Outcome::Reply(segments),
@@ -148,7 +148,7 @@ impl Node {
             let host = connection.host;
             match exchange((id, host), frame) {
                 Ok((mut exchange, body)) => {
-                    exchange.strict.clone_from(&self.strict);
+                    exchange.asked = self.watch_answer(&exchange, &body);
                     let outcome = api::serve(self, now, &mut exchange, body);
                     self.conclude(now, &exchange, outcome);
                 }
@@ -163,7 +163,7 @@ impl Node {
         let is_late = matches!(exchange.effect, Some(Effect::DelayAnswer(_)));
         let waits = matches!(outcome, Outcome::Wait(_)) || matches!(outcome, Outcome::Reply(_)) && is_late;
         if !waits {
-            self.watch_conclusion(exchange);
+            self.watch_conclusion(now, exchange);
         }
         match outcome {
             Outcome::Reply(answer) => match exchange.effect.clone() {
@@ -237,7 +237,7 @@ fn exchange(
         throttle_time_ms: 0,
         has_met: false,
         effect: None,
-        strict: None,
+        asked: None,
     };
     Ok((exchange, request.body))
 }

@@ -87,7 +87,7 @@ impl Node {
             Effect::Refuse(error) => {
                 let mut request = request;
                 if R::ONLY_READS && chosen != Chosen::All {
-                    exchange.answers_also(R::API_KEY, error);
+                    exchange.answers_also(chosen.about(), error);
                     exchange.effect = Some(says::<R>(error, chosen));
                     return Meeting::CarryOut(request);
                 }
@@ -96,7 +96,7 @@ impl Node {
                     R::fail(&mut all, error, &Chosen::All);
                     return Meeting::Instead(exchange.reply::<R>(&all));
                 };
-                exchange.answers_also(R::API_KEY, error);
+                exchange.answers_also(chosen.about(), error);
                 let edit = Edit::new::<R>(move |response| {
                     let mut refused = part.nothing_done();
                     R::fail(&mut refused, error, &Chosen::All);
@@ -106,7 +106,7 @@ impl Node {
                 Meeting::CarryOut(request)
             }
             Effect::AnswerWith(error) => {
-                exchange.answers_also(R::API_KEY, error);
+                exchange.answers_also(chosen.about(), error);
                 exchange.effect = Some(says::<R>(error, chosen));
                 Meeting::CarryOut(request)
             }

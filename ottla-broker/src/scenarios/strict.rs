@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use ottla_protocol::messages::{
-    ApiVersionsRequest, DeleteTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, SyncGroupRequest,
+    ApiVersionsRequest, DeleteTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
     delete_topics_request::DeleteTopicState,
+    list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
+    offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
 };
 use ottla_protocol::{ErrorCode, Str, TopicId};
 
@@ -288,4 +291,139 @@ fn a_storm_of_connections_that_are_of_no_use() {
     assert_eq!(broken(&cluster), []);
     dial(&mut cluster, moment, false);
     assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+/// A trip to the broker and back.
+const TRIP: Duration = Duration::from_millis(3);
+
+/// The same is done so often, with a pause in between.
+fn repeat(cluster: &mut Cluster, times: u32, pause: Duration, mut again: impl FnMut(&mut Cluster)) {
+    for _ in 0..times {
+        again(cluster);
+        cluster.advance(pause);
+    }
+}
+
+fn epoch_end(partition: i32) -> OffsetForLeaderEpochRequest {
+    let partitions = vec![OffsetForLeaderPartition { partition, leader_epoch: 0, ..Default::default() }];
+    let topics = vec![OffsetForLeaderTopic { topic: "t".into(), partitions }];
+    OffsetForLeaderEpochRequest { topics, ..Default::default() }
+}
+
+fn end_offset(partition_index: i32) -> ListOffsetsRequest {
+    let partitions = vec![ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() }];
+    let topics = vec![ListOffsetsTopic { name: "t".into(), partitions }];
+    ListOffsetsRequest { topics, ..Default::default() }
+}
+
+/// Nothing is written to the only partition of the topic, until this is over.
+fn refuse<R: ottla_protocol::Request>(cluster: &Cluster) -> crate::faults::ScriptedFault {
+    cluster.faults.add(Fault::on::<R>(Effect::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER)))
+}
+
+#[test]
+fn a_request_that_is_answered_with_an_error_and_sent_again_at_once() {
+    let (mut cluster, client, topic) = single();
+    let refusing = refuse::<ProduceRequest>(&cluster);
+    let produce = |cluster: &mut Cluster| {
+        cluster.produce_error(client, topic, sequenced(&["x"], 7, 0, 0));
+    };
+    repeat(&mut cluster, 50, SECOND / 12, produce);
+    assert_eq!(broken(&cluster), [], "it waits in between");
+    repeat(&mut cluster, 120, TRIP, produce);
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+    refusing.end();
+    cluster.advance(SECOND);
+    for sequence in 0..500 {
+        cluster.produce(client, topic, sequenced(&["x"], 7, 0, sequence));
+    }
+    assert_eq!(broken(&cluster).len(), 1, "what succeeds may be as often as there is work");
+}
+
+#[test]
+fn a_fetch_that_errs_for_ever() {
+    let (mut cluster, client, topic) = single();
+    refuse::<FetchRequest>(&cluster);
+    let fetch = FetchRequest { max_wait_ms: 0, ..fetch_request(topic, 0) };
+    repeat(&mut cluster, 120, TRIP, |cluster| drop(cluster.call(client, FETCH, &fetch)));
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+#[test]
+fn fetches_with_records_and_without_are_as_many_as_there_is_work() {
+    let (mut cluster, client, topic) = single();
+    cluster.produce(client, topic, sequenced(&["x"], 7, 0, 0));
+    for offset in [0, 1] {
+        let fetch = FetchRequest { max_wait_ms: 0, ..fetch_request(topic, offset) };
+        repeat(&mut cluster, 500, TRIP / 3, |cluster| drop(cluster.call(client, FETCH, &fetch)));
+    }
+    assert_eq!(broken(&cluster), []);
+}
+
+#[test]
+fn many_partitions_that_err_are_each_asked_for_in_their_time() {
+    let mut cluster = Cluster::new(1);
+    cluster.create("t", &[&[1][..]; 50], &[]);
+    let client = cluster.connect(1);
+    refuse::<ListOffsetsRequest>(&cluster);
+    for round in 0..10 * 50 {
+        cluster.call(client, 4, &end_offset(round % 50));
+        cluster.advance(TRIP);
+    }
+    assert_eq!(broken(&cluster), []);
+}
+
+#[test]
+fn where_an_epoch_ends_is_asked_again_and_again() {
+    let (mut cluster, client, _) = single();
+    let ask = |cluster: &mut Cluster| drop(cluster.call(client, 4, &epoch_end(0)));
+    repeat(&mut cluster, 30, SECOND / 10, ask);
+    assert_eq!(broken(&cluster), []);
+    repeat(&mut cluster, 60, TRIP, ask);
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+#[test]
+fn where_a_partition_ends_is_asked_again_and_again() {
+    let (mut cluster, client, _) = single();
+    let ask = |cluster: &mut Cluster| drop(cluster.call(client, 4, &end_offset(0)));
+    repeat(&mut cluster, 200, SECOND / 50, ask);
+    assert_eq!(broken(&cluster), [], "an application may show how far behind it is");
+    repeat(&mut cluster, 250, TRIP, ask);
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+#[test]
+fn reconnecting_is_no_way_around_the_pace() {
+    let (mut cluster, ..) = single();
+    repeat(&mut cluster, 60, TRIP, |cluster| {
+        let client = cluster.connect(1);
+        cluster.call(client, 4, &epoch_end(0));
+        cluster.disconnect(client);
+    });
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+#[test]
+fn each_of_many_producers_may_send_its_batch_again() {
+    let (mut cluster, client, topic) = single();
+    refuse::<ProduceRequest>(&cluster);
+    for round in 0..5 * 100 {
+        cluster.produce_error(client, topic, sequenced(&["x"], round % 100, 0, 0));
+        cluster.advance(TRIP);
+    }
+    assert_eq!(broken(&cluster), []);
+}
+
+#[test]
+fn each_of_many_clients_may_ask() {
+    let (mut cluster, ..) = single();
+    let clients: Vec<Client> = (0..50).map(|_| cluster.connect(1)).collect();
+    for _ in 0..10 {
+        for client in &clients {
+            cluster.call(*client, 12, &MetadataRequest::default());
+            cluster.call(*client, 4, &epoch_end(0));
+        }
+    }
+    assert_eq!(broken(&cluster), []);
 }

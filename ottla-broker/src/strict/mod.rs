@@ -28,12 +28,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ottla_protocol::{ApiKey, ErrorCode, Str, messages::FetchRequest};
 
+use crate::faults::Said;
 use crate::image::Image;
 use crate::io::{ConnectionId, NodeId};
 use crate::replica::ReplicaKey;
-use pace::Pace;
+use pace::{Client, Pace, Part, Requests};
 pub(crate) use producing::{Batch, batches_of};
 use producing::{Outstanding, Producing};
 use sessions::{LeaderEpochs, Session};
@@ -66,7 +68,8 @@ pub enum Rule {
     /// Nobody commits for a partition that the present generation of its group gives to somebody else. All processes of
     /// one `group.instance.id` are the same somebody: one takes the place of the other within a generation (KIP-345).
     OwnedCommits,
-    /// No connection is a hot loop of the same request, and no client one of connections.
+    /// Nothing is a hot loop: neither what the broker has answered with an error, nor the same lookup, nor what is asked now
+    /// and then, nor connections.
     Pace,
 }
 
@@ -101,6 +104,7 @@ pub struct Strict(Arc<Mutex<Watch>>);
 struct Watch {
     connections: BTreeMap<Place, Seen>,
     producing: Producing,
+    requests: Requests,
     dials: BTreeMap<(NodeId, IpAddr), Pace>,
     /// Connections that were of no use, of each client at all nodes.
     wasted: BTreeMap<(IpAddr, Str), Pace>,
@@ -116,23 +120,41 @@ struct Watch {
 pub(crate) type Place = (NodeId, ConnectionId);
 
 /// What was seen on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
-    /// Until anything but the versions is asked for.
-    unused: Option<Unused>,
+    host: IpAddr,
+    /// What the client calls itself, once it has asked something.
+    client: Option<Str>,
+    /// When it was opened, until anything but the versions is asked for.
+    unused: Option<Instant>,
     outstanding: Outstanding,
     session: Session,
     leader_epochs: LeaderEpochs,
     paces: BTreeMap<ApiKey, Pace>,
+    /// What the answer that is being made says errors of.
+    failed: Vec<Part>,
 }
 
-/// A connection that nothing has come of yet.
-#[derive(Debug)]
-struct Unused {
-    host: IpAddr,
-    since: Instant,
-    /// What the client calls itself, once it has asked for the versions.
-    client: Option<Str>,
+/// A request, as whoever looks at its answer has to know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    strict: Strict,
+    place: Place,
+    api: ApiKey,
+    content: Bytes,
+}
+
+impl Asked {
+    /// The answer says this.
+    pub(crate) fn answers<'a>(&self, said: impl Iterator<Item = Said<'a>>) {
+        let mut watch = self.strict.lock();
+        for (about, code) in said.filter(|(_, code)| !code.is_ok()) {
+            *watch.answered.entry((self.api, code)).or_default() += 1;
+            if let Some(seen) = watch.connections.get_mut(&self.place) {
+                seen.failed.push(Part::of(about, &self.content));
+            }
+        }
+    }
 }
 
 /// What was expected, and what happened.
@@ -151,11 +173,23 @@ impl Strict {
         self.lock().answered.clone()
     }
 
-    /// Something was answered, with these codes.
-    pub(crate) fn answers(&self, api: ApiKey, codes: impl Iterator<Item = ErrorCode>) {
-        for code in codes.filter(|code| !code.is_ok()) {
-            *self.lock().answered.entry((api, code)).or_default() += 1;
-        }
+    /// A request of this content is going to be answered.
+    pub(crate) fn asked(&self, place: Place, api: ApiKey, content: Bytes) -> Asked {
+        Asked { strict: self.clone(), place, api, content }
+    }
+
+    /// The answer is made: whether it says errors too often.
+    pub(crate) fn answered(&self, now: Instant, place: Place, api: ApiKey) -> Option<Violation> {
+        self.judge(place, |watch| {
+            let seen = watch.connections.get_mut(&place)?;
+            let failed = std::mem::take(&mut seen.failed);
+            let failed = if api == ApiKey::PRODUCE { seen.outstanding.failed(failed) } else { failed };
+            let client = (!failed.is_empty()).then(|| watch.client(place))??;
+            failed.into_iter().fold(None, |broken, part| {
+                let judged = watch.requests.fails(now, client.clone(), (api, part));
+                broken.or(judged.err())
+            })
+        })
     }
 
     /// An answer is damaged, and sent.
@@ -171,25 +205,25 @@ impl Strict {
     /// Somebody connected.
     pub(crate) fn connected(&self, now: Instant, place: Place, host: IpAddr) -> Option<Violation> {
         self.judge(place, |watch| {
-            let unused = Some(Unused { host, since: now, client: None });
-            watch.connections.insert(place, Seen { unused, ..Seen::default() });
+            watch.connections.insert(place, Seen::new(now, host));
             let pace = watch.dials.entry((place.0, host)).or_default();
-            pace.step(now, pace::DIALS_PER_SECOND, "connections of one host").err()
+            pace.step(now, (), pace::DIALS_PER_SECOND, "connections of one host").err()
         })
     }
 
     /// The client ends a connection, or the network does.
     pub(crate) fn leaves(&self, now: Instant, place: Place) -> Option<Violation> {
         self.judge(place, |watch| {
-            let Unused { host, since, client } = watch.connections.get_mut(&place)?.unused.take()?;
+            let seen = watch.connections.get_mut(&place)?;
+            let since = seen.unused.take()?;
             // Several clients may share a host, but not a name: one that has not said its name is left alone.
-            let pace = watch.wasted.entry((host, client?)).or_default();
+            let pace = watch.wasted.entry((seen.host, seen.client.clone()?)).or_default();
             // What comes and goes in one instant has waited for a node that stood still; and the ends of what has lived
             // for longer may have waited for each other in a network that did.
             let lived = now.saturating_duration_since(since);
             let counts = !lived.is_zero() && lived < pace::WINDOW;
             let what = "connections of one client that end soon, and without a question";
-            counts.then(|| pace.step(now, pace::WASTED_PER_SECOND, what).err())?
+            counts.then(|| pace.step(now, (), pace::WASTED_PER_SECOND, what).err())?
         })
     }
 
@@ -202,16 +236,14 @@ impl Strict {
         &self,
         now: Instant,
         place: Place,
-        (api, client_id): (ApiKey, &Str),
+        (api, content, client_id): (ApiKey, &Bytes, &Str),
         batches: Option<Vec<Batch>>,
         muted: Option<(Instant, Instant)>,
     ) -> Option<Violation> {
         self.judge(place, |watch| {
             let seen = watch.connections.get_mut(&place)?;
-            if api != ApiKey::API_VERSIONS {
-                seen.unused = None;
-            } else if let Some(unused) = &mut seen.unused {
-                unused.client = Some(client_id.detached());
+            if seen.client.as_ref() != Some(client_id) {
+                seen.client = Some(client_id.detached());
             }
             let mut broken = muted.and_then(|(since, until)| {
                 let known = now >= since + NEWS_TRAVELS && now < until;
@@ -227,9 +259,15 @@ impl Strict {
             if let Some(most) = pace::requests_per_second(api) {
                 let pace = seen.paces.entry(api).or_default();
                 let what = format!("requests of API {api} on one connection");
-                broken = broken.or(pace.step(now, most, &what).err());
+                broken = broken.or(pace.step(now, (), most, &what).err());
             }
+            if api != ApiKey::API_VERSIONS {
+                seen.unused = None;
+            }
+            let client = watch.client(place)?;
+            broken = broken.or(watch.requests.asks(now, client, (api, content)).err());
             let Some(batches) = batches else { return broken };
+            let seen = watch.connections.get_mut(&place)?;
             broken.or(watch.producing.arrives(place.0, &mut seen.outstanding, batches).err())
         })
     }
@@ -308,5 +346,31 @@ impl Strict {
     fn lock(&self) -> MutexGuard<'_, Watch> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    /// Who is at the other end of a connection, once it has asked something, and how many connections to the same node it has.
+    fn client(&self, place: Place) -> Option<(Client, usize)> {
+        let Seen { host, client, .. } = self.connections.get(&place)?;
+        let same =
+            |(at, seen): &(&Place, &Seen)| at.0 == place.0 && seen.host == *host && seen.client == *client;
+        let connections = self.connections.iter().filter(same).count();
+        Some(((place.0, *host, client.clone()?), connections))
+    }
+}
+
+impl Seen {
+    fn new(now: Instant, host: IpAddr) -> Self {
+        Self {
+            host,
+            client: None,
+            unused: Some(now),
+            outstanding: Outstanding::default(),
+            session: Session::default(),
+            leader_epochs: LeaderEpochs::default(),
+            paces: BTreeMap::new(),
+            failed: Vec::new(),
+        }
     }
 }

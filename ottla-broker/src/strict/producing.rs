@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ottla_protocol::messages::ProduceRequest;
 use ottla_protocol::{Decoder, Message, TopicId, batch};
 
-use super::{Broken, Rule};
+use super::{Broken, Rule, pace::Part};
 use crate::{image::Image, io::NodeId, replica::ReplicaKey};
 
 /// How many batches of a producer may be unanswered: what brokers remember of it.
@@ -74,7 +74,7 @@ impl Batch {
             && other.first <= self.last
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Self { key: (producer, (topic, partition)), epoch, first, last, crc } = self;
         format!(
             "sequences {first} to {last} (checksum {crc:08x}) of producer {producer}, epoch {epoch}, partition \
@@ -102,6 +102,20 @@ pub(crate) fn batches_of(image: &Image, version: i16, mut body: Decoder) -> Opti
 impl Outstanding {
     pub(super) fn answered(&mut self) {
         self.requests.pop_front();
+    }
+
+    /// Which batches of the oldest request failed, where that is known: several producers may write to one partition.
+    pub(super) fn failed(&self, parts: Vec<Part>) -> Vec<Part> {
+        let batches = self.requests.front().map(Vec::as_slice).unwrap_or_default();
+        let failed = |part: Part| {
+            let Part::Topic(_, topic, Some(partition)) = part else { return part };
+            let same = |batch: &&Batch| {
+                let (_, (id, index)) = batch.key;
+                index == partition && (topic == TopicId::ZERO || topic == id)
+            };
+            batches.iter().find(same).map_or(part, |batch| Part::Batch(*batch))
+        };
+        parts.into_iter().map(failed).collect()
     }
 }
 

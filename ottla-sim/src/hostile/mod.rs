@@ -98,7 +98,7 @@ pub(crate) async fn happen(world: &World, partitions: i32, lies: &Lies) -> (usiz
     // Who believes lies keeps to rules that do not apply; but never in a hurry.
     cluster.watch_only(&[Rule::Pace]);
     let applications = Applications::start(world, &cluster, partitions);
-    let dials = world.host("test").spawn("dials", watch_dials(world.clone()));
+    drop(world.host("test").spawn("dials", watch_dials(world.clone(), &HOSTS)));
     sleep(Duration::from_millis(lies.at_ms)).await;
     let liar = Liar::new(world.random(), &lies.kinds);
     let lying = begin(world, &cluster, lies, &liar);
@@ -113,7 +113,6 @@ pub(crate) async fn happen(world: &World, partitions: i32, lies: &Lies) -> (usiz
     for name in HOSTS {
         world.until_nothing_is_left_of(&world.host(name)).await;
     }
-    drop(dials);
     cluster.healed(TOPIC).await;
     let logs = cluster.logs(TOPIC);
     let acknowledged = check(world, &logs, &liar, &book);
@@ -154,19 +153,21 @@ fn network(world: &World, cluster: &Cluster, lies: &Lies, bandwidth: Option<u64>
 }
 
 /// No client dials like mad, whatever it is told: what it dials at once when all its connections break is made up for.
-async fn watch_dials(world: World) {
-    let clients = HOSTS.map(|name| world.host(name));
-    let mut seen = clients.each_ref().map(|client| (client.dials(), 0));
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        for (client, (before, ahead)) in clients.iter().zip(&mut seen) {
-            let dials = client.dials() - std::mem::replace(before, client.dials());
-            *ahead = (*ahead + dials).saturating_sub(DIALS_PER_SECOND);
-            let expected = format!(
-                "{} to open {DIALS_PER_SECOND} connections a second at most, and as many again at once",
-                client.name()
-            );
-            world.expect(*ahead <= DIALS_PER_SECOND, &expected, || format!("it opened {dials}"));
+pub(crate) fn watch_dials(world: World, hosts: &[&str]) -> impl Future<Output = ()> + use<> {
+    let mut clients: Vec<_> =
+        hosts.iter().map(|name| world.host(name)).map(|host| (host.dials(), 0, host)).collect();
+    async move {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            for (before, ahead, client) in &mut clients {
+                let dials = client.dials() - std::mem::replace(before, client.dials());
+                *ahead = (*ahead + dials).saturating_sub(DIALS_PER_SECOND);
+                let expected = format!(
+                    "{} to open {DIALS_PER_SECOND} connections a second at most, and as many again at once",
+                    client.name()
+                );
+                world.expect(*ahead <= DIALS_PER_SECOND, &expected, || format!("it opened {dials}"));
+            }
         }
     }
 }

@@ -145,6 +145,7 @@ impl Plan {
             }
             None => None,
         };
+        drop(world.host("test").spawn("dials", hostile::watch_dials(world.clone(), &fault::CLIENTS)));
         let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;
