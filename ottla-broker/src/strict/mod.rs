@@ -58,7 +58,7 @@ pub enum Rule {
     FirstBatchAlone,
     /// What was written under a sequence stays what it is: it is resent unchanged or not at all (KIP-98).
     SameSequenceSameRecords,
-    /// An epoch begins with sequence 0, or, where the topic was created anew, goes on behind what the producer wrote to
+    /// An epoch begins with sequence 0, or, where the topic was created anew, goes on behind what the producer sent to
     /// its predecessor; and on one connection it never goes back (KIP-360).
     Epochs,
     /// A fetch session goes on with the next epoch, and not behind an error (KIP-227).

@@ -39,6 +39,8 @@ pub(super) struct Outstanding {
 #[derive(Debug, Default)]
 pub(super) struct Producing {
     written: BTreeMap<Key, Written>,
+    /// The last that came, whatever became of them.
+    sent: BTreeMap<Key, VecDeque<Batch>>,
     /// The epochs under which a node has acknowledged something.
     acknowledged: BTreeSet<(NodeId, Key, i16)>,
 }
@@ -90,11 +92,13 @@ pub(crate) fn batches_of(image: &Image, version: i16, mut body: Decoder) -> Opti
     }
     let request = ProduceRequest::decode(version, &mut body).ok()?;
     let batches = request.topic_data.iter().flat_map(|topic| {
-        let found = image.topic(&topic.name).or_else(|| image.topic_by_id(topic.topic_id));
+        let named = image.topic(&topic.name).map(|topic| topic.id);
+        // What is sent to a topic that is gone counts as well.
+        let id = named.or_else(|| Some(topic.topic_id).filter(|id| *id != TopicId::default()));
         topic
             .partition_data
             .iter()
-            .filter_map(move |partition| Batch::of((found?.id, partition.index), partition.records.as_ref()?))
+            .filter_map(move |partition| Batch::of((id?, partition.index), partition.records.as_ref()?))
     });
     Some(batches.collect())
 }
@@ -122,12 +126,15 @@ impl Outstanding {
 impl Producing {
     /// A request came, and may wait for others of its connection.
     pub(super) fn arrives(
-        &self,
+        &mut self,
         node: NodeId,
         outstanding: &mut Outstanding,
         batches: Vec<Batch>,
     ) -> Result<(), Broken> {
         let checked = batches.iter().try_for_each(|batch| self.check_arrival(node, outstanding, batch));
+        for batch in &batches {
+            remember(self.sent.entry(batch.key).or_default(), batch);
+        }
         let keys: Vec<Key> = batches.iter().map(|batch| batch.key).collect();
         outstanding.requests.push_back(batches);
         checked?;
@@ -203,29 +210,38 @@ impl Producing {
                 format!("it sent {}", batch.text()),
             ));
         }
-        if is_new && !written.batches.contains(batch) {
-            if written.batches.len() == REMEMBERED {
-                written.batches.pop_front();
-            }
-            written.batches.push_back(*batch);
+        if is_new {
+            remember(&mut written.batches, batch);
         }
         Ok(())
     }
 
-    /// Whether a batch is the next one of those that its producer wrote to a topic that is gone by now, or one of them: a
-    /// producer numbers its batches by the topic's name, and who takes its place knows nothing of them.
+    /// Whether a batch is one of those that its producer sent to a topic that is gone by now, or the next behind one of them:
+    /// a producer numbers its batches by the topic's name, also those that nobody took, and who takes its place knows nothing
+    /// of them.
     fn goes_on(&self, batch: &Batch, image: &Image) -> bool {
         let (producer, (_, partition)) = batch.key;
         let of_producer =
             (producer, (TopicId([0; 16]), i32::MIN))..=(producer, (TopicId([0xff; 16]), i32::MAX));
-        let written = self.written.range(of_producer).filter(|((_, (topic, index)), written)| {
-            *index == partition && written.epoch == batch.epoch && image.topic_by_id(*topic).is_none()
-        });
-        let again = |before: &Batch| Batch { key: batch.key, ..*before } == *batch;
-        let next =
+        let mut sent = self
+            .sent
+            .range(of_producer)
+            .filter(|((_, (topic, index)), _)| *index == partition && image.topic_by_id(*topic).is_none())
+            .flat_map(|(_, sent)| sent)
+            .filter(|before| before.epoch == batch.epoch);
+        let is_next =
             |before: &Batch| (i64::from(before.last) + 1) & i64::from(i32::MAX) == i64::from(batch.first);
-        written
-            .map(|(_, written)| &written.batches)
-            .any(|batches| batches.back().is_some_and(next) || batches.iter().any(again))
+        sent.any(|before| is_next(before) || Batch { key: batch.key, ..*before } == *batch)
     }
+}
+
+/// Adds a batch, unless it is there, to the last [`REMEMBERED`].
+fn remember(batches: &mut VecDeque<Batch>, batch: &Batch) {
+    if batches.contains(batch) {
+        return;
+    }
+    if batches.len() == REMEMBERED {
+        batches.pop_front();
+    }
+    batches.push_back(*batch);
 }
