@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use ottla::{
-    Absence, Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, Event, OffsetSpec, Producer,
-    Record, Reset, SendError, TopicPartition, Trouble,
+    Absence, Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, ErrorKind, Event, OffsetSpec,
+    Producer, Record, Reset, SendError, TopicPartition, Trouble,
 };
 use ottla_broker::ClusterConfig;
 use tokio::{
@@ -290,7 +290,10 @@ impl Load {
                             // It is told where, and decides to go on at the beginning of the log.
                             let partition = error.topic_partition().expect("the error is about one").clone();
                             next.remove(&partition.partition());
-                            consumer.seek(&partition, OffsetSpec::Earliest).await.expect("it is assigned");
+                            // Nobody can say where that is for as long as there is no topic.
+                            while let Err(error) = consumer.seek(&partition, OffsetSpec::Earliest).await {
+                                assert_eq!(error.kind(), ErrorKind::Timeout, "{error:#}");
+                            }
                             continue;
                         }
                         received => received.expect("nothing that needs the user"),
