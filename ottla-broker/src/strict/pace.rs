@@ -140,11 +140,10 @@ impl Requests {
         (api, part): (ApiKey, Part),
     ) -> Result<(), Broken> {
         let what = match &part {
-            Part::Topic(name, id, partition) if name.is_empty() => {
-                format!("errors of API {api} for {id:?}, partition {partition:?}")
-            }
-            Part::Topic(name, _, partition) => {
-                format!("errors of API {api} for topic {name}, partition {partition:?}")
+            Part::Topic(name, id, partition) => {
+                let topic = if name.is_empty() { id.to_string() } else { name.to_string() };
+                let partition = partition.map(|partition| format!(", partition {partition}"));
+                format!("errors of API {api} for topic {topic}{}", partition.unwrap_or_default())
             }
             Part::Batch(batch) => format!("errors for {}", batch.text()),
             Part::Whole(_) => format!("errors for the same request of API {api}"),
