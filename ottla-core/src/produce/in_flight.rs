@@ -65,9 +65,11 @@ impl Window {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// `leader` has answered in a way that only one who knows the producer can.
-    pub(super) fn establish(&mut self, identity: Option<ProducerIdentity>, leader: Leader) {
-        self.established = Some((identity, leader));
+    /// `leader` has answered in a way that only one who knows the producer can; nobody, if its log is gone by now.
+    pub(super) fn establish(&mut self, identity: Option<ProducerIdentity>, leader: Option<Leader>) {
+        if let Some(leader) = leader {
+            self.established = Some((identity, leader));
+        }
     }
 
     /// Nobody is known to know the producer.
@@ -90,7 +92,7 @@ mod tests {
         window.sent();
         assert!(!window.has_room(ME, LEADER));
         window.answered();
-        window.establish(ME, LEADER);
+        window.establish(ME, Some(LEADER));
         for _ in 0..5 {
             assert!(window.has_room(ME, LEADER));
             window.sent();
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn another_leader_another_election_and_another_epoch_start_over() {
         let mut window = Window::new(5);
-        window.establish(ME, LEADER);
+        window.establish(ME, Some(LEADER));
         window.sent();
         assert!(window.has_room(ME, LEADER));
         assert!(!window.has_room(ME, Leader { node: 2, epoch: 5 }));
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_to_the_old_leader_counts_for_the_new_one() {
         let mut window = Window::new(5);
-        window.establish(ME, LEADER);
+        window.establish(ME, Some(LEADER));
         window.sent();
         let moved = Leader { node: 2, epoch: 5 };
         assert!(!window.has_room(ME, moved));

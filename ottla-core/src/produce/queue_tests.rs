@@ -529,6 +529,22 @@ fn a_recreated_topic_gets_one_batch_first() {
 }
 
 #[test]
+fn an_answer_of_the_log_that_is_gone_says_nothing_of_the_one_in_its_place() {
+    let mut test = test();
+    test.establish();
+    test.batch(1);
+    let former = test.send();
+    test.queue.recreated();
+    assert!(matches!(test.settle(former, WRITTEN), Settled::Written { .. }));
+    (0..2).for_each(|_| test.batch(1));
+    let first = test.send();
+    assert!(matches!(test.next(), Next::Waiting), "the node leads as before, in the same epoch");
+    test.settle(first, WRITTEN);
+    (0..2).for_each(|_| test.batch(1));
+    (0..2).for_each(|_| drop(test.send()));
+}
+
+#[test]
 fn a_new_leader_is_not_made_to_wait_for_the_back_off_of_the_old_one() {
     let mut test = test();
     test.batch(1);

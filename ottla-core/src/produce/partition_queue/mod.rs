@@ -226,7 +226,8 @@ enum State {
     Closed(BatchBuilder),
     Compressing,
     Ready(SealedBatch),
-    InFlight(Leader),
+    /// To whom it was sent; to nobody who matters, if that log is gone.
+    InFlight(Option<Leader>),
 }
 
 impl<C> Open<C> {
@@ -427,6 +428,11 @@ impl<C: Completion> PartitionQueue<C> {
     /// The topic was deleted and created again: nobody knows this producer any more.
     pub fn recreated(&mut self) {
         self.window.forget();
+        // What is on its way went to the log that is gone: its answer says nothing of the new one, though the same node may
+        // lead it, in the same epoch.
+        for batch in self.batches.iter_mut().filter(|batch| batch.is_in_flight()) {
+            batch.state = State::InFlight(None);
+        }
         self.retry_at = None;
         self.unknown_since = None;
     }

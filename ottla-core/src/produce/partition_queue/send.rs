@@ -68,7 +68,7 @@ impl<C: Completion> PartitionQueue<C> {
             return Next::NoRoom;
         }
         let batch = &mut self.batches[at];
-        let State::Ready(sealed) = mem::replace(&mut batch.state, State::InFlight(leader)) else {
+        let State::Ready(sealed) = mem::replace(&mut batch.state, State::InFlight(Some(leader))) else {
             unreachable!("looked at some lines above");
         };
         if planted!("new-sequence-on-retry") {
