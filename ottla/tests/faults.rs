@@ -10,8 +10,7 @@ use ottla_broker::{
     tcp::Cluster,
 };
 use ottla_protocol::{
-    ApiKey, ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, Request, Response,
-    frame::decode_response,
+    ApiKey, FetchRequest, MetadataRequest, ProduceRequest, Response, frame::decode_response,
 };
 use tokio::time::{Instant, timeout};
 
@@ -123,37 +122,30 @@ async fn what_a_broker_says_of_throttling_is_heeded() -> Result<()> {
     Ok(())
 }
 
-/// One byte of each answer behind its length is another one, each time elsewhere. None asks the client to be silent: it would
-/// heed that for minutes.
+/// One byte of each answer to Metadata behind its length is another one, each time elsewhere. None asks the client to be
+/// silent: it would heed that for minutes, as it would believe for minutes what a broker says of its versions.
 fn one_wrong_byte() -> Effect {
     let random = Mutex::new(fastrand::Rng::with_seed(60));
-    Effect::rewrite(move |api, version, answer| {
+    Effect::rewrite(move |_, version, answer| {
         let mut random = random.lock().expect("no panic holds it");
-        let asks_for_silence = |answer: &[u8]| {
-            let frame = Bytes::copy_from_slice(&answer[4..]);
-            match api {
-                ApiKey::METADATA => is_throttled::<MetadataRequest>(version, frame),
-                ApiKey::API_VERSIONS => is_throttled::<ApiVersionsRequest>(version, frame),
-                _ => false,
-            }
-        };
         let mut damaged = std::iter::repeat_with(|| {
             let mut damaged = answer.to_vec();
             damaged[random.usize(4..answer.len())] ^= random.u8(1..);
             damaged
         });
+        let asks_for_silence = |damaged: &[u8]| {
+            let frame = Bytes::copy_from_slice(&damaged[4..]);
+            let decoded = decode_response::<MetadataRequest>(version, frame);
+            decoded.is_ok_and(|(_, response)| response.throttle_time_ms() > 0)
+        };
         damaged.find(|damaged| !asks_for_silence(damaged)).expect("most places are others").into()
     })
-}
-
-fn is_throttled<R: Request>(version: i16, frame: Bytes) -> bool {
-    decode_response::<R>(version, frame).is_ok_and(|(_, response)| response.throttle_time_ms() > 0)
 }
 
 #[tokio::test]
 async fn a_client_whose_answers_are_corrupted_ends_every_call_and_goes_on_when_they_are_not() -> Result<()> {
     let (cluster, client) = cluster().await;
-    let corrupted = cluster.faults().add(Fault::on_any(one_wrong_byte()).times(60));
+    let corrupted = cluster.faults().add(Fault::on::<MetadataRequest>(one_wrong_byte()).times(60));
     let lied_to = async {
         while corrupted.strikes() < 60 {
             // Whatever comes of it: a wrong byte may say anything.
