@@ -14,7 +14,7 @@ use ottla::{
 };
 use ottla_broker::ClusterConfig;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep},
 };
 
@@ -96,8 +96,8 @@ pub struct Load {
     /// Of senders and readers, with their hosts.
     clients: Vec<(Host, Client)>,
     done: Rc<Cell<u32>>,
-    /// All faults are over.
-    healed: watch::Sender<bool>,
+    /// Closed when all faults are over: it wakes its waiters in their order, which a `watch` does not.
+    healed: Rc<Semaphore>,
     /// The records that were sent after that.
     last: Rc<RefCell<Vec<usize>>>,
     pauses: Rc<RefCell<BTreeMap<i32, Pauses>>>,
@@ -125,13 +125,12 @@ impl Load {
     /// Senders on hosts `sender-1` …, and one reader on host `reader`.
     pub fn begin(world: &World, cluster: &Cluster, plan: Plan) -> Self {
         let history = History::promising(plan.delivery);
-        let (healed, _) = watch::channel(false);
         let mut load = Self {
             history,
             plan,
             clients: Vec::new(),
             done: Rc::default(),
-            healed,
+            healed: Rc::new(Semaphore::new(0)),
             last: Rc::default(),
             pauses: Rc::default(),
             passed: Rc::default(),
@@ -155,7 +154,7 @@ impl Load {
         let host = world.host(&format!("sender-{sender}"));
         let (receipts, mut outstanding) = mpsc::unbounded_channel();
         let (history, plan, done) = (self.history.clone(), self.plan, Rc::clone(&self.done));
-        let (mut healed, last) = (self.healed.subscribe(), Rc::clone(&self.last));
+        let (healed, last) = (Rc::clone(&self.healed), Rc::clone(&self.last));
         let (mut random, noted, here) = (world.random(), world.clone(), host.clone());
         drop(host.spawn("sender", async move {
             let mut producer = producer(&client, plan, &mut random);
@@ -163,8 +162,8 @@ impl Load {
             let more = if plan.recreated { plan.partitions as u32 } else { 0 };
             for number in 0..plan.records + more {
                 if number == plan.records {
-                    // The sender of it lives as long as the load.
-                    drop(healed.wait_for(|healed| *healed).await);
+                    // There is nothing to be had of it before it is closed.
+                    drop(healed.acquire().await);
                 }
                 if number > 0 && number < plan.records && number % plan.records_of_producer == 0 {
                     // The old one goes on with what it has; order is promised within each.
@@ -365,7 +364,7 @@ impl Load {
     /// Waits until all is sent and read, and checks everything, whatever became of the records.
     pub async fn settle(&self, world: &World, cluster: &Cluster) {
         let Self { history, plan, done, .. } = self;
-        self.healed.send_replace(true);
+        self.healed.close();
         world.until("all records are sent", || done.get() == plan.senders).await;
         world.until("the fate of every record is known", || history.pending() == 0).await;
         cluster.healed(TOPIC).await;
