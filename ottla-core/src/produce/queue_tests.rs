@@ -328,6 +328,29 @@ fn the_epoch_is_not_raised_while_a_batch_is_in_doubt() {
 }
 
 #[test]
+fn whoever_is_asked_about_a_doubt_in_vain_is_asked_again_after_a_back_off() {
+    for vain in [ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::INVALID_PRODUCER_EPOCH] {
+        let mut test = test();
+        test.establish();
+        (0..2).for_each(|_| test.batch(1));
+        let (a, b) = (test.send(), test.send());
+        test.settle(a, answered(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        test.settle(b, Attempt::Lost);
+        test.pass(BACKOFF);
+        for _ in 0..3 {
+            let b = test.send();
+            assert_eq!(numbers(&b), (0, 2, 1), "the epoch waits for what became of it");
+            test.settle(b, answered(vain));
+            assert!(matches!(test.next(), Next::BackOff(_)), "{vain}");
+            test.pass(BACKOFF);
+        }
+        let b = test.send();
+        test.settle(b, answered(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        assert_eq!(numbers(&test.send()), (1, 0, 1), "the doubt is over: nothing to wait for");
+    }
+}
+
+#[test]
 fn p27_behind_the_last_epoch_a_new_producer_id_is_asked_for() {
     let mut test = test_with(settings());
     test.batch(1);

@@ -53,15 +53,18 @@ impl<C: Completion> PartitionQueue<C> {
                 // Behind an unwritten batch it had to come. In front, either the batch before was given up, or the
                 // leader lost what it acknowledged; then the same might happen again at once.
                 let expected = at > 0 || self.sequences.raise_wanted();
-                if !expected {
-                    self.sequences.want_raise();
-                    self.back_off(now, random);
-                }
                 if self.gap_in_doubt && self.batches[at].in_doubt {
                     return self.failed(at, Doubt::Kept);
                 }
                 self.batches[at].state = State::Ready(batch);
                 self.batches[at].doubt(doubt);
+                if !expected {
+                    self.sequences.want_raise();
+                }
+                // While the epoch waits to be raised, an answer that settles a doubt is followed by the next question.
+                if !expected || self.batches[at].in_doubt {
+                    self.back_off(now, random);
+                }
                 self.unless_pointless(at, false)
             }
             Verdict::TooLarge => self.too_large(at, batch),
@@ -88,8 +91,9 @@ impl<C: Completion> PartitionQueue<C> {
     ) -> Settled<C> {
         self.batches[at].state = State::Ready(sealed);
         self.batches[at].doubt(doubt);
-        // Those behind the first fail with it: they are no reason to wait longer.
-        if at == 0 {
+        // Those that went out behind the first fail with it: they are no reason to wait longer. What is sent once more
+        // goes alone, and fails by itself.
+        if at == 0 || self.batches[at].attempts > 1 {
             self.back_off(now, random);
         }
         self.unless_pointless(at, refresh)
