@@ -101,7 +101,7 @@ impl Machine {
         }
     }
 
-    /// Who was elected since, and was not in sync before.
+    /// Where somebody was elected since who was not in sync before: then nobody is who was. It may have died at once.
     fn unclean_since(&self, before: Option<Arc<Image>>) -> Vec<Unclean> {
         let Some((before, after)) = before.zip(self.elections()) else { return Vec::new() };
         if Arc::ptr_eq(&before, &after) {
@@ -111,8 +111,8 @@ impl Machine {
         for topic in after.topics.values() {
             for (index, partition) in (0..).zip(&topic.partitions) {
                 let Some(known) = before.partition(topic.id, index) else { continue };
-                let elected = partition.leader.filter(|_| partition.leader_epoch > known.leader_epoch);
-                if elected.is_some_and(|leader| !known.isr.contains(&leader)) {
+                let still_in_sync = partition.isr.iter().any(|replica| known.isr.contains(replica));
+                if partition.leader_epoch > known.leader_epoch && !still_in_sync {
                     let (partition, leader_epoch) = ((topic.id, index), partition.leader_epoch);
                     unclean.push(Unclean { partition, leader_epoch });
                 }
