@@ -38,7 +38,7 @@ use ottla_protocol::{
     },
 };
 
-use super::{CommittedOffset, Membership, Moment, TopicPartition};
+use super::{CommittedOffset, Membership, Moment, Run, TopicPartition};
 use crate::{backoff::BackoffPolicy, fetch::Position};
 
 /// When to commit.
@@ -72,7 +72,7 @@ pub struct Commits {
 }
 
 /// Which run of an ownership, and what may be committed in it: [`super::Completions::committable`].
-pub type Committable<'a> = dyn FnMut(u64) -> Option<(u64, Position)> + 'a;
+pub type Committable<'a> = dyn FnMut(u64) -> Option<(Run, Position)> + 'a;
 
 /// One owned partition.
 #[derive(Debug)]
@@ -84,9 +84,9 @@ struct Slot {
     open: bool,
     claimed: bool,
     /// What the coordinator has, and in which run it was committed, if that was here; `None` if that is not known.
-    written: Option<(Option<u64>, Position)>,
+    written: Option<(Option<Run>, Position)>,
     /// What was sent last, and in which run.
-    sent: Option<(u64, Position)>,
+    sent: Option<(Run, Position)>,
     /// It cannot be committed: why, and when it is tried again.
     refused: Option<(ErrorCode, Instant)>,
     /// How often in a row the coordinator did not know the partition.
@@ -109,7 +109,7 @@ struct InFlight {
     sent: Moment,
     membership: Membership,
     /// What was sent, by token.
-    offsets: BTreeMap<u64, (u64, Position)>,
+    offsets: BTreeMap<u64, (Run, Position)>,
     /// It has what was dirty, and not only claims or a proof of life.
     is_flush: bool,
 }
@@ -143,8 +143,16 @@ pub struct Committed {
 /// What somebody waits for: that what was complete at a moment is committed.
 #[derive(Debug)]
 pub struct Promise {
-    /// Token, run, and place.
-    targets: Vec<(u64, u64, Position)>,
+    targets: Vec<Target>,
+}
+
+/// The place up to which a partition is to be committed.
+#[derive(Debug)]
+struct Target {
+    token: u64,
+    partition: TopicPartition,
+    run: Run,
+    place: Position,
 }
 
 /// What became of a [`Promise`].
@@ -154,10 +162,12 @@ pub enum Kept {
     Yes,
     /// Not all of it yet.
     NotYet,
+    /// Neither, since a log was cut: what still stands is to be committed at once ([`Commits::next`]).
+    AskedAgain,
     /// A partition could not be committed.
     Refused(TopicPartition, ErrorCode),
     /// A partition was lost before.
-    Lost,
+    Lost(TopicPartition),
 }
 
 /// How long a partition that cannot be committed is left alone, unless somebody asks.
@@ -242,11 +252,9 @@ impl Commits {
         let mut targets = Vec::new();
         for token in tokens {
             let Some(slot) = self.slots.get_mut(&token).filter(|slot| slot.open) else { continue };
-            if let Some((run, position)) = committable(token) {
-                targets.push((token, run, position));
-                // Whoever asks wants to know whether it works now.
-                slot.refused = None;
-                slot.written = slot.written.filter(|_| slot.doubt.is_none());
+            if let Some((run, place)) = committable(token) {
+                targets.push(Target { token, partition: slot.partition.clone(), run, place });
+                slot.ask();
             }
         }
         self.asked = true;
@@ -254,19 +262,30 @@ impl Commits {
     }
 
     /// What became of a promise.
-    pub fn kept(&self, promise: &Promise, committable: &mut Committable<'_>) -> Kept {
-        let mut kept = Kept::Yes;
-        for (token, run, place) in &promise.targets {
-            let Some(slot) = self.slots.get(token) else { return Kept::Lost };
+    pub fn kept(&mut self, promise: &mut Promise, committable: &mut Committable<'_>) -> Kept {
+        let (mut kept, mut asked_again) = (Kept::Yes, false);
+        for target in &mut promise.targets {
+            let Some(slot) = self.slots.get_mut(&target.token) else {
+                return Kept::Lost(target.partition.clone());
+            };
             // What a seek has made meaningless is not waited for.
-            let Some((_, now)) = committable(*token).filter(|(now, _)| now == run) else { continue };
+            let current = committable(target.token).filter(|(run, _)| run.is_of_the_same_seek(target.run));
+            let Some((run, now)) = current else { continue };
+            if run != target.run {
+                // What a cut has left of it is complete, and may never have been committed.
+                (target.run, target.place) = (run, now);
+                slot.ask();
+                asked_again = true;
+            }
             match slot.refused {
-                _ if slot.has(*run, *place) || (now.offset >= place.offset && !slot.is_dirty(now)) => {}
-                Some((code, _)) => return Kept::Refused(slot.partition.clone(), code),
+                _ if slot.has(run, target.place) => {}
+                _ if now.offset >= target.place.offset && !slot.is_dirty(now) => {}
+                Some((code, _)) => return Kept::Refused(target.partition.clone(), code),
                 None => kept = Kept::NotYet,
             }
         }
-        kept
+        self.asked |= asked_again;
+        if asked_again && kept == Kept::NotYet { Kept::AskedAgain } else { kept }
     }
 
     /// What to send next. `prove`: the lease waits for a commit ([`super::Member::needs_proof`]).
@@ -333,7 +352,7 @@ impl Commits {
         at: Moment,
         prove: bool,
         committable: &mut Committable<'_>,
-    ) -> Result<(u64, (u64, Position)), Option<Instant>> {
+    ) -> Result<(u64, (Run, Position)), Option<Instant>> {
         let Some(due) = self.last_write.map(|at| at + self.settings.proof_of_life) else { return Err(None) };
         if due > at.elapsed && !prove {
             return Err(Some(at.now + (due - at.elapsed)));
@@ -358,7 +377,7 @@ impl Commits {
         &mut self,
         sent: Moment,
         membership: &Membership,
-        offsets: BTreeMap<u64, (u64, Position)>,
+        offsets: BTreeMap<u64, (Run, Position)>,
         is_flush: bool,
     ) -> OffsetCommitRequest {
         let mut topics = BTreeMap::<Str, Vec<OffsetCommitRequestPartition>>::new();
@@ -480,12 +499,18 @@ impl Commits {
 }
 
 impl Slot {
+    /// Whoever asks wants to know whether it works now.
+    fn ask(&mut self) {
+        self.refused = None;
+        self.written = self.written.filter(|_| self.doubt.is_none());
+    }
+
     fn is_dirty(&self, position: Position) -> bool {
         self.written.is_none_or(|(_, written)| !is_at(written, position))
     }
 
     /// Within a run no commit is below an earlier one.
-    fn at_least_sent(&self, run: u64, position: Position) -> Position {
+    fn at_least_sent(&self, run: Run, position: Position) -> Position {
         match self.sent {
             Some((known, sent)) if known == run && sent.offset > position.offset => sent,
             _ => position,
@@ -493,14 +518,14 @@ impl Slot {
     }
 
     /// What was committed last and has to be repeated, and when.
-    fn repeat(&self, run: u64, membership: &Membership) -> Option<(Instant, Position)> {
+    fn repeat(&self, run: Run, membership: &Membership) -> Option<(Instant, Position)> {
         let doubt = self.doubt.as_ref().filter(|doubt| doubt.membership == *membership)?;
         let (_, sent) = self.sent.filter(|(known, _)| *known == run)?;
         Some((doubt.due, sent))
     }
 
     /// Whether the coordinator has all that is in front of this place of this run.
-    fn has(&self, run: u64, place: Position) -> bool {
+    fn has(&self, run: Run, place: Position) -> bool {
         self.written.is_some_and(|(known, written)| match known {
             Some(known) if known == run => written.offset >= place.offset,
             _ => is_at(written, place),
@@ -508,7 +533,7 @@ impl Slot {
     }
 
     /// `true`: this was the claim.
-    fn acknowledge(&mut self, run: u64, position: Position) -> bool {
+    fn acknowledge(&mut self, run: Run, position: Position) -> bool {
         self.written = Some((Some(run), position));
         self.refused = None;
         self.unknown = 0;

@@ -15,7 +15,7 @@ use ottla_protocol::{
 
 use super::commits::LONGEST_UNKNOWN;
 use super::{
-    CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Kept, Membership, Moment, Promise,
+    CommitPlan, CommitSettings, Commits, Committed, CommittedOffset, Kept, Membership, Moment, Promise, Run,
     TopicPartition,
 };
 use crate::{backoff::BackoffPolicy, fetch::Position};
@@ -31,7 +31,7 @@ struct Bench {
     generation: i32,
     /// The lease waits for a commit.
     prove: bool,
-    complete: BTreeMap<u64, (u64, i64)>,
+    complete: BTreeMap<u64, (Run, i64)>,
     /// Of what is complete.
     leader_epoch: i32,
 }
@@ -62,7 +62,7 @@ impl Bench {
         let token = partition as u64;
         let found = found.map(|offset| CommittedOffset { offset, leader_epoch: 2, metadata: "note".into() });
         self.commits.own(token, TopicPartition::new("orders", partition), found);
-        self.complete.insert(token, (0, start));
+        self.complete.insert(token, (Run::default(), start));
     }
 
     /// The same, and its claim is acknowledged.
@@ -75,6 +75,18 @@ impl Bench {
 
     fn complete_up_to(&mut self, partition: i32, offset: i64) {
         self.complete.get_mut(&(partition as u64)).unwrap().1 = offset;
+    }
+
+    /// The user goes somewhere else.
+    fn seek(&mut self, partition: i32, to: i64) {
+        let complete = self.complete.get_mut(&(partition as u64)).unwrap();
+        *complete = (complete.0.sought(), to);
+    }
+
+    /// The log was cut, and is complete up to there.
+    fn cut(&mut self, partition: i32, complete_up_to: i64) {
+        let complete = self.complete.get_mut(&(partition as u64)).unwrap();
+        *complete = (complete.0.cut(), complete_up_to);
     }
 
     fn plan(&mut self) -> CommitPlan {
@@ -105,10 +117,10 @@ impl Bench {
         })
     }
 
-    fn kept(&self, promise: &Promise) -> Kept {
+    fn kept(&mut self, promise: &mut Promise) -> Kept {
+        let (complete, epoch) = (&self.complete, self.leader_epoch);
         self.commits.kept(promise, &mut |token| {
-            let (run, offset) = self.complete.get(&token)?;
-            Some((*run, Position::with_epoch(*offset, self.leader_epoch)))
+            complete.get(&token).map(|(run, offset)| (*run, Position::with_epoch(*offset, epoch)))
         })
     }
 
@@ -167,7 +179,7 @@ fn a_place_that_is_not_known_yet_is_not_claimed() {
     bench.complete.clear();
     bench.commits.open(0);
     assert!(bench.send().is_none());
-    bench.complete.insert(0, (0, 5));
+    bench.complete.insert(0, (Run::default(), 5));
     assert_eq!(offsets(&bench.send().unwrap()), [(0, 5)]);
 }
 
@@ -194,11 +206,11 @@ fn without_an_interval_only_asking_commits() {
     bench.complete_up_to(0, 10);
     bench.pass(SESSION / 2);
     assert!(bench.send().is_none());
-    let promise = bench.ask();
-    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    let mut promise = bench.ask();
+    assert_eq!(bench.kept(&mut promise), Kept::NotYet);
     let commit = bench.send().unwrap();
     bench.answer(&commit, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
 }
 
 #[test]
@@ -225,7 +237,7 @@ fn a_seek_does_not_end_the_proofs() {
     for place in [0, 7] {
         let mut bench = Bench::new(None);
         bench.own_and_claim(0);
-        bench.complete.insert(0, (1, place));
+        bench.seek(0, place);
         bench.pass(SESSION);
         let proof = bench.send().unwrap();
         assert_eq!(offsets(&proof), [(0, 0)], "what the coordinator has");
@@ -238,9 +250,9 @@ fn a_seek_does_not_end_the_proofs() {
 fn a_proof_behind_a_truncation_says_no_epoch_that_may_be_of_the_other_log() {
     let mut bench = Bench::new(None);
     bench.own_and_claim(0);
-    for (run, epoch, proven) in [(1, 5, 2), (2, 1, 1)] {
+    for (epoch, proven) in [(5, 2), (1, 1)] {
         (bench.leader_epoch, bench.prove) = (epoch, true);
-        bench.complete.insert(0, (run, 10));
+        bench.cut(0, 10);
         let proof = bench.send().unwrap();
         let part = &proof.topics[0].partitions[0];
         assert_eq!((part.committed_offset, part.committed_leader_epoch), (0, proven));
@@ -258,14 +270,14 @@ fn the_same_offset_in_the_log_that_took_its_place_is_another_commit() {
     bench.answer(&commit, ErrorCode::NONE);
     // The log was cut at 3, and is complete up to 5 again.
     bench.leader_epoch = 4;
-    bench.complete.insert(0, (1, 5));
-    let promise = bench.ask();
-    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    bench.cut(0, 5);
+    let mut promise = bench.ask();
+    assert_eq!(bench.kept(&mut promise), Kept::NotYet);
     let commit = bench.send().unwrap();
     assert_eq!(commit.topics[0].partitions[0].committed_leader_epoch, 4);
-    assert_eq!(bench.kept(&promise), Kept::NotYet);
+    assert_eq!(bench.kept(&mut promise), Kept::NotYet);
     bench.answer(&commit, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
 }
 
 #[test]
@@ -276,12 +288,61 @@ fn what_was_committed_of_a_log_keeps_no_promise_of_the_one_that_took_its_place()
     bench.ask();
     let commit = bench.send().unwrap();
     bench.answer(&commit, ErrorCode::NONE);
-    bench.complete.insert(0, (1, 3));
-    let promise = bench.ask();
+    bench.cut(0, 3);
+    let mut promise = bench.ask();
     let commit = bench.send().unwrap();
-    assert_eq!(bench.kept(&promise), Kept::NotYet, "it is under way");
+    assert_eq!(bench.kept(&mut promise), Kept::NotYet, "it is under way");
     bench.answer(&commit, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
+}
+
+#[test]
+fn a_cut_takes_nothing_from_a_promise_but_what_it_took_from_the_log() {
+    for (cut_at, committed) in [(7, 7), (30, 10)] {
+        let mut bench = Bench::new(None);
+        bench.own_and_claim(0);
+        bench.complete_up_to(0, 10);
+        let mut promise = bench.ask();
+        let commit = bench.send().unwrap();
+        bench.cut(0, cut_at.min(10));
+        bench.answer(&commit, ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(bench.kept(&mut promise), Kept::AskedAgain);
+        assert_eq!(bench.kept(&mut promise), Kept::NotYet);
+        bench.pass(SECOND);
+        let commit = bench.send().expect("what still stands");
+        assert_eq!(offsets(&commit), [(0, committed)]);
+        bench.complete_up_to(0, 12);
+        bench.answer(&commit, ErrorCode::NONE);
+        assert_eq!(bench.kept(&mut promise), Kept::Yes, "what came later was not promised");
+    }
+}
+
+#[test]
+fn what_is_left_behind_a_cut_is_asked_for_again_when_the_commit_was_made_of_the_log_before() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let mut promise = bench.ask();
+    let commit = bench.send().unwrap();
+    bench.cut(0, 7);
+    bench.answer(&commit, ErrorCode::NONE);
+    assert!(bench.send().is_none(), "nobody has asked since");
+    assert_eq!(bench.kept(&mut promise), Kept::AskedAgain);
+    let commit = bench.send().expect("what still stands");
+    assert_eq!(offsets(&commit), [(0, 7)]);
+    bench.answer(&commit, ErrorCode::NONE);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
+}
+
+#[test]
+fn what_a_seek_has_made_meaningless_is_not_waited_for_behind_a_cut_either() {
+    let mut bench = Bench::new(None);
+    bench.own_and_claim(0);
+    bench.complete_up_to(0, 10);
+    let mut promise = bench.ask();
+    bench.cut(0, 7);
+    bench.seek(0, 3);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
 }
 
 #[test]
@@ -314,15 +375,15 @@ fn what_passes_is_repeated_after_a_back_off() {
         let mut bench = Bench::new(None);
         bench.own_and_claim(0);
         bench.complete_up_to(0, 10);
-        let promise = bench.ask();
+        let mut promise = bench.ask();
         let commit = bench.send().unwrap();
         let outcome = bench.answer(&commit, code);
-        assert_eq!((outcome.moved, bench.kept(&promise)), (moved, Kept::NotYet), "{code}");
+        assert_eq!((outcome.moved, bench.kept(&mut promise)), (moved, Kept::NotYet), "{code}");
         assert!(outcome.written.is_none() && bench.send().is_none(), "{code}");
         bench.pass(SECOND);
         let again = bench.send().unwrap();
         bench.answer(&again, ErrorCode::NONE);
-        assert_eq!(bench.kept(&promise), Kept::Yes, "{code}");
+        assert_eq!(bench.kept(&mut promise), Kept::Yes, "{code}");
     }
 }
 
@@ -366,10 +427,10 @@ fn what_was_lost_is_not_committed_and_who_waits_for_it_is_told() {
     let mut bench = Bench::new(None);
     bench.own_and_claim(0);
     bench.complete_up_to(0, 10);
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     let commit = bench.send().unwrap();
     bench.commits.disown(0);
-    assert_eq!(bench.kept(&promise), Kept::Lost);
+    assert_eq!(bench.kept(&mut promise), Kept::Lost(TopicPartition::new("orders", 0)));
     let outcome = bench.answer(&commit, ErrorCode::NONE);
     assert!(outcome.acknowledged.is_empty());
     bench.pass(10 * SESSION);
@@ -381,18 +442,18 @@ fn what_cannot_be_committed_is_told_and_left_alone_for_a_while() {
     let mut bench = Bench::new(Some(SECOND));
     bench.own_and_claim(0);
     bench.complete_up_to(0, 10);
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     let commit = bench.send().unwrap();
     let outcome = bench.answer(&commit, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     let orders = TopicPartition::new("orders", 0);
     assert_eq!(outcome.refused, [(orders.clone(), ErrorCode::TOPIC_AUTHORIZATION_FAILED)]);
-    assert_eq!(bench.kept(&promise), Kept::Refused(orders, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    assert_eq!(bench.kept(&mut promise), Kept::Refused(orders, ErrorCode::TOPIC_AUTHORIZATION_FAILED));
     bench.pass(SECOND);
     assert!(bench.send().is_none());
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     let commit = bench.send().expect("whoever asks wants to know whether it works now");
     bench.answer(&commit, ErrorCode::NONE);
-    assert_eq!((bench.kept(&promise), bench.commits.refusal(0)), (Kept::Yes, None));
+    assert_eq!((bench.kept(&mut promise), bench.commits.refusal(0)), (Kept::Yes, None));
 }
 
 #[test]
@@ -400,12 +461,12 @@ fn what_may_or_may_not_have_been_carried_out_is_repeated() {
     let mut bench = Bench::new(Some(SECOND));
     bench.own_and_claim(0);
     bench.complete_up_to(0, 10);
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     bench.send().unwrap();
     bench.commits.on_lost(bench.at());
     assert!(bench.send().is_none(), "not at once");
     bench.pass(SECOND);
-    assert_eq!((offsets(&bench.send().unwrap()), bench.kept(&promise)), (vec![(0, 10)], Kept::NotYet));
+    assert_eq!((offsets(&bench.send().unwrap()), bench.kept(&mut promise)), (vec![(0, 10)], Kept::NotYet));
 }
 
 /// The lost one may be carried out behind the one that was sent after it.
@@ -430,19 +491,19 @@ fn what_a_late_commit_may_have_moved_back_is_repeated_until_there_is_another_gen
         assert_eq!(offsets(&again), [(0, 9)]);
         bench.answer(&again, ErrorCode::NONE);
     }
-    let promise = bench.ask();
-    assert_eq!(bench.kept(&promise), Kept::NotYet, "whoever gives it up wants to be certain");
+    let mut promise = bench.ask();
+    assert_eq!(bench.kept(&mut promise), Kept::NotYet, "whoever gives it up wants to be certain");
     let again = bench.send().expect("what was asked for");
     bench.answer(&again, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
 
     bench.generation += 1;
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     let again = bench.send().expect("what was asked for");
     bench.answer(&again, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
-    let promise = bench.ask();
-    assert_eq!(bench.kept(&promise), Kept::Yes, "the coordinator refuses what is of an older generation");
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
+    let mut promise = bench.ask();
+    assert_eq!(bench.kept(&mut promise), Kept::Yes, "the coordinator refuses what is of an older generation");
 }
 
 #[test]
@@ -454,10 +515,10 @@ fn a_seek_back_is_committed_and_nothing_else_goes_back() {
     let commit = bench.send().unwrap();
     bench.answer(&commit, ErrorCode::NONE);
     bench.complete_up_to(0, 4);
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     assert!(bench.send().is_none());
-    assert_eq!(bench.kept(&promise), Kept::Yes, "it is committed, and more");
-    bench.complete.insert(0, (1, 4));
+    assert_eq!(bench.kept(&mut promise), Kept::Yes, "it is committed, and more");
+    bench.seek(0, 4);
     bench.ask();
     assert_eq!(offsets(&bench.send().unwrap()), [(0, 4)]);
 }
@@ -467,23 +528,23 @@ fn a_partition_that_the_coordinator_does_not_know_for_long_holds_up_nobody() {
     let mut bench = Bench::new(None);
     bench.own_and_claim(0);
     bench.complete_up_to(0, 10);
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     for _ in 0..LONGEST_UNKNOWN {
         let commit = bench.send().expect("a broker that has just started learns of it");
         let outcome = bench.answer(&commit, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         assert!(outcome.refused.is_empty());
-        assert_eq!(bench.kept(&promise), Kept::NotYet);
+        assert_eq!(bench.kept(&mut promise), Kept::NotYet);
         bench.now += 2 * SECOND;
     }
     let commit = bench.send().expect("once more");
     assert_eq!(bench.answer(&commit, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).refused.len(), 1);
     let deleted = Kept::Refused(TopicPartition::new("orders", 0), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    assert_eq!(bench.kept(&promise), deleted);
+    assert_eq!(bench.kept(&mut promise), deleted);
 
-    let promise = bench.ask();
+    let mut promise = bench.ask();
     let commit = bench.send().expect("whoever asks again wants to know whether it works now");
     bench.answer(&commit, ErrorCode::NONE);
-    assert_eq!(bench.kept(&promise), Kept::Yes);
+    assert_eq!(bench.kept(&mut promise), Kept::Yes);
 }
 
 #[test]

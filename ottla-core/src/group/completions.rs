@@ -20,13 +20,40 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use super::Parcel;
 use crate::fetch::Position;
 
+/// A stretch of an ownership in which commits never go back. A seek begins another run, and so does a cut of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Run {
+    seeks: u32,
+    cuts: u32,
+}
+
+impl Run {
+    /// The one that a seek begins: nothing of before counts any more.
+    #[must_use]
+    pub fn sought(self) -> Self {
+        Self { seeks: self.seeks + 1, ..self }
+    }
+
+    /// The one that a cut begins: what is in front of it stands.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        Self { cuts: self.cuts + 1, ..self }
+    }
+
+    /// Whether nothing but cuts lies between the two: something of the one may stand in the other.
+    #[must_use]
+    pub fn is_of_the_same_seek(self, other: Self) -> bool {
+        self.seeks == other.seeks
+    }
+}
+
 /// What is complete of one partition under one ownership.
 #[derive(Debug, Default)]
 pub struct Completions {
     stretches: VecDeque<Stretch>,
     /// Everything in front of this is complete, or was so when the ownership began; `None` until it is known.
     base: Option<Position>,
-    run: u64,
+    run: Run,
 }
 
 /// A part of the log, up to `next`.
@@ -91,7 +118,7 @@ impl Completions {
     pub fn restart(&mut self) {
         self.void();
         self.base = None;
-        self.run += 1;
+        self.run = self.run.sought();
     }
 
     /// Nothing counts any more: the ownership is over.
@@ -103,7 +130,7 @@ impl Completions {
     }
 
     /// What may be committed, and in which run; `None` until it is known where reading begins.
-    pub fn committable(&mut self) -> Option<(u64, Position)> {
+    pub fn committable(&mut self) -> Option<(Run, Position)> {
         self.compact();
         if planted!("commit-before-handling") {
             return Some((self.run, self.end()?));
@@ -142,7 +169,7 @@ impl Completions {
         if self.end().is_none_or(|end| end.offset <= from.offset) {
             return;
         }
-        self.run += 1;
+        self.run = self.run.cut();
         while let Some(last) = self.stretches.back_mut().filter(|last| last.next.offset > from.offset) {
             if let Some(parcel) = &last.parcel {
                 parcel.complete_all(parcel.indices(from.offset..i64::MAX));
@@ -202,7 +229,7 @@ mod tests {
         let mut completions = Completions::default();
         assert_eq!(completions.committable(), None);
         completions.start(Position::with_epoch(100, 5));
-        assert_eq!(completions.committable(), Some((0, Position::with_epoch(100, 5))));
+        assert_eq!(completions.committable(), Some((Run::default(), Position::with_epoch(100, 5))));
         completions.start(at(7));
         assert_eq!(committable(&mut completions), Some(100), "it is known once");
     }
@@ -259,7 +286,7 @@ mod tests {
         assert_eq!(completions.committable(), None);
         assert!(old.is_complete(0..10), "nobody is handed it again");
         completions.start(at(3));
-        assert_eq!(completions.committable(), Some((1, at(3))));
+        assert_eq!(completions.committable(), Some((Run::default().sought(), at(3))));
     }
 
     #[test]
@@ -273,7 +300,7 @@ mod tests {
         let new = unpack(&mut completions, 4, 6);
         assert_eq!(committable(&mut completions), Some(0));
         first.complete_all(0..4);
-        assert_eq!(completions.committable(), Some((1, at(4))));
+        assert_eq!(completions.committable(), Some((Run::default().cut(), at(4))));
         new.complete(0);
         assert_eq!(committable(&mut completions), Some(5));
     }
@@ -283,12 +310,12 @@ mod tests {
         let mut completions = Completions::default();
         completions.start(at(0));
         unpack(&mut completions, 0, 10).complete_all(0..10);
-        assert_eq!(completions.committable().unwrap().0, 0);
+        assert_eq!(completions.committable().unwrap().0, Run::default());
         let parted = Position::with_epoch(6, 4);
         completions.pass(parted);
         assert_eq!(
             completions.committable(),
-            Some((1, parted)),
+            Some((Run::default().cut(), parted)),
             "so that the next member notices a second one"
         );
     }

@@ -43,7 +43,7 @@ mod offsets_model_tests;
 pub use self::{
     assignor::Assignor,
     commits::{CommitPlan, CommitSettings, Commits, Committable, Committed, Kept, Promise},
-    completions::Completions,
+    completions::{Completions, Run},
     lease::Lease,
     member::{
         Action, Call, CallError, Departure, Failure, Joined, LeaveGroup, LossCause, Member, MemberConfig,

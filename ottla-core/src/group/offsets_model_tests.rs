@@ -18,7 +18,7 @@ use proptest::prelude::*;
 
 use super::{
     CommitPlan, CommitSettings, Commits, CommittedOffset, Kept, Membership, Moment, Ownership, Parcel,
-    Promise, Rest, TopicPartition, parcel::tests::parcel,
+    Promise, Rest, Run, TopicPartition, parcel::tests::parcel,
 };
 use crate::{
     backoff::BackoffPolicy,
@@ -155,13 +155,13 @@ struct Owned {
     waiting: BTreeSet<i64>,
     complete: BTreeSet<i64>,
     /// The last commit of this run.
-    run: (u64, i64),
+    run: (Run, i64),
 }
 
-/// What was complete when somebody asked: token, run and offset by partition.
-type Wanted = BTreeMap<i32, (u64, u64, i64)>;
+/// What was complete when somebody asked, and still stands: token, run and offset by partition.
+type Wanted = BTreeMap<i32, (u64, Run, i64)>;
 
-struct Run {
+struct Model {
     began: Instant,
     now: Instant,
     generation: i32,
@@ -175,7 +175,7 @@ struct Run {
     promises: Vec<(Promise, Wanted)>,
 }
 
-impl Run {
+impl Model {
     fn new() -> Self {
         let settings = CommitSettings {
             interval: Some(Duration::from_secs(1)),
@@ -278,6 +278,10 @@ impl Run {
                 owned.forget_from(to);
                 owned.ownership.passed(Position::at(to));
                 owned.end = to;
+                let wanted = self.promises.iter_mut().filter_map(|(_, wanted)| wanted.get_mut(&partition));
+                for (.., offset) in wanted.filter(|(token, ..)| *token == owned.token) {
+                    *offset = to.min(*offset);
+                }
             }
             _ => {}
         }
@@ -306,7 +310,7 @@ impl Run {
             open: BTreeSet::new(),
             waiting: BTreeSet::new(),
             complete: BTreeSet::new(),
-            run: (0, i64::MIN),
+            run: (Run::default(), i64::MIN),
         };
         self.owned.insert(partition, owned);
     }
@@ -418,22 +422,23 @@ impl Run {
 
     fn check_promises(&mut self) {
         let mut promises = std::mem::take(&mut self.promises);
-        promises.retain(|(promise, wanted)| {
+        promises.retain_mut(|(promise, wanted)| {
             let kept = self.commits.kept(promise, &mut committable(&mut self.owned));
             match kept {
-                Kept::NotYet => return true,
+                Kept::NotYet | Kept::AskedAgain => return true,
                 Kept::Yes => {
                     for (partition, (token, run, offset)) in wanted {
                         let owned = self.owned.get_mut(partition).filter(|owned| owned.token == *token);
-                        let same_run = owned.is_some_and(|owned| {
-                            owned.ownership.committable().is_some_and(|(now, _)| now == *run)
+                        let stands = owned.is_some_and(|owned| {
+                            let now = owned.ownership.committable();
+                            now.is_some_and(|(now, _)| now.is_of_the_same_seek(*run))
                         });
-                        if same_run {
+                        if stands {
                             assert!(self.stored[partition] >= *offset, "a promise was not kept");
                         }
                     }
                 }
-                Kept::Refused(..) | Kept::Lost => {}
+                Kept::Refused(..) | Kept::Lost(_) => {}
             }
             false
         });
@@ -458,7 +463,7 @@ impl Run {
     }
 }
 
-fn committable(owned: &mut BTreeMap<i32, Owned>) -> impl FnMut(u64) -> Option<(u64, Position)> {
+fn committable(owned: &mut BTreeMap<i32, Owned>) -> impl FnMut(u64) -> Option<(Run, Position)> {
     |token| owned.values_mut().find(|owned| owned.token == token)?.ownership.committable()
 }
 
@@ -566,12 +571,12 @@ proptest! {
 
     #[test]
     fn nothing_is_committed_that_is_not_complete(steps in steps()) {
-        let mut run = Run::new();
-        run.own(0);
+        let mut model = Model::new();
+        model.own(0);
         for step in steps {
-            run.step(step);
-            run.check_promises();
+            model.step(step);
+            model.check_promises();
         }
-        run.finish();
+        model.finish();
     }
 }

@@ -12,7 +12,7 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use super::{Completions, Due, Parcel, Redelivery, Rest};
+use super::{Completions, Due, Parcel, Redelivery, Rest, Run};
 use crate::{
     backoff::BackoffPolicy,
     fetch::{Position, Tick},
@@ -70,7 +70,7 @@ impl<P: Clone> Ownership<P> {
     }
 
     /// What may be committed, and in which run: [`Completions::committable`].
-    pub fn committable(&mut self) -> Option<(u64, Position)> {
+    pub fn committable(&mut self) -> Option<(Run, Position)> {
         self.completions.committable()
     }
 

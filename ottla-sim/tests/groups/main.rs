@@ -3,6 +3,7 @@
 
 mod answers;
 mod coordinator;
+mod cut;
 mod frozen_member;
 mod lanes;
 mod loading;

@@ -439,9 +439,9 @@ impl State {
         self.with_commits(|commits, committable| commits.ask(tokens.iter().copied(), committable))
     }
 
-    /// What became of a promise.
-    pub(super) fn kept(&mut self, promise: &Promise) -> Kept {
-        self.with_commits(|commits, committable| commits.kept(promise, committable)).unwrap_or(Kept::Lost)
+    /// What became of a promise. Without a group nothing was promised.
+    pub(super) fn kept(&mut self, promise: &mut Promise) -> Kept {
+        self.with_commits(|commits, committable| commits.kept(promise, committable)).unwrap_or(Kept::Yes)
     }
 
     fn with_commits<T>(&mut self, work: impl FnOnce(&mut Commits, &mut Committable<'_>) -> T) -> Option<T> {

@@ -122,27 +122,32 @@ impl Inner {
         });
         self.commits.notify_one();
         match promise {
-            Some(promise) => self.until_kept(&promise).await,
+            Some(promise) => self.until_kept(promise).await,
             None => Ok(()),
         }
     }
 
-    async fn until_kept(&self, promise: &Promise) -> Result<()> {
+    async fn until_kept(&self, mut promise: Promise) -> Result<()> {
         loop {
             let committed = self.committed.notified();
             tokio::pin!(committed);
             committed.as_mut().enable();
-            match self.with(|state| state.kept(promise)) {
+            match self.with(|state| state.kept(&mut promise)) {
                 Kept::Yes => return Ok(()),
-                Kept::NotYet if self.closed.is_set() => return Err(Error::closed()),
+                Kept::NotYet | Kept::AskedAgain if self.closed.is_set() => return Err(Error::closed()),
                 Kept::NotYet => committed.await,
+                Kept::AskedAgain => {
+                    self.commits.notify_one();
+                    committed.await;
+                }
                 Kept::Refused(name, code) => {
                     let error = Error::broker(code, "the offset cannot be committed");
                     return Err(error.with_topic_partition((&*name.topic, name.partition).into()));
                 }
-                Kept::Lost => {
+                Kept::Lost(name) => {
                     let what = "a partition was given up before what is complete of it was committed";
-                    return Err(Error::timeout(what).with_retriable());
+                    let error = Error::timeout(what).with_retriable();
+                    return Err(error.with_topic_partition((&*name.topic, name.partition).into()));
                 }
             }
         }

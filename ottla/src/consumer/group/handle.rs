@@ -37,13 +37,16 @@ impl Consumer {
         Ok(())
     }
 
-    /// Commits everything that is complete, and waits until the group has it. What is committed is committed by itself as
+    /// Commits everything that is complete, and waits until the group has it. What is complete is committed by itself as
     /// well, unless [`enable_auto_commit`](crate::ConsumerBuilder::enable_auto_commit) is off.
+    ///
+    /// Of a log that is cut meanwhile (an unclean election) it waits for what is left; of a partition whose position is moved
+    /// by [`seek`](Self::seek) meanwhile, for nothing.
     ///
     /// # Errors
     /// `Misuse` without a group or a subscription; the broker's code when the commit was refused; `Timeout` after
-    /// `default.api.timeout.ms`, and when the consumer is out of its group because the program had
-    /// [stopped working](crate::ConsumerBuilder::processing_timeout); `Closed`.
+    /// `default.api.timeout.ms`, when a partition was given up or lost before, which the error names, and when the consumer is
+    /// out of its group because the program had [stopped working](crate::ConsumerBuilder::processing_timeout); `Closed`.
     ///
     /// # Cancel safety
     /// The commit goes on when the future is dropped.
