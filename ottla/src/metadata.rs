@@ -232,17 +232,17 @@ impl Inner {
 
     /// Asks somebody and takes the answer.
     async fn refresh(&self) {
-        let request = self.request();
+        let (last, request) = self.request();
         let timeout = self.context.config.request_timeout;
         let request = &request;
         let answer = self
             .brokers
-            .ask_any(Lane::Control, |connection: Connection| async move {
+            .ask_any_but(&last, Lane::Control, |connection: Connection| async move {
                 let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
                 let answer = connection.call(request, version, timeout).await?;
                 // Within the attempt, so that the next broker is asked.
                 match Useless::check(&answer) {
-                    None => Ok(answer),
+                    None => Ok((connection.node_id(), answer)),
                     Some(useless) => Err(self.useless(useless, &connection)),
                 }
             })
@@ -250,15 +250,17 @@ impl Inner {
         self.on_answer(answer);
     }
 
-    fn request(&self) -> MetadataRequest {
+    /// Whom to ask after all the others, and what.
+    fn request(&self) -> (Vec<i32>, MetadataRequest) {
         let mut state = lock(&self.state);
-        state.refresh.begin(now());
+        let last = state.refresh.begin(now()).to_vec();
         let topic = |name: &Str| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() };
-        MetadataRequest {
+        let request = MetadataRequest {
             topics: Some(state.cache.watched().map(topic).collect()),
             allow_auto_topic_creation: self.context.config.allow_auto_create_topics,
             ..MetadataRequest::default()
-        }
+        };
+        (last, request)
     }
 
     fn useless(&self, useless: Useless, told_by: &Connection) -> Error {
@@ -268,17 +270,18 @@ impl Inner {
         Error::peer(format!("no metadata from {}", told_by.address())).with_source(useless)
     }
 
-    fn on_answer(&self, answer: Result<MetadataResponse>) {
+    fn on_answer(&self, answer: Result<(i32, MetadataResponse)>) {
         let random = self.context.env.random();
         let now = now();
         let mut state = lock(&self.state);
-        let applied = answer.and_then(|answer| {
-            state.cache.apply(now, &answer).map_err(|useless| Error::peer("no metadata").with_source(useless))
+        let applied = answer.and_then(|(told_by, answer)| match state.cache.apply(now, &answer) {
+            Ok(applied) => Ok((told_by, applied)),
+            Err(useless) => Err(Error::peer("no metadata").with_source(useless)),
         });
         match applied {
-            Ok(applied) => {
+            Ok((told_by, applied)) => {
                 state.last_error = None;
-                state.refresh.on_answer(now, applied.complete, random);
+                state.refresh.on_answer(now, told_by, applied.complete, random);
                 let snapshot = state.cache.snapshot().clone();
                 drop(state);
                 self.publish(&snapshot);

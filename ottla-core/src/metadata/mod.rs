@@ -4,6 +4,7 @@ mod cache;
 mod overdue;
 mod refresh;
 mod snapshot;
+mod told;
 
 pub(crate) use self::cache::LIE_BELIEVED;
 pub use self::{
@@ -11,4 +12,5 @@ pub use self::{
     overdue::Overdue,
     refresh::Refresh,
     snapshot::{BrokerAddress, ClusterSnapshot, PartitionMetadata, TopicMetadata},
+    told::Told,
 };

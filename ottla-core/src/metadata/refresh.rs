@@ -14,9 +14,15 @@
 //!
 //! Routing failures come in swarms: every partition of a broker that died reports one. However many there are, at most
 //! one request is on its way, and their spacing doubles from `retry.backoff.ms` on while they go on coming.
+//!
+//! Whom to ask: anybody first, so that whoever is connected to answers at once. Failures that go on after an answer cast
+//! doubt on whoever told it: a leader that is cut off from its peers reaches its clients and believes that it leads, for
+//! ever. So does age, since who follows such a leader meets no failure at all. In doubt whoever has told is asked after
+//! all the others, the latest last.
 
 use std::time::{Duration, Instant};
 
+use super::Told;
 use crate::backoff::{Backoff, BackoffPolicy};
 
 /// Decides when to ask for metadata.
@@ -30,6 +36,7 @@ pub struct Refresh {
     last_end: Option<Instant>,
     asking: bool,
     wanted: Option<Wanted>,
+    told: Told,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +59,7 @@ impl Refresh {
             last_end: None,
             asking: false,
             wanted: None,
+            told: Told::default(),
         }
     }
 
@@ -79,21 +87,29 @@ impl Refresh {
         }
     }
 
-    /// The question goes out. What is asked for from here on needs another one: the answer may be older.
-    pub fn begin(&mut self, now: Instant) {
+    /// The question goes out, to these after all the other brokers, and in this order. What is asked for from here on
+    /// needs another one: the answer may be older.
+    pub fn begin(&mut self, now: Instant) -> &[i32] {
         self.asking = true;
-        self.wanted = None;
+        let wanted = self.wanted.take();
         // After a quiet time the spacing starts over.
         let quiet = self.last_end.is_none_or(|end| now.saturating_duration_since(end) > QUIET);
         if quiet && !self.last_failed {
             self.backoff.on_success();
         }
+        match wanted {
+            Some(Wanted::Now) => &[],
+            Some(Wanted::Soon) if quiet => &[],
+            Some(Wanted::Soon) | None => self.told.last(),
+        }
     }
 
-    /// The answer was applied; `complete` if it told all that was asked.
-    pub fn on_answer(&mut self, now: Instant, complete: bool, random: u64) {
+    /// The answer of `told_by`, which is negative for a server whose id is not known, was applied; `complete` if it told
+    /// all that was asked.
+    pub fn on_answer(&mut self, now: Instant, told_by: i32, complete: bool, random: u64) {
         self.end(now, random);
         self.last_failed = false;
+        self.told.by(told_by);
         if !complete {
             self.on_routing_failure();
         }
@@ -129,6 +145,9 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// Whoever is asked.
+    const BROKER: i32 = 1;
+
     fn refresh() -> Refresh {
         Refresh::new(ms(300_000), BackoffPolicy::new(ms(100), ms(1_000)))
     }
@@ -138,7 +157,7 @@ mod tests {
         let mut refresh = refresh();
         refresh.on_new_interest();
         refresh.begin(now);
-        refresh.on_answer(now, true, 0);
+        refresh.on_answer(now, BROKER, true, 0);
         refresh
     }
 
@@ -168,7 +187,7 @@ mod tests {
             now = next;
             refresh.begin(now);
             assert_eq!(refresh.next_attempt(now), None, "one question at a time");
-            refresh.on_answer(now, true, 0);
+            refresh.on_answer(now, BROKER, true, 0);
         }
         assert_eq!(gaps, [80, 160, 320, 640, 800, 800]);
     }
@@ -181,7 +200,7 @@ mod tests {
         refresh.on_routing_failure();
         assert_eq!(refresh.next_attempt(later), Some(later));
         refresh.begin(later);
-        refresh.on_answer(later, true, 0);
+        refresh.on_answer(later, BROKER, true, 0);
         refresh.on_routing_failure();
         assert_eq!(refresh.next_attempt(later), Some(later + ms(80)));
     }
@@ -212,7 +231,7 @@ mod tests {
         refresh.on_new_interest();
         refresh.begin(now);
         refresh.on_routing_failure();
-        refresh.on_answer(now, true, 0);
+        refresh.on_answer(now, BROKER, true, 0);
         assert_eq!(refresh.next_attempt(now), Some(now + ms(160)));
     }
 
@@ -222,7 +241,44 @@ mod tests {
         let mut refresh = answered(now);
         refresh.on_routing_failure();
         refresh.begin(now);
-        refresh.on_answer(now, false, 0);
+        refresh.on_answer(now, BROKER, false, 0);
         assert!(refresh.next_attempt(now).is_some_and(|at| at < now + ms(1_000)));
+    }
+
+    /// Asks at `at`, and takes an answer of `told_by`; gives who was not to be asked before others.
+    fn ask(refresh: &mut Refresh, at: Instant, told_by: i32) -> Vec<i32> {
+        let last = refresh.begin(at).to_vec();
+        refresh.on_answer(at, told_by, true, 0);
+        last
+    }
+
+    #[test]
+    fn p22_while_failures_go_on_whoever_has_told_is_asked_after_the_others() {
+        let start = now();
+        let mut refresh = answered(start);
+        let mut last = Vec::new();
+        for (after, told_by) in [(10_000, 1), (10_100, 2), (10_300, 3), (10_700, 1), (11_500, 2)] {
+            refresh.on_routing_failure();
+            last.push(ask(&mut refresh, start + ms(after), told_by));
+        }
+        assert_eq!(last, [vec![], vec![1], vec![1, 2], vec![1, 2, 3], vec![2, 3, 1]]);
+    }
+
+    #[test]
+    fn whoever_has_told_is_asked_again_for_what_was_never_asked_for() {
+        let start = now();
+        let mut refresh = answered(start);
+        refresh.on_routing_failure();
+        refresh.on_new_interest();
+        assert_eq!(ask(&mut refresh, start, 1), []);
+    }
+
+    #[test]
+    fn p22_a_question_by_age_goes_to_others_than_the_one_before() {
+        let start = now();
+        let mut refresh = answered(start);
+        assert_eq!(ask(&mut refresh, start + ms(300_000), 2), [1]);
+        assert_eq!(ask(&mut refresh, start + ms(600_000), 1), [1, 2]);
+        assert_eq!(ask(&mut refresh, start + ms(900_000), 2), [2, 1]);
     }
 }

@@ -30,11 +30,18 @@ pub(super) async fn ask_metadata(
         let ask = |connection: Connection| async move {
             let version = connection.version::<MetadataRequest>(0..=i16::MAX)?;
             let answer = connection.call(request, version, left).await?;
-            check(answer.error_code, None, || what.to_owned()).map(|()| answer)
+            check(answer.error_code, None, || what.to_owned())?;
+            Ok((connection.node_id(), answer))
         };
-        match retry.bound(shared.brokers.ask_any(Lane::Control, ask)).await {
+        // What was told before has not helped.
+        let asked = shared.brokers.ask_any_but(retry.told.last(), Lane::Control, ask);
+        match retry.bound(asked).await {
             Err(error) if error.is_retriable() => retry.pause(error).await?,
-            outcome => return outcome,
+            Err(error) => return Err(error),
+            Ok((told_by, answer)) => {
+                retry.told.by(told_by);
+                return Ok(answer);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ottla_core::backoff::Backoff;
+use ottla_core::{backoff::Backoff, metadata::Told};
 use tokio::time::{sleep, timeout_at};
 
 use crate::{Error, Result, client::Shared, net::now};
@@ -16,6 +16,8 @@ pub(super) struct Retry<'a> {
     backoff: Backoff,
     /// Why the last attempt failed.
     last_error: Option<Error>,
+    /// Who has told of the cluster: when it is looked at once more, others are asked before.
+    pub(super) told: Told,
 }
 
 impl<'a> Retry<'a> {
@@ -23,13 +25,14 @@ impl<'a> Retry<'a> {
     pub(super) fn new(shared: &'a Shared, what: &'static str, timeout: Option<Duration>) -> Self {
         let timeout = timeout.unwrap_or(shared.config.default_api_timeout);
         let backoff = Backoff::new(shared.config.retry_backoff);
-        Self { shared, what, timeout, deadline: now() + timeout, backoff, last_error: None }
+        let (deadline, told) = (now() + timeout, Told::default());
+        Self { shared, what, timeout, deadline, backoff, last_error: None, told }
     }
 
     /// The same time for another part of the call, which is tried again by itself.
     pub(super) fn for_another(&self) -> Self {
         let backoff = Backoff::new(self.shared.config.retry_backoff);
-        Self { backoff, last_error: None, ..*self }
+        Self { backoff, last_error: None, told: Told::default(), ..*self }
     }
 
     /// How long one request may take.

@@ -84,7 +84,10 @@ enum Target {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Member,
-    Last,
+    /// Has been asked, and may not know; by the place in the order.
+    Last(usize),
+    /// Keeps whoever asks it waiting.
+    Slow,
     Seed,
 }
 
@@ -174,7 +177,8 @@ impl Brokers {
         self.ask_any_but(&[], lane, ask).await
     }
 
-    /// [`Brokers::ask_any`], those in `last` after all the other brokers.
+    /// [`Brokers::ask_any`], those in `last` after all the other brokers, in their order; and only then those who have yet
+    /// to answer or to be connected to: they may well be dead.
     pub(crate) async fn ask_any_but<T, F>(
         &self,
         last: &[i32],
@@ -198,9 +202,11 @@ impl Brokers {
         let rank = |(target, broker): (&Target, &Broker)| {
             let busy = broker.live(lane).map(Connection::in_flight);
             let place = match target {
-                Target::Node(node) if last.contains(node) => Place::Last,
-                Target::Node(_) => Place::Member,
                 Target::Seed(_) => Place::Seed,
+                Target::Node(_) if !last.is_empty() && broker.is_slow(lane) => Place::Slow,
+                Target::Node(node) => {
+                    last.iter().position(|each| each == node).map_or(Place::Member, Place::Last)
+                }
             };
             (
                 (place, busy.is_none(), busy, broker.reconnect.is_failing(), self.0.context.env.random()),
@@ -309,6 +315,15 @@ impl Broker {
         match self.lanes.get(&lane) {
             Some(Slot::Live(connection)) if !connection.is_closed() => Some(connection),
             _ => None,
+        }
+    }
+
+    /// Whether somebody waits for it on this lane, or it could not be connected to.
+    fn is_slow(&self, lane: Lane) -> bool {
+        match self.lanes.get(&lane) {
+            Some(Slot::Live(connection)) if !connection.is_closed() => connection.in_flight() > 0,
+            Some(Slot::Dialling(_)) => true,
+            _ => self.reconnect.is_failing(),
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::scripted::{Cluster, Listener, Reply, World, address, api_versions};
 use crate::{
     Client, ErrorKind,
-    net::{Brokers, Lane},
+    net::{Brokers, Connection, Lane},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +52,29 @@ async fn a_dial_goes_on_when_the_caller_gives_up() {
     assert!(timeout(Duration::ZERO, brokers(&client).connection(0, Lane::Produce)).await.is_err());
     brokers(&client).connection(0, Lane::Produce).await.unwrap();
     assert_eq!(world.dials().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_been_asked_comes_after_the_others_but_before_those_who_keep_one_waiting() {
+    let world = World::new();
+    world.serve(1, Cluster::new(&[1]).script());
+    world.serve(2, Cluster::new(&[2]).script());
+    world.listen(3, Listener::BlackHole);
+    let client = world.client(&["10.0.0.1:1"]);
+    brokers(&client).set_brokers([&at(0, 1), &at(1, 2)]);
+    let ask = async |last: &[i32]| {
+        let begin = Instant::now();
+        let who = |connection: Connection| std::future::ready(Ok(connection.node_id()));
+        let told_by = brokers(&client).ask_any_but(last, Lane::Control, who).await.unwrap();
+        (told_by, begin.elapsed().as_millis() / 100)
+    };
+    brokers(&client).connection(0, Lane::Control).await.unwrap();
+    assert_eq!(ask(&[]).await, (0, 0), "connected to");
+    assert_eq!(ask(&[0]).await, (1, 0), "dialled for it");
+    assert_eq!(ask(&[1, 0]).await, (1, 0), "in their order");
+    brokers(&client).set_brokers([&at(0, 1), &at(1, 2), &at(2, 3)]);
+    assert_eq!(ask(&[0, 1]).await, (0, 5), "the third one holds it up");
+    assert_eq!(ask(&[0, 1]).await, (0, 0), "once");
 }
 
 #[tokio::test(start_paused = true)]
