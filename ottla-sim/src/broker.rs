@@ -42,6 +42,7 @@ use crate::{
     cluster::OFFSETS,
     env::wall_clock,
     failure::Failure,
+    history::Elected,
     logged::{Logged, read_log},
     net::{Listener, Parcel},
     trace::{Event, hash_bytes},
@@ -101,8 +102,9 @@ impl Machine {
         }
     }
 
-    /// Where somebody was elected since who was not in sync before: then nobody is who was. It may have died at once.
-    fn unclean_since(&self, before: Option<Arc<Image>>) -> Vec<Unclean> {
+    /// Where somebody was elected since who was not in sync before: then nobody is who was. Of which partition, in which leader
+    /// epoch, and who. It may have died at once.
+    fn unclean_since(&self, before: Option<Arc<Image>>) -> Vec<((TopicId, i32), i32, NodeId)> {
         let Some((before, after)) = before.zip(self.elections()) else { return Vec::new() };
         if Arc::ptr_eq(&before, &after) {
             return Vec::new();
@@ -112,9 +114,11 @@ impl Machine {
             for (index, partition) in (0..).zip(&topic.partitions) {
                 let Some(known) = before.partition(topic.id, index) else { continue };
                 let still_in_sync = partition.isr.iter().any(|replica| known.isr.contains(replica));
-                if partition.leader_epoch > known.leader_epoch && !still_in_sync {
-                    let (partition, leader_epoch) = ((topic.id, index), partition.leader_epoch);
-                    unclean.push(Unclean { partition, leader_epoch });
+                let elected = partition.leader.or(partition.isr.first().copied());
+                if let Some(elected) = elected.filter(|_| !still_in_sync)
+                    && partition.leader_epoch > known.leader_epoch
+                {
+                    unclean.push(((topic.id, index), partition.leader_epoch, elected));
                 }
             }
         }
@@ -147,10 +151,10 @@ pub(crate) struct Cut {
 }
 
 /// An election of a replica that was not in sync.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Unclean {
     pub(crate) partition: (TopicId, i32),
-    pub(crate) leader_epoch: i32,
+    pub(crate) elected: Elected,
 }
 
 /// What survives the process. Clones share it.
@@ -160,6 +164,8 @@ pub(crate) struct Lasting {
     pub(crate) cuts: Rc<RefCell<Vec<Cut>>>,
     /// Of the controller.
     pub(crate) unclean: Rc<RefCell<Vec<Unclean>>>,
+    /// Those of the nodes, in which the controller's elections show.
+    pub(crate) disks: BTreeMap<NodeId, Rc<RefCell<MemoryDisk>>>,
     /// Of all nodes together.
     pub(crate) truth: Truth,
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
@@ -271,12 +277,25 @@ impl Driver {
             let machine = &mut self.state.borrow_mut().machine;
             let before = machine.elections();
             act(machine, self.now(), &mut outputs);
-            self.lasting.unclean.borrow_mut().extend(machine.unclean_since(before));
+            for (partition, leader_epoch, leader) in machine.unclean_since(before) {
+                let elected =
+                    Elected { at: self.shared.lived(), leader_epoch, ends: self.ends(partition, leader) };
+                self.lasting.unclean.borrow_mut().push(Unclean { partition, elected });
+            }
         }
         for output in outputs {
             self.carry_out(output);
         }
         self.handled.notify_one();
+    }
+
+    /// Where each epoch ends in the log of a node, on its disk.
+    fn ends(&self, (topic, partition): (TopicId, i32), node: NodeId) -> BTreeMap<i32, i64> {
+        let Some(disk) = self.lasting.disks.get(&node) else { return BTreeMap::new() };
+        let disk = disk.borrow();
+        let log = disk.contents(&FileId::Log(topic, partition)).unwrap_or_default();
+        let records = read_log(Bytes::copy_from_slice(log)).unwrap_or_default();
+        records.iter().map(|logged| (logged.leader_epoch, logged.offset + 1)).collect()
     }
 
     fn carry_out(&self, output: Output) {

@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     World,
     broker::{self, Cut, Directory, Driver, Lasting, Machine, Unclean},
-    history::{Begins, Commits, Logs},
+    history::{Begins, Commits, Elections, Logs},
     interference::Harm,
     logged::{Logged, read_commits, read_log},
     met::{Counts, Met},
@@ -129,13 +129,15 @@ impl Cluster {
         let controller = Controller::new(Arc::clone(&config), None, random).map_err(io::Error::other)?;
         let machine = Machine::Controller(Box::new(controller));
         let to = Rc::clone(&directory);
-        let lasting = Lasting::default();
+        let disks: BTreeMap<_, _> = hosts.iter().map(|(id, _)| (*id, Rc::default())).collect();
+        let lasting = Lasting { disks: disks.clone(), ..Lasting::default() };
         let elections = Rc::clone(&lasting.unclean);
         let controller = broker::start(&controller_host, &world.shared, to, machine, lasting, None)?;
 
         let (watched, truth) = (Watched::default(), Truth::default());
         let nodes = hosts.into_iter().map(|(id, host)| {
-            let lasting = Lasting { truth: truth.clone(), ..Lasting::default() };
+            let disk = Rc::clone(&disks[&id]);
+            let lasting = Lasting { truth: truth.clone(), disk, ..Lasting::default() };
             let driver = start_node(world, (&config, &watched), &directory, &host, id, &lasting)?;
             Ok(NodeSlot { id, host, harm: Harm::default(), lasting, driver: RefCell::new(driver) })
         });
@@ -437,8 +439,8 @@ impl Cluster {
             for Cut { partition, record, leader_epoch } in node.lasting.cuts.borrow().iter() {
                 let between = |unclean: &Unclean| {
                     unclean.partition == *partition
-                        && record.leader_epoch < unclean.leader_epoch
-                        && unclean.leader_epoch <= *leader_epoch
+                        && record.leader_epoch < unclean.elected.leader_epoch
+                        && unclean.elected.leader_epoch <= *leader_epoch
                 };
                 if partition.0 == id && elections.iter().any(between) {
                     lost.entry(partition.1).or_default().push(record.clone());
@@ -448,17 +450,17 @@ impl Cluster {
         lost
     }
 
-    /// How many elections of each partition of a topic were unclean so far.
+    /// The elections of each partition of a topic that were unclean so far.
     #[must_use]
-    pub fn unclean_elections(&self, topic: &str) -> BTreeMap<i32, usize> {
+    pub fn unclean_elections(&self, topic: &str) -> Elections {
         let id = self.image().topic(topic).map(|topic| topic.id);
-        let mut counts = BTreeMap::new();
-        for Unclean { partition: (topic, partition), .. } in self.0.elections.borrow().iter() {
+        let mut elections = Elections::new();
+        for Unclean { partition: (topic, partition), elected } in self.0.elections.borrow().iter() {
             if Some(*topic) == id {
-                *counts.entry(*partition).or_default() += 1;
+                elections.entry(*partition).or_default().push(elected.clone());
             }
         }
-        counts
+        elections
     }
 
     /// The broker that coordinates a group; none while its partition of `__consumer_offsets` has no leader.

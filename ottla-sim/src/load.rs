@@ -539,7 +539,6 @@ fn producer(client: &Client, plan: Plan, random: &mut fastrand::Rng) -> Producer
 pub async fn cluster(world: &World, plan: Plan) -> Cluster {
     let mut config = ClusterConfig::with_nodes(3, "", 0);
     if plan.unclean {
-        config.unclean_leader_election = true;
         // Replicas fall out of sync soon, so that there are elections to be lost.
         config.replica_lag_time_max = Duration::from_secs(5);
     }
@@ -551,6 +550,10 @@ pub async fn cluster(world: &World, plan: Plan) -> Cluster {
         world.network().set(from.host(), to.host(), slow.clone());
     }
     let mut settings = Vec::new();
+    if plan.unclean {
+        // What is committed is never lost: the question is what becomes of commits when the log behind them is.
+        settings.push(("unclean.leader.election.enable", true.to_string()));
+    }
     if let Some(retention) = plan.retention {
         settings.push(("retention.ms", retention.as_millis().to_string()));
         // Brokers whose clocks are slow take what clients with fast ones write.

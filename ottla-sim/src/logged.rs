@@ -77,7 +77,11 @@ pub(crate) fn read_commits(
         if (&*of, partition.topic()) == (group, topic) {
             let said = Duration::from_millis(logged.timestamp as u64).saturating_sub(BEGINNING);
             let at = at(logged).unwrap_or(said);
-            commits.entry(partition.partition()).or_default().push(Stored { at, offset });
+            commits.entry(partition.partition()).or_default().push(Stored {
+                at,
+                offset,
+                leader_epoch: leader_epoch(&logged.value),
+            });
         }
     }
     commits
@@ -92,6 +96,13 @@ pub fn read_commit(key: &[u8], value: &[u8]) -> Option<(Box<str>, TopicPartition
     let offset = value.get(2..10)?.try_into().map(i64::from_be_bytes).ok()?;
     let text = |bytes: &Bytes| std::str::from_utf8(bytes).map(Box::from).ok();
     Some((text(&group)?, TopicPartition::new(std::str::from_utf8(&topic).ok()?, partition), offset))
+}
+
+/// The leader epoch in the value of a commit, which has one since version 3.
+fn leader_epoch(mut value: &[u8]) -> Option<i32> {
+    let version = value.try_get_i16().ok()?;
+    let _offset = value.try_get_i64().ok()?;
+    value.try_get_i32().ok().filter(|epoch| version >= 3 && *epoch >= 0)
 }
 
 /// `OffsetCommitKey` of Kafka, versions 0 and 1.
@@ -136,7 +147,9 @@ mod tests {
             timestamp: (BEGINNING + Duration::from_secs(second)).as_millis() as i64,
             ..Logged::default()
         };
-        let value = |offset: i64| [&3_i16.to_be_bytes()[..], &offset.to_be_bytes(), &[0; 20]].concat();
+        let value = |offset: i64| {
+            [&3_i16.to_be_bytes()[..], &offset.to_be_bytes(), &7_i32.to_be_bytes(), &[0; 16]].concat()
+        };
         let log = [
             logged(key(2, "billing", "", 0), b"a group", 1),
             logged(key(1, "billing", "orders", 1), &value(5), 2),
@@ -145,7 +158,7 @@ mod tests {
             logged(key(1, "billing", "orders", 1), b"", 4),
             logged(key(1, "billing", "orders", 1), &value(7), 5),
         ];
-        let stored = |at, offset| Stored { at: Duration::from_secs(at), offset };
+        let stored = |at, offset| Stored { at: Duration::from_secs(at), offset, leader_epoch: Some(7) };
         assert_eq!(
             read_commits(&log, ("billing", "orders"), |_| None),
             Commits::from([(1, vec![stored(2, 5), stored(5, 7)])])

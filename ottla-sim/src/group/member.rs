@@ -236,15 +236,16 @@ impl Process {
                 Err(error) => return Err(error),
             };
             let view = record.view();
-            let (partition, offset) = (TopicPartition::new(view.topic(), view.partition()), view.offset());
-            self.history.handed_out(&partition, offset);
+            let partition = TopicPartition::new(view.topic(), view.partition());
+            let place = (view.offset(), view.leader_epoch());
+            self.history.handed_out(&partition, place);
             self.handle().await;
             let has_hung = self.hang_at(Hang::InHand).await;
             if self.random.f64() < self.settings.given_back {
                 drop(record);
                 continue;
             }
-            self.history.handled(&partition, offset);
+            self.history.handled(&partition, place);
             record.complete();
             if has_hung && let Err(error) = consumer.commit().await {
                 self.errors.borrow_mut().push(error);

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 pub use self::member::{Hang, Member, Settings};
 use crate::{
     Cluster, World,
-    history::{GroupHistory, Topic, Verdict},
+    history::{GroupHistory, Place, Topic, Verdict, leads_to},
     load::TOPIC,
 };
 
@@ -130,17 +130,18 @@ impl Group {
                 image.topic(topic).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
             };
             self.world.until(&format!("{topic} can be read"), led).await;
-            let mut open: Vec<(TopicPartition, i64)> = Vec::new();
+            let mut open: Vec<(TopicPartition, Place)> = Vec::new();
             for (partition, log) in self.cluster.whole_logs(topic) {
                 let partition = TopicPartition::new(*topic, partition);
-                open.extend(log.iter().map(|logged| (partition.clone(), logged.offset)));
+                let places = log.iter().map(|logged| (logged.offset, Some(logged.leader_epoch)));
+                open.extend(places.map(|place| (partition.clone(), place)));
             }
             let all = open.len();
             let handled = || {
                 let begins = self.begins(topic);
-                let is_done = |(partition, offset): &(TopicPartition, i64)| {
-                    self.history.has_handled(partition, *offset)
-                        || begins.get(&partition.partition()).is_some_and(|begin| offset < begin)
+                let is_done = |(partition, place): &(TopicPartition, Place)| {
+                    self.history.has_handled(partition, *place)
+                        || begins.get(&partition.partition()).is_some_and(|begin| place.0 < *begin)
                 };
                 while open.pop_if(|last| is_done(last)).is_some() {}
                 open.is_empty()
@@ -160,13 +161,16 @@ impl Group {
         self.all_handled().await;
         for topic in &self.topics {
             let end = |log: &Vec<_>| log.last().map_or(0, |last: &crate::Logged| last.offset + 1);
-            let logs = self.cluster.whole_logs(topic);
+            let (logs, lost) = (self.cluster.whole_logs(topic), self.cluster.lost(topic));
             let all: i64 = logs.values().map(end).sum();
             let committed = || {
                 let (commits, begins) = (self.cluster.commits(GROUP, topic), self.begins(topic));
                 logs.iter().all(|(partition, log)| {
-                    let committed =
-                        commits.get(partition).and_then(|stored| stored.last()).map_or(0, |last| last.offset);
+                    let last = commits.get(partition).and_then(|stored| stored.last());
+                    let committed = last.map_or(0, |last| match lost.get(partition) {
+                        Some(lost) => leads_to(log, lost, last),
+                        None => last.offset,
+                    });
                     // Of what was dropped to the end, nothing is left to be committed.
                     committed.max(begins.get(partition).copied().unwrap_or_default()) >= end(log)
                 })
@@ -193,6 +197,8 @@ impl Group {
             logs: self.cluster.whole_logs(topic),
             begins: self.cluster.begins(topic),
             commits: self.cluster.commits(GROUP, topic),
+            lost: self.cluster.lost(topic),
+            elections: self.cluster.unclean_elections(topic),
         };
         self.history.check(&self.world, &self.topics.iter().map(truth).collect::<Vec<_>>())
     }

@@ -9,7 +9,7 @@ use std::{
 use ottla::TopicPartition;
 
 use super::{
-    Begins, Logs, Report, begun, check,
+    Begins, Elections, Logs, Report, begun, check, cut,
     event::{self, Actor, Change, Entry, Event, Open, Outcome},
     fail, truth,
 };
@@ -51,6 +51,8 @@ pub struct Told {
     pub partition: TopicPartition,
     /// What.
     pub what: What,
+    /// The epoch of the leader that wrote the record, if it is about a record, and that is known.
+    pub leader_epoch: Option<i32>,
 }
 
 /// A commit as the coordinator stored it.
@@ -60,6 +62,8 @@ pub struct Stored {
     pub at: Duration,
     /// The offset of the next record to be handled.
     pub offset: i64,
+    /// The epoch of the leader that wrote the record in front of it, if the commit says so.
+    pub leader_epoch: Option<i32>,
 }
 
 /// The commits of a group, by partition, in the order in which they were stored.
@@ -76,6 +80,10 @@ pub struct Topic {
     pub begins: Begins,
     /// What the group's coordinator stored.
     pub commits: Commits,
+    /// What unclean elections have cost: see [`Cluster::lost`](crate::Cluster::lost).
+    pub lost: Logs,
+    /// Those elections.
+    pub elections: Elections,
 }
 
 /// What must hold and what may be counted: the outcome of [`GroupHistory::check`].
@@ -98,6 +106,9 @@ impl Verdict {
         Self { handled: report.counts.processed, twice: twice.collect() }
     }
 }
+
+/// Where a record is, and the epoch of the leader that wrote it: of one partition, there is no other of the same.
+pub type Place = (i64, Option<i32>);
 
 /// A record that was handled again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +136,8 @@ struct Records {
     told: Vec<Told>,
     /// What each member owns, to say what it lost by a crash.
     owned: BTreeSet<(u32, TopicPartition)>,
-    /// How often each record was.
-    handled: BTreeMap<TopicPartition, BTreeMap<i64, u32>>,
+    /// How often each record was, by offset and leader epoch.
+    handled: BTreeMap<TopicPartition, BTreeMap<Place, u32>>,
     overlap: Duration,
 }
 
@@ -190,10 +201,10 @@ impl GroupHistory {
         self.lock().told.iter().filter(of_then).count()
     }
 
-    /// Whether the record at that offset was handled.
+    /// Whether the record at that place was handled.
     #[must_use]
-    pub fn has_handled(&self, partition: &TopicPartition, offset: i64) -> bool {
-        self.lock().handled.get(partition).is_some_and(|handled| handled.contains_key(&offset))
+    pub fn has_handled(&self, partition: &TopicPartition, place: Place) -> bool {
+        self.lock().handled.get(partition).is_some_and(|handled| handled.contains_key(&place))
     }
 
     /// All of it, and the truth.
@@ -206,6 +217,9 @@ impl GroupHistory {
     /// Checks everything, and fails the run at the worst violation. Once the group has handled all there is of these topics,
     /// which are all that its members subscribe to.
     pub fn check(&self, world: &World, topics: &[Topic]) -> Verdict {
+        let unheard_of = cut::unheard_of(&self.lock().told, topics).cloned();
+        let expected = "members to get what is in the logs, or was";
+        world.expect(unheard_of.is_none(), expected, || format!("{unheard_of:?}"));
         let report = check(&self.events(topics));
         fail(world, &report);
         Verdict::of(&report)
@@ -247,40 +261,40 @@ impl MemberHistory {
 
     /// It owns these from now on.
     pub fn assigned(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
-        partitions.into_iter().for_each(|partition| self.tell(partition, What::Assigned));
+        partitions.into_iter().for_each(|partition| self.tell(partition, What::Assigned, None));
     }
 
     /// It gave these up; `committed`: with all that it has handled.
     pub fn revoked(&self, partitions: impl IntoIterator<Item = TopicPartition>, committed: bool) {
-        partitions.into_iter().for_each(|partition| self.tell(partition, What::Revoked { committed }));
+        partitions.into_iter().for_each(|partition| self.tell(partition, What::Revoked { committed }, None));
     }
 
     /// It learned that it does not own these any more.
     pub fn lost(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
-        partitions.into_iter().for_each(|partition| self.tell(partition, What::Lost));
+        partitions.into_iter().for_each(|partition| self.tell(partition, What::Lost, None));
     }
 
     /// Its process is gone.
     pub fn crashed(&self) {
-        self.owned().into_iter().for_each(|partition| self.tell(partition, What::Crashed));
+        self.owned().into_iter().for_each(|partition| self.tell(partition, What::Crashed, None));
     }
 
     /// It got this record.
-    pub fn handed_out(&self, partition: &TopicPartition, offset: i64) {
-        self.tell(partition.clone(), What::HandedOut(offset));
+    pub fn handed_out(&self, partition: &TopicPartition, (offset, leader_epoch): Place) {
+        self.tell(partition.clone(), What::HandedOut(offset), leader_epoch);
     }
 
     /// It has done what this record asks for.
-    pub fn handled(&self, partition: &TopicPartition, offset: i64) {
-        self.tell(partition.clone(), What::Handled(offset));
+    pub fn handled(&self, partition: &TopicPartition, (offset, leader_epoch): Place) {
+        self.tell(partition.clone(), What::Handled(offset), leader_epoch);
     }
 
     /// The coordinator has acknowledged its commit of this offset.
     pub fn committed(&self, partition: &TopicPartition, offset: i64) {
-        self.tell(partition.clone(), What::Committed(offset));
+        self.tell(partition.clone(), What::Committed(offset), None);
     }
 
-    fn tell(&self, partition: TopicPartition, what: What) {
+    fn tell(&self, partition: TopicPartition, what: What, leader_epoch: Option<i32>) {
         let GroupHistory { shared, .. } = &self.history;
         let mut records = self.history.lock();
         match what {
@@ -290,13 +304,13 @@ impl MemberHistory {
             }
             What::Handled(offset) => {
                 let handled = records.handled.entry(partition.clone()).or_default();
-                *handled.entry(offset).or_default() += 1;
+                *handled.entry((offset, leader_epoch)).or_default() += 1;
             }
             What::HandedOut(_) | What::Committed(_) => {}
         }
         let name = Arc::clone(&records.members[self.number as usize - 1]);
-        let told = Told { at: shared.lived(), member: self.number, partition: partition.clone(), what };
-        records.told.push(told);
+        let (at, member) = (shared.lived(), self.number);
+        records.told.push(Told { at, member, partition: partition.clone(), what, leader_epoch });
         drop(records);
         if !matches!(what, What::HandedOut(_) | What::Handled(_) | What::Committed(_)) {
             shared.record(trace::Event::Note(format!("{name} of {partition}: {what:?}").into()));
@@ -322,10 +336,11 @@ fn events(
         let open = Open { name, group, overlap, ..Open::default() };
         events.push(event(Duration::ZERO, number, Outcome::Info, event::What::Open(open)));
     }
+    let (told, topics) = cut::forget(told, topics);
     events.extend(told.iter().map(|told| event(told.at, told.member, Outcome::Ok, told.what())));
-    for Topic { name, logs, begins, commits } in topics {
+    for Topic { name, logs, begins, commits, .. } in topics.iter() {
         for (partition, stored) in commits {
-            for Stored { at, offset } in stored {
+            for Stored { at, offset, .. } in stored {
                 let offsets = vec![Entry::at(TopicPartition::new(Arc::clone(name), *partition), *offset)];
                 let what = event::What::Stored { group: GROUP.into(), offsets };
                 events.push(event(*at, 0, Outcome::Ok, what));

@@ -6,7 +6,7 @@ use super::{
     super::{Begin, Violation},
     *,
 };
-use crate::Logged;
+use crate::{Logged, history::Elected};
 use What::{Assigned, Committed, Crashed, HandedOut, Handled, Lost};
 
 const CLEAN: What = What::Revoked { committed: true };
@@ -30,13 +30,17 @@ fn log(records: i64) -> Logs {
 fn told(what: impl IntoIterator<Item = (u32, What)>) -> Vec<Told> {
     let tell = |(second, (member, what))| {
         let at = Duration::from_secs(second);
-        Told { at, member, partition: partition(), what }
+        Told { at, member, partition: partition(), what, leader_epoch: None }
     };
     (1..).zip(what).map(tell).collect()
 }
 
 fn commits(stored: impl IntoIterator<Item = (u64, i64)>) -> Commits {
-    let stored = stored.into_iter().map(|(at, offset)| Stored { at: Duration::from_secs(at), offset });
+    let stored = stored.into_iter().map(|(at, offset)| Stored {
+        at: Duration::from_secs(at),
+        offset,
+        leader_epoch: None,
+    });
     Commits::from([(0, stored.collect())])
 }
 
@@ -148,11 +152,18 @@ fn a_member_that_begins_elsewhere_than_at_the_commit_is_found() {
 fn what_was_stored_in_the_moment_of_the_first_poll_may_have_been_stored_behind_it() {
     let steps =
         [(100, Assigned), (156, HandedOut(0)), (156, Handled(0)), (200, HandedOut(1)), (201, Handled(1))];
-    let tell = |(at, what)| Told { at: Duration::from_millis(at), member: 1, partition: partition(), what };
+    let tell = |(at, what)| Told {
+        at: Duration::from_millis(at),
+        member: 1,
+        partition: partition(),
+        what,
+        leader_epoch: None,
+    };
     let told: Vec<Told> = steps.into_iter().map(tell).collect();
     let judged = |first: u64| {
         let stored = [(150_000, 0), (first, 1), (300_000, 2)];
-        let stored = stored.map(|(at, offset)| Stored { at: Duration::from_micros(at), offset });
+        let stored =
+            stored.map(|(at, offset)| Stored { at: Duration::from_micros(at), offset, leader_epoch: None });
         judge(&told, &log(2), &Commits::from([(0, stored.to_vec())]), Duration::ZERO)
     };
     assert_eq!((judged(156_000).err(), judged(155_500).err()), (None, None));
@@ -342,4 +353,74 @@ fn topics_are_told_apart_and_none_is_left_out() {
     assert_eq!(judge(1, 1), [""; 0], "the same offset of two topics has two owners");
     assert_eq!(judge(2, 1), ["unprocessed"]);
     assert_eq!(judge(1, 2), ["commit-unprocessed"]);
+}
+
+/// Of each run: leader epoch, first offset, and the one behind its last.
+fn log_of(runs: &[(i32, i64, i64)]) -> Vec<Logged> {
+    let run = |(leader_epoch, from, to): (i32, i64, i64)| {
+        (from..to).map(move |offset| Logged { offset, leader_epoch, ..Logged::default() })
+    };
+    runs.iter().copied().flat_map(run).collect()
+}
+
+/// What a member does with these records of one epoch.
+fn handles(epoch: i32, offsets: std::ops::Range<i64>) -> Vec<(What, Option<i32>)> {
+    offsets.flat_map(|offset| [HandedOut(offset), Handled(offset)]).map(|what| (what, Some(epoch))).collect()
+}
+
+/// Member 1 owns the partition from 1 s on and does that, one thing a second.
+fn cut_behind(what: &[(What, Option<i32>)], stored: &[(u64, i64, i32)], topic: Topic) -> Vec<&'static str> {
+    let what = [(Assigned, None)].into_iter().chain(what.iter().copied());
+    let tell = |(second, (what, leader_epoch))| {
+        let at = Duration::from_secs(second);
+        Told { at, member: 1, partition: partition(), what, leader_epoch }
+    };
+    let told: Vec<Told> = (1..).zip(what).map(tell).collect();
+    let stored = stored.iter().map(|(at, offset, epoch)| {
+        let at = Duration::from_secs(*at);
+        Stored { at, offset: *offset, leader_epoch: Some(*epoch) }
+    });
+    let commits = Commits::from([(0, stored.collect())]);
+    let topic = Topic { name: "topic".into(), commits, ..topic };
+    anomalies(&events(&["member 1".into()], &told, &[topic], Duration::ZERO, Duration::from_secs(99)))
+}
+
+fn elected(second: u64, leader_epoch: i32, ends: &[(i32, i64)]) -> Elected {
+    Elected { at: Duration::from_secs(second), leader_epoch, ends: ends.iter().copied().collect() }
+}
+
+#[test]
+fn a_group_goes_back_to_where_its_log_was_cut_and_no_further() {
+    let judge = |again: std::ops::Range<i64>, commit: i64| {
+        let topic = Topic {
+            logs: Logs::from([(0, log_of(&[(1, 0, 2), (2, 2, 4)]))]),
+            lost: Logs::from([(0, log_of(&[(1, 2, 3)]))]),
+            elections: Elections::from([(0, vec![elected(8, 2, &[(1, 2)])])]),
+            ..Topic::default()
+        };
+        let (before, old) = (handles(1, 0..3), handles(1, again.start.min(2)..2)); // 2 s to 7 s
+        let what = [before, old, handles(2, again.start.max(2)..again.end)].concat();
+        cut_behind(&what, &[(7, 3, 1), (20, commit, 2)], topic)
+    };
+    assert_eq!(judge(2..4, 4), [""; 0]);
+    assert_eq!(judge(1..4, 4), ["nonmonotonic-poll", "processed-again"], "that was never cut");
+    assert_eq!(judge(3..4, 4), ["poll-skip", "commit-unprocessed", "unprocessed"]);
+    assert_eq!(judge(2..3, 4), ["commit-unprocessed", "unprocessed"]);
+}
+
+#[test]
+fn what_an_election_was_won_without_is_handled_again_only_by_who_went_back_for_it() {
+    let judge = |again: std::ops::Range<i64>, ends: &[(i32, i64)]| {
+        let topic = Topic {
+            logs: Logs::from([(0, log_of(&[(1, 0, 4)]))]),
+            elections: Elections::from([(0, vec![elected(8, 3, ends), elected(9, 4, &[(1, 4)])])]),
+            ..Topic::default()
+        };
+        let what = [handles(1, 0..3), vec![(Committed(3), None)], handles(1, again)].concat(); // 2 s to 8 s
+        cut_behind(&what, &[(7, 3, 1), (8, 2, 1), (20, 4, 1)], topic)
+    };
+    assert_eq!(judge(2..4, &[(1, 2)]), [""; 0]);
+    assert_eq!(judge(2..4, &[(1, 2), (2, 9)]), [""; 0], "a log may be longer, and another one");
+    assert!(judge(3..4, &[(1, 2)]).is_empty(), "nor need it be handled again");
+    assert_eq!(judge(2..4, &[(1, 3)]), ["nonmonotonic-poll", "processed-again"], "it was there all the time");
 }

@@ -25,6 +25,7 @@
 
 mod anomaly;
 mod checker;
+mod cut;
 pub mod event;
 mod group;
 mod incarnations;
@@ -41,8 +42,9 @@ use self::event::{Actor, Entry, Event, Outcome, value_of};
 pub use self::{
     anomaly::Anomaly,
     checker::{Checker, check},
+    cut::{Elected, Elections, leads_to},
     event::Delivery,
-    group::{Commits, GroupHistory, MemberHistory, Stored, Told, Topic, Twice, Verdict, What},
+    group::{Commits, GroupHistory, MemberHistory, Place, Stored, Told, Topic, Twice, Verdict, What},
     report::{Counts, Report, Violation},
     sent::{Fate, History, Read},
 };

@@ -12,7 +12,7 @@ use ottla::TopicPartition;
 use tokio::time::Instant;
 
 use super::{
-    Begins, Delivery, Logs, begun, check,
+    Begins, Delivery, Elections, Logs, begun, check,
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
     fail, incarnations, truth,
 };
@@ -65,7 +65,7 @@ fn places(logs: &Logs) -> BTreeSet<Place> {
 }
 
 /// Forgets what a reader got of a log that was another one then: an election lets it go back once, to where the logs part.
-fn forget_other_logs(events: &mut [Event], elections: &BTreeMap<i32, usize>) {
+fn forget_other_logs(events: &mut [Event], elections: &Elections) {
     // Backwards: who goes back gets what is smaller than everything that it keeps of before.
     let mut lanes: BTreeMap<(Actor, i32), (i64, Option<i64>, usize)> = BTreeMap::new();
     for event in events.iter_mut().rev() {
@@ -79,7 +79,7 @@ fn forget_other_logs(events: &mut [Event], elections: &BTreeMap<i32, usize>) {
             if goes_back {
                 *jumps += 1;
                 // Too often: what was before stays, and contradicts what came then.
-                let allowed = *jumps <= elections.get(&partition).copied().unwrap_or_default();
+                let allowed = *jumps <= elections.get(&partition).map_or(0, Vec::len);
                 *bound = allowed.then(|| bound.map_or(*next, |bound| bound.min(*next)));
             }
             *next = offset;
@@ -257,11 +257,11 @@ impl History {
     ///
     /// [`Cluster::lost`]: crate::Cluster::lost
     /// [`Cluster::unclean_elections`]: crate::Cluster::unclean_elections
-    pub fn check_but(&self, world: &World, logs: &Logs, lost: &Logs, elections: &BTreeMap<i32, usize>) {
+    pub fn check_but(&self, world: &World, logs: &Logs, lost: &Logs, elections: &Elections) {
         fail(world, &check(&self.events_but(logs, lost, elections)));
     }
 
-    fn events_but(&self, logs: &Logs, lost: &Logs, elections: &BTreeMap<i32, usize>) -> Vec<Event> {
+    fn events_but(&self, logs: &Logs, lost: &Logs, elections: &Elections) -> Vec<Event> {
         let there = places(logs);
         let values: BTreeSet<&str> = there.iter().map(|(.., value)| &**value).collect();
         let lost: BTreeSet<Place> = places(lost).difference(&there).cloned().collect();
@@ -323,7 +323,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Anomaly, Begin};
+    use crate::history::{Anomaly, Begin, Elected};
 
     /// Records a, b, c were written and read; then b and c were cut, and d was written in their place.
     fn cut() -> (History, Logs, Logs) {
@@ -352,7 +352,8 @@ mod tests {
     }
 
     fn found(history: &History, logs: &Logs, lost: &Logs, elections: usize) -> Vec<Anomaly> {
-        let events = history.events_but(logs, lost, &BTreeMap::from([(0, elections)]));
+        let elections = vec![Elected::default(); elections];
+        let events = history.events_but(logs, lost, &Elections::from([(0, elections)]));
         check(&events).violations.iter().map(|violation| violation.anomaly).collect()
     }
 

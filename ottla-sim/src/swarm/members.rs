@@ -110,7 +110,7 @@ impl GroupPlan {
         [TOPIC, RETURNS].into_iter().filter(anybody).collect()
     }
 
-    fn settings(&self, member: usize, dropping: bool) -> Settings {
+    fn settings(&self, member: usize, resets: bool) -> Settings {
         let assignors = match self.assignors {
             Assignors::Cooperative => vec![Assignor::CooperativeSticky],
             Assignors::Eager => vec![Assignor::Range],
@@ -126,7 +126,7 @@ impl GroupPlan {
             giving_up: Duration::from_millis(self.giving_up_ms),
             auto_commit_interval: Duration::from_millis(self.auto_commit_ms),
             commit_on_revoke: self.commit_on_revoke,
-            on_out_of_range: if dropping { Reset::Earliest } else { Reset::Error },
+            on_out_of_range: if resets { Reset::Earliest } else { Reset::Error },
             given_back: f64::from(self.given_back_per_mille) / 1_000.0,
             ..Settings::default()
         }
@@ -137,8 +137,8 @@ impl GroupPlan {
 pub(super) struct Members {
     group: Group,
     plan: GroupPlan,
-    /// Records may be dropped before they are handled.
-    dropping: bool,
+    /// Records may be dropped before they are handled, or the log be cut behind them.
+    resets: bool,
     members: RefCell<Vec<Option<Member>>>,
     /// Everything is written to [`RETURNS`], or nobody subscribes to it.
     returned: Rc<Cell<bool>>,
@@ -151,7 +151,7 @@ impl Members {
         cluster: &Cluster,
         plan: &GroupPlan,
         window: Duration,
-        dropping: bool,
+        resets: bool,
     ) -> Self {
         let members = (0..plan.members).map(|_| None).collect();
         let (group, members) = (Group::on(world, cluster, plan.topics()), RefCell::new(members));
@@ -159,7 +159,7 @@ impl Members {
             true => write_returns(world, cluster, window).await,
             false => Rc::new(Cell::new(true)),
         };
-        let this = Self { group, plan: *plan, dropping, members, returned };
+        let this = Self { group, plan: *plan, resets, members, returned };
         this.join_all();
         this
     }
@@ -171,7 +171,7 @@ impl Members {
     /// A process starts where none is.
     pub(super) fn join(&self, member: usize) {
         if let Some(slot @ None) = self.members.borrow_mut().get_mut(member) {
-            *slot = Some(self.group.start_with(MEMBERS[member], &self.plan.settings(member, self.dropping)));
+            *slot = Some(self.group.start_with(MEMBERS[member], &self.plan.settings(member, self.resets)));
         }
     }
 

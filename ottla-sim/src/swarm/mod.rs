@@ -140,8 +140,8 @@ impl Plan {
         let load = Load::begin(world, &cluster, load);
         let members = match &self.group {
             Some(group) => {
-                let (window, dropping) = (self.window(), self.drops_records());
-                Some(Rc::new(Members::start(world, &cluster, group, window, dropping).await))
+                let (window, resets) = (self.window(), self.unclean || self.drops_records());
+                Some(Rc::new(Members::start(world, &cluster, group, window, resets).await))
             }
             None => None,
         };

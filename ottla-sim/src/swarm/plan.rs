@@ -181,11 +181,9 @@ impl Plan {
         plan
     }
 
-    /// Adds elections of replicas that are not in sync. What a group has handled of a log that is cut is a question of its
-    /// own.
+    /// Adds elections of replicas that are not in sync.
     fn elect_uncleanly(&mut self, random: &mut fastrand::Rng) {
-        (self.unclean, self.group) = (true, None);
-        self.faults.retain(|planned| !planned.fault.strikes_member());
+        self.unclean = true;
         for _ in 0..random.u32(1..4) {
             let at = Duration::from_millis(random.u64(..self.window().as_millis() as u64));
             let lasts = Duration::from_millis(random.u64(10..10_000));
