@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use ottla_broker::disk::Tail;
-use ottla_broker::{ClusterConfig, tcp};
+use ottla_broker::{ClusterConfig, ReplicaSelector, tcp};
 use tokio::process::Command;
 
 /// A cluster that can be asked for its address and harmed.
@@ -13,9 +13,13 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// An embedded cluster in memory.
+    /// An embedded cluster in memory, in racks as `cargo xtask kafka` sets them up.
     pub(crate) async fn embedded(nodes: usize) -> Self {
-        let config = ClusterConfig::with_nodes(nodes, "127.0.0.1", 0);
+        let mut config = ClusterConfig::with_nodes(nodes, "127.0.0.1", 0);
+        config.replica_selector = ReplicaSelector::RackAware;
+        for node in &mut config.nodes {
+            node.rack = Some(format!("rack-{}", node.id));
+        }
         Self::Embedded(Box::new(tcp::Cluster::start(config, None).await.expect("an embedded cluster starts")))
     }
 

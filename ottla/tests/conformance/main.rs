@@ -75,6 +75,7 @@ conformance! {
     restart::a_coordinator_is_shut_down_while_its_group_consumes on 3 alone;
     restart::a_static_member_comes_back_to_its_partitions_without_a_rebalance on 1;
     stuck::others_go_on_for_a_program_that_is_stuck_and_it_comes_back on 1;
+    racks::a_consumer_reads_from_the_replica_in_its_rack on 3;
     moving::a_broker_comes_back_at_another_address on 3 alone;
     failover::a_leader_is_killed_and_restarted_under_load on 3 alone;
     failover::a_leader_is_frozen_under_load_and_wakes_up_deposed on 3 alone;

@@ -35,6 +35,7 @@ pub(super) fn properties(
     set("node.id", &id)?;
     // A consumer may say that it stands beside one of them (KIP-392).
     set("broker.rack", &format!("rack-{id}"))?;
+    set("replica.selector.class", &"org.apache.kafka.common.replica.RackAwareReplicaSelector")?;
     set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(","))?;
     set("listeners", &format!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"))?;
     set("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{broker}"))?;

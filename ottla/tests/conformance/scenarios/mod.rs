@@ -6,6 +6,7 @@ pub(crate) mod mixed;
 pub(crate) mod moving;
 pub(crate) mod pause;
 pub(crate) mod positions;
+pub(crate) mod racks;
 pub(crate) mod records;
 pub(crate) mod restart;
 pub(crate) mod stuck;
