@@ -19,7 +19,7 @@ use tokio::time::timeout as within;
 use super::{
     PerItem,
     items::{Answers, Items},
-    retry::Retry,
+    retry::{Retry, Round, settle},
 };
 use crate::{
     Error, Result,
@@ -36,20 +36,13 @@ pub(super) async fn ask_coordinators<T, F>(
     what: &'static str,
     timeout: Option<Duration>,
     groups: Vec<String>,
-    ask: impl Fn(Connection, Vec<String>, Duration) -> F,
+    ask: impl Fn(Connection, Vec<String>, Duration) -> F + Send + Sync,
 ) -> Result<PerItem<String, T>>
 where
-    F: Future<Output = Result<Answers<String, T>>>,
+    T: Send,
+    F: Future<Output = Result<Answers<String, T>>> + Send,
 {
-    let mut retry = Retry::new(shared, what, timeout);
-    let mut items = Items::new(what, groups);
-    while !items.open().is_empty() {
-        let Some(error) = round(&retry, &mut items, &ask).await else { continue };
-        if let Err(error) = retry.pause(error).await {
-            items.fail(&error)?;
-        }
-    }
-    Ok(items.into_results())
+    settle(Retry::new(shared, what, timeout), Items::new(what, groups), AskCoordinators(ask)).await
 }
 
 /// [`ask_coordinators`] about one group.
@@ -58,10 +51,11 @@ pub(super) async fn ask_coordinator<T, F>(
     what: &'static str,
     timeout: Option<Duration>,
     group: String,
-    ask: impl Fn(Connection, String, Duration) -> F,
+    ask: impl Fn(Connection, String, Duration) -> F + Send + Sync,
 ) -> Result<T>
 where
-    F: Future<Output = Result<T>>,
+    T: Send,
+    F: Future<Output = Result<T>> + Send,
 {
     let ask = &ask;
     let ask_one = |connection: Connection, groups: Vec<String>, left| async move {
@@ -79,44 +73,46 @@ where
     answer.map_or_else(|| Err(Error::misuse(what)), |(_, answer)| answer)
 }
 
-/// Asks once about everything that is open. Gives why something is still open.
-async fn round<T, F>(
-    retry: &Retry<'_>,
-    items: &mut Items<String, T>,
-    ask: &impl Fn(Connection, Vec<String>, Duration) -> F,
-) -> Option<Error>
+struct AskCoordinators<A>(A);
+
+impl<T, A, F> Round<String, T> for AskCoordinators<A>
 where
-    F: Future<Output = Result<Answers<String, T>>>,
+    T: Send,
+    A: Fn(Connection, Vec<String>, Duration) -> F + Send + Sync,
+    F: Future<Output = Result<Answers<String, T>>> + Send,
 {
-    let coordinators = &retry.shared.coordinators;
-    let (by_node, mut again) = find(retry, items).await;
-    let asked = by_node.into_iter().map(|(node, groups)| async move {
-        let attempt = async {
-            let connection = retry.shared.brokers.connection(node, Lane::Admin).await?;
-            ask(connection, groups.clone(), retry.left()).await
-        };
-        let outcome = retry.bound(attempt).await;
-        (node, groups, outcome)
-    });
-    for (node, groups, outcome) in join_all(asked).await {
-        match outcome {
-            Ok(answers) => {
-                let open = items.take(&groups, answers, |group, error| {
-                    if is_wrong_broker(error) {
-                        coordinators.forget(group, node);
-                    }
-                    is_for_another_time(error)
-                });
-                again = open.or(again);
+    async fn ask(&mut self, retry: &mut Retry<'_>, items: &mut Items<String, T>) -> Result<Option<Error>> {
+        let (retry, ask) = (&*retry, &self.0);
+        let coordinators = &retry.shared.coordinators;
+        let (by_node, mut again) = find(retry, items).await;
+        let asked = by_node.into_iter().map(|(node, groups)| async move {
+            let attempt = async {
+                let connection = retry.shared.brokers.connection(node, Lane::Admin).await?;
+                ask(connection, groups.clone(), retry.left()).await
+            };
+            let outcome = retry.bound(attempt).await;
+            (node, groups, outcome)
+        });
+        for (node, groups, outcome) in join_all(asked).await {
+            match outcome {
+                Ok(answers) => {
+                    let open = items.take(&groups, answers, |group, error| {
+                        if is_wrong_broker(error) {
+                            coordinators.forget(group, node);
+                        }
+                        is_for_another_time(error)
+                    });
+                    again = open.or(again);
+                }
+                Err(error) if error.is_retriable() => {
+                    groups.iter().for_each(|group| coordinators.forget(group, node));
+                    again = Some(error);
+                }
+                Err(error) => groups.iter().for_each(|group| items.settle(group, Err(error.clone()))),
             }
-            Err(error) if error.is_retriable() => {
-                groups.iter().for_each(|group| coordinators.forget(group, node));
-                again = Some(error);
-            }
-            Err(error) => groups.iter().for_each(|group| items.settle(group, Err(error.clone()))),
         }
+        Ok(again)
     }
-    again
 }
 
 /// The open groups by their coordinators, and why some have none.

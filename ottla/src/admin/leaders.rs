@@ -19,7 +19,7 @@ use super::{
     PerItem,
     items::{Answers, Items},
     metadata::{ask_metadata, introduce},
-    retry::Retry,
+    retry::{Retry, Round, settle},
 };
 use crate::{Error, Result, TopicPartition, client::Shared};
 
@@ -36,52 +36,45 @@ pub(super) async fn ask_leaders<T, F>(
     shared: &Shared,
     what: &'static str,
     timeout: Option<Duration>,
-    mut items: Items<TopicPartition, T>,
-    ask: impl Fn(Vec<Led>, Duration) -> F,
+    items: Items<TopicPartition, T>,
+    ask: impl Fn(Vec<Led>, Duration) -> F + Send + Sync,
 ) -> Result<PerItem<TopicPartition, T>>
 where
-    F: Future<Output = Answers<TopicPartition, T>>,
+    T: Send,
+    F: Future<Output = Answers<TopicPartition, T>> + Send,
 {
-    let mut retry = Retry::new(shared, what, timeout);
-    while !items.open().is_empty() {
-        let again = match round(&mut retry, &mut items, &ask).await {
-            Ok(again) => again,
-            Err(error) => {
-                items.fail(&error)?;
-                None
-            }
-        };
-        let Some(error) = again else { continue };
-        if let Err(error) = retry.pause(error).await {
-            items.fail(&error)?;
-        }
-    }
-    Ok(items.into_results())
+    settle(Retry::new(shared, what, timeout), items, AskLeaders(ask)).await
 }
 
-/// Asks once about everything that is open. Gives why something is still open.
-async fn round<T, F>(
-    retry: &mut Retry<'_>,
-    items: &mut Items<TopicPartition, T>,
-    ask: &impl Fn(Vec<Led>, Duration) -> F,
-) -> Result<Option<Error>>
+struct AskLeaders<A>(A);
+
+impl<T, A, F> Round<TopicPartition, T> for AskLeaders<A>
 where
-    F: Future<Output = Answers<TopicPartition, T>>,
+    T: Send,
+    A: Fn(Vec<Led>, Duration) -> F + Send + Sync,
+    F: Future<Output = Answers<TopicPartition, T>> + Send,
 {
-    let (led, unled) = find(retry, items.open()).await?;
-    // What does not exist is told at once: whoever asks an admin about a partition has seen it.
-    let of_another_time = |error: &Error| {
-        error.is_retriable() && error.broker_code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-    };
-    let without: Vec<_> = unled.keys().cloned().collect();
-    let again = items.take(&without, unled, |_, error| of_another_time(error));
-    let asked: Vec<_> = led.iter().map(|led| led.partition.clone()).collect();
-    if asked.is_empty() {
-        return Ok(again);
+    async fn ask(
+        &mut self,
+        retry: &mut Retry<'_>,
+        items: &mut Items<TopicPartition, T>,
+    ) -> Result<Option<Error>> {
+        let (led, unled) = find(retry, items.open()).await?;
+        // What does not exist is told at once: whoever asks an admin about a partition has seen it.
+        let of_another_time = |error: &Error| {
+            error.is_retriable() && error.broker_code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        };
+        let without: Vec<_> = unled.keys().cloned().collect();
+        let again = items.take(&without, unled, |_, error| of_another_time(error));
+        let asked: Vec<_> = led.iter().map(|led| led.partition.clone()).collect();
+        if asked.is_empty() {
+            return Ok(again);
+        }
+        let left = retry.left();
+        let answers = retry.bound(async { Ok((self.0)(led, left).await) }).await?;
+        // A leader that does not know its partition has not heard yet that it was created.
+        Ok(items.take(&asked, answers, |_, error| error.is_retriable()).or(again))
     }
-    let answers = retry.bound(async { Ok(ask(led, retry.left()).await) }).await?;
-    // A leader that does not know its partition has not heard yet that it was created.
-    Ok(items.take(&asked, answers, |_, error| error.is_retriable()).or(again))
 }
 
 /// Who leads which of the partitions, as one broker says, and why nobody does.

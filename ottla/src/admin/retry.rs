@@ -1,10 +1,14 @@
 //! Tries an administrative call again, with back-off, until its time is up.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use ottla_core::{backoff::Backoff, metadata::Told};
 use tokio::time::{sleep, timeout_at};
 
+use super::{PerItem, items::Items};
 use crate::{Error, Result, client::Shared, net::now};
 
 /// The time that a call has, and the back-off between its attempts.
@@ -18,6 +22,44 @@ pub(super) struct Retry<'a> {
     last_error: Option<Error>,
     /// Who has told of the cluster: when it is looked at once more, others are asked before.
     pub(super) told: Told,
+}
+
+/// How the items of a call are asked about once.
+pub(super) trait Round<K, T> {
+    /// Asks about everything that is open. Gives why something is still open and worth another round.
+    ///
+    /// # Errors
+    /// Which no other round would mend, or for which there is no time.
+    fn ask(
+        &mut self,
+        retry: &mut Retry<'_>,
+        items: &mut Items<K, T>,
+    ) -> impl Future<Output = Result<Option<Error>>> + Send;
+}
+
+/// Asks round after round until every item has an answer, or there is no time for another one.
+///
+/// # Errors
+/// When no item was answered.
+pub(super) async fn settle<K, T>(
+    mut retry: Retry<'_>,
+    mut items: Items<K, T>,
+    mut round: impl Round<K, T>,
+) -> Result<PerItem<K, T>>
+where
+    K: Ord + Clone + Display,
+{
+    while !items.open().is_empty() {
+        let paused = match round.ask(&mut retry, &mut items).await {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => retry.pause(error).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = paused {
+            items.fail(&error)?;
+        }
+    }
+    Ok(items.into_results())
 }
 
 impl<'a> Retry<'a> {
