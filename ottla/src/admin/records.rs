@@ -142,7 +142,7 @@ async fn ask_one(
     request: DeleteRecordsRequest,
     timeout: Duration,
 ) -> Result<DeleteRecordsResponse> {
-    let connection = shared.brokers.connection(leader, Lane::Control).await?;
+    let connection = shared.brokers.connection(leader, Lane::Admin).await?;
     let version = connection.version::<DeleteRecordsRequest>(0..=i16::MAX)?;
     connection.call(&request, version, timeout).await
 }
