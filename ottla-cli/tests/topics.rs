@@ -78,6 +78,35 @@ fn settings_are_printed_and_changed() {
 }
 
 #[test]
+fn the_oldest_records_go_up_to_an_offset_a_time_or_the_end() {
+    let dev = Dev::start(&["--topic", "t:2"]);
+    dev.ok(&["produce", "t", "-p", "0"], "a\nb\nc\n");
+    dev.ok(&["produce", "t", "-p", "1"], "x\ny\n");
+    let begins = |arguments: &[&str]| {
+        let deleted = dev.ok(&[&["topics", "delete-records", "--json"], arguments].concat(), "");
+        let begin = |line: &Value| (line["partition"].as_i64().unwrap(), line["log_start"].as_i64().unwrap());
+        lines(&deleted).iter().map(begin).collect::<Vec<_>>()
+    };
+    assert_eq!(begins(&["t", "--before", "@-1h"]), [(0, 0), (1, 0)], "nothing is as old as that");
+    assert_eq!(begins(&["t:0", "--before", "2"]), [(0, 2)]);
+    assert_eq!(dev.ok(&["consume", "t", "-p", "0", "--from-beginning", "-e"], ""), "c\n");
+    assert_eq!(dev.ok(&["consume", "t", "-p", "1", "--from-beginning", "-e"], ""), "x\ny\n");
+
+    for (wrong, why) in [
+        (["t", "--before", "9"], "OFFSET_OUT_OF_RANGE"),
+        (["t:0,2", "--before", "end"], "t has no partition 2"),
+        (["s", "--before", "end"], "there is no topic s; did you mean t?"),
+        (["s:0", "--before", "@5"], "there is no topic s"),
+    ] {
+        let output = dev.ottla(&[&["topics", "delete-records"][..], &wrong].concat(), "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{wrong:?}: {said}");
+    }
+    assert_eq!(begins(&["t:1", "t:1", "--before", "@2100-01-01"]), [(1, 2)], "everything is older");
+    assert_eq!(begins(&["t", "--before", "end"]), [(0, 3), (1, 2)]);
+}
+
+#[test]
 fn topics_get_more_partitions_and_never_fewer() {
     let dev = Dev::start(&["--topic", "t:1"]);
     dev.ok(&["topics", "add-partitions", "t", "--partitions", "4", "--dry-run"], "");

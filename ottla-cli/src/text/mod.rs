@@ -1,5 +1,6 @@
 //! How records are written down: offset ranges, format strings, JSON lines. Pure: text in, values out, and back.
 
+pub(crate) mod chosen;
 pub(crate) mod format;
 pub(crate) mod json_line;
 pub(crate) mod offset_range;

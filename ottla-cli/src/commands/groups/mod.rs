@@ -21,7 +21,7 @@ use crate::{
     bounds, complete,
     connect::Connect,
     output::{Failure, Failures, say},
-    text::{each_once, similar::similar, table::Table, time},
+    text::{chosen::Chosen, each_once, similar::similar, table::Table, time},
 };
 
 /// List, describe, move and delete consumer groups, and show how far they are behind.
@@ -117,31 +117,6 @@ fn unknown<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Stri
     match similar(word, known.clone()) {
         Some(meant) => format!("did you mean {meant}?"),
         None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// Partitions of a topic; all that have a commit if none are named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Chosen {
-    topic: String,
-    partitions: Option<Vec<i32>>,
-}
-
-impl Chosen {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (topic, numbers) = match text.split_once(':') {
-            Some((topic, numbers)) => (topic, Some(numbers)),
-            None => (text, None),
-        };
-        if topic.is_empty() {
-            return Err("the topic is missing".to_owned());
-        }
-        let number = |text: &str| {
-            let number = text.parse().ok().filter(|number| *number >= 0);
-            number.ok_or_else(|| format!("{text:?} is no partition: use TOPIC:0,1,2"))
-        };
-        let partitions = numbers.map(|numbers| numbers.split(',').map(number).collect()).transpose()?;
-        Ok(Self { topic: topic.to_owned(), partitions })
     }
 }
 
@@ -256,19 +231,4 @@ async fn chosen(admin: &Admin, group: &str, topics: Vec<Chosen>) -> Result<Vec<T
     partitions.sort();
     partitions.dedup();
     Ok(partitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_chosen_whole_or_in_part() {
-        let chosen = |topic: &str, partitions| Chosen { topic: topic.to_owned(), partitions };
-        assert_eq!(Chosen::parse("orders"), Ok(chosen("orders", None)));
-        assert_eq!(Chosen::parse("orders:2,0"), Ok(chosen("orders", Some(vec![2, 0]))));
-        for wrong in ["", ":1", "orders:", "orders:-1", "orders:1,", "orders:x"] {
-            assert!(Chosen::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -13,12 +13,12 @@ use ottla::{
 };
 use serde_json::json;
 
-use super::Chosen;
 use crate::{
     commands::topics::why_not,
     complete,
     output::{Failure, Failures, say},
     text::{
+        chosen::Chosen,
         offset_range::{Bound, OffsetRange},
         table::{Table, number},
         time,

@@ -1,8 +1,9 @@
-//! `ottla topics`: list, describe, create, delete, their settings, more partitions.
+//! `ottla topics`: list, describe, create, delete, their settings, more partitions, fewer records.
 
 mod configs;
 mod describe;
 mod missing;
+mod records;
 
 use std::{
     io::{self, Write},
@@ -14,7 +15,7 @@ use ottla::{Admin, NewTopic};
 use serde_json::json;
 
 pub(crate) use self::missing::{create_missing, no_such_partition, why_not};
-use self::{configs::Configs, describe::Describe};
+use self::{configs::Configs, describe::Describe, records::DeleteRecords};
 use crate::{
     bounds, complete,
     connect::Connect,
@@ -31,6 +32,7 @@ use crate::{
   ottla topics describe --under-replicated
   ottla topics configs orders --set retention.ms=-1 --delete retention.bytes
   ottla topics add-partitions orders --partitions 12
+  ottla topics delete-records orders:0,1 --before @-7d
   ottla topics delete orders refunds")]
 pub(crate) struct Topics {
     #[command(subcommand)]
@@ -71,6 +73,8 @@ enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Delete the oldest records of topics, whatever their retention.
+    DeleteRecords(DeleteRecords),
     /// Create topics.
     Create {
         /// Their names.
@@ -120,6 +124,7 @@ impl Topics {
             Verb::List { exclude_internal } => list(&admin, exclude_internal, json).await,
             Verb::Describe(describe) => describe.run(&admin, json).await,
             Verb::Configs(configs) => configs.run(&admin, json).await,
+            Verb::DeleteRecords(delete) => delete.run(&admin, json).await,
             Verb::AddPartitions { topics, partitions, dry_run } => {
                 add_partitions(&admin, each_once(topics), partitions, dry_run, json).await
             }
