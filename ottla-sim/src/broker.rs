@@ -171,6 +171,16 @@ pub(crate) struct Lasting {
     pub(crate) disk: Rc<RefCell<MemoryDisk>>,
     /// How long each request of the disk takes at most, on top of what it takes anyway.
     pub(crate) disk_delay: Rc<Cell<Duration>>,
+    pub(crate) disk_toll: Rc<Cell<DiskToll>>,
+}
+
+/// How many requests of a disk did not go as they would have if nothing went wrong on purpose.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DiskToll {
+    /// They took longer.
+    pub(crate) slow: u64,
+    /// There was no room for what they wrote.
+    pub(crate) no_room: u64,
 }
 
 /// Which host is which machine.
@@ -398,6 +408,8 @@ impl Driver {
             }
             let delay = self.lasting.disk_delay.get();
             if !delay.is_zero() {
+                let toll = self.lasting.disk_toll.get();
+                self.lasting.disk_toll.set(DiskToll { slow: toll.slow + 1, ..toll });
                 tokio::time::sleep(Duration::from_nanos(random.u64(..=delay.as_nanos() as u64))).await;
             }
             self.shared.record(disk_event(self.host.id, &request));
@@ -412,6 +424,10 @@ impl Driver {
         let mut done = Vec::new();
         act(&mut self.lasting.disk.borrow_mut(), &mut |token, result| done.push((token, result)));
         for (token, result) in done {
+            if matches!(result, DiskResult::NoRoom(_)) {
+                let toll = self.lasting.disk_toll.get();
+                self.lasting.disk_toll.set(DiskToll { no_room: toll.no_room + 1, ..toll });
+            }
             self.handle(Input::Disk(token, result));
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     World,
-    broker::{self, Cut, Directory, Driver, Lasting, Machine, Unclean},
+    broker::{self, Cut, Directory, DiskToll, Driver, Lasting, Machine, Unclean},
     history::{Begins, Commits, Elections, Logs},
     interference::Harm,
     logged::{Logged, read_commits, read_log},
@@ -69,10 +69,16 @@ struct Inner {
     /// The unclean ones.
     elections: Rc<RefCell<Vec<Unclean>>>,
     truth: Truth,
-    /// Topics that were deleted by [`Cluster::recreate`]: what they were called, in the order in which they went, and how many
-    /// partitions they had.
-    deleted: RefCell<Vec<(String, TopicId, i32)>>,
+    /// Topics that were deleted by [`Cluster::recreate`], in the order in which they went.
+    deleted: RefCell<Vec<Deleted>>,
     nodes: Vec<NodeSlot>,
+}
+
+/// A topic that was deleted.
+struct Deleted {
+    name: String,
+    id: TopicId,
+    partitions: i32,
 }
 
 /// What all nodes of a cluster share.
@@ -323,18 +329,19 @@ impl Cluster {
 
     /// An operator deletes a topic, and creates it anew after so long, with as many partitions and the cluster's default
     /// settings: through whichever broker answers, as often as it takes. The controller's word counts, since answers may get
-    /// lost. Nothing happens if there is no such topic.
-    pub async fn recreate(&self, name: &str, away: Duration) {
+    /// lost. Nothing happens if there is no such topic. Gives whether there was.
+    pub async fn recreate(&self, name: &str, away: Duration) -> bool {
         let (from, image) = (self.0.world.host("test"), self.image());
-        let Some(topic) = image.topic(name) else { return };
+        let Some(topic) = image.topic(name) else { return false };
         let (id, partitions) = (topic.id, topic.partitions.len() as i32);
-        self.0.deleted.borrow_mut().push((name.to_owned(), id, partitions));
+        self.0.deleted.borrow_mut().push(Deleted { name: name.to_owned(), id, partitions });
         let is_gone = || self.image().topic_by_id(id).is_none();
         self.insist(is_gone, async |broker| delete_topic(&from, broker, PORT, id).await).await;
         sleep(away).await;
         let topic = (name, partitions, self.0.config.default_replication_factor);
         let is_there = || self.image().topic(name).is_some();
         self.insist(is_there, async |broker| create_topic(&from, broker, PORT, topic, &[]).await).await;
+        true
     }
 
     /// Asks one broker after the other until it is done.
@@ -412,8 +419,8 @@ impl Cluster {
     #[must_use]
     pub fn incarnations(&self, topic: &str) -> Vec<Logs> {
         let deleted = self.0.deleted.borrow();
-        let of_name = deleted.iter().filter(|(name, ..)| name == topic);
-        let logs = of_name.map(|(_, id, partitions)| {
+        let of_name = deleted.iter().filter(|deleted| deleted.name == topic);
+        let logs = of_name.map(|Deleted { id, partitions, .. }| {
             (0..*partitions).map(|partition| (partition, self.0.truth.deleted((*id, partition)))).collect()
         });
         logs.chain([self.whole_logs(topic)]).collect()
@@ -470,19 +477,21 @@ impl Cluster {
     }
 
     /// The controller lets a broker lead a partition, if its replica is in sync. Nothing else happens to anybody: those
-    /// whom it concerns hear of it.
-    pub fn move_leader(&self, topic: &str, partition: i32, to: &Broker) {
+    /// whom it concerns hear of it. Gives whether it was another one.
+    pub fn move_leader(&self, topic: &str, partition: i32, to: &Broker) -> bool {
+        let epoch = || Some(self.image().topic(topic)?.partition(partition)?.leader_epoch);
+        let before = epoch();
         if let Some(topic) = self.image().topic(topic) {
             let input = ControllerInput::MoveLeader { topic: topic.id, partition, to: to.id() };
             self.0.controller.command(input);
         }
+        epoch() > before
     }
 
     /// [`Cluster::move_leader`] of the partition in which a group is kept, and with it the group.
-    pub fn move_coordinator(&self, group: &str, to: &Broker) {
-        if let Some((_, partition)) = self.image().partition_of_group(group) {
-            self.move_leader(OFFSETS, partition, to);
-        }
+    pub fn move_coordinator(&self, group: &str, to: &Broker) -> bool {
+        let partition = self.image().partition_of_group(group);
+        partition.is_some_and(|(_, partition)| self.move_leader(OFFSETS, partition, to))
     }
 
     /// An operator drops the records of a partition below an offset, or with -1 all that are committed. Gives where the log
@@ -598,8 +607,13 @@ impl Broker {
 
     /// The machine loses power: of each file's unsynced tail remains what `tail` says. Nobody is told.
     pub fn lose_power(&self, tail: Tail) {
+        self.lose_power_and_bytes(tail);
+    }
+
+    /// [`Broker::lose_power`]. Gives how many bytes are lost.
+    pub(crate) fn lose_power_and_bytes(&self, tail: Tail) -> usize {
         self.host().lose_power();
-        self.slot().lasting.disk.borrow_mut().crash(tail);
+        self.slot().lasting.disk.borrow_mut().crash(tail)
     }
 
     /// From now on each request of the disk takes up to so much longer.
@@ -632,8 +646,14 @@ impl Broker {
         self.release_requests(R::API_KEY);
     }
 
-    pub(crate) fn release_requests(&self, api: ApiKey) {
-        self.slot().harm.release(api);
+    /// Gives how many were held.
+    pub(crate) fn release_requests(&self, api: ApiKey) -> u32 {
+        self.slot().harm.release(api)
+    }
+
+    /// What faults have done so far to what was asked of the disk.
+    pub(crate) fn disk_toll(&self) -> DiskToll {
+        self.slot().lasting.disk_toll.get()
     }
 
     /// Cuts the broker off from its peers and from the controller. Clients reach it as before.

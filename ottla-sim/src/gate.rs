@@ -102,6 +102,11 @@ impl Tasks {
         self.tasks.borrow().values().filter(|task| task.host == host).count()
     }
 
+    /// Whether a task of a frozen host would run by now.
+    pub(crate) fn is_held_up(&self, host: HostId) -> bool {
+        self.stopped.borrow().iter().any(|(of, _)| *of == host)
+    }
+
     /// Drops every task of `host` in the order of spawning.
     pub(crate) fn drop_all(&self, host: HostId) {
         let of_host = |(id, task): (&TaskId, &Task)| (task.host == host).then_some(*id);

@@ -44,9 +44,10 @@ impl Harm {
         self.held.borrow_mut().entry(api).or_insert_with(hold);
     }
 
-    pub(crate) fn release(&self, api: ApiKey) {
-        if let Some(held) = self.held.borrow_mut().remove(&api) {
-            held.end();
-        }
+    /// Gives how many requests were held.
+    pub(crate) fn release(&self, api: ApiKey) -> u32 {
+        let Some(held) = self.held.borrow_mut().remove(&api) else { return 0 };
+        held.end();
+        held.strikes()
     }
 }

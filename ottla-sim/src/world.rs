@@ -21,8 +21,8 @@ use crate::{
     env::SimEnv,
     failure::{Failure, Happened, Thrown},
     gate::{NewSendTask, NewTask, Ready, TaskId, Tasks},
-    names::Names,
-    net::{self, Conditions, Ending, Listener, Net},
+    names::{Names, Troubled},
+    net::{self, Conditions, Ending, Listener, Net, Toll},
     trace::{Event, Trace},
 };
 
@@ -45,6 +45,8 @@ struct HostState {
     random: fastrand::Rng,
     /// How far the host's wall clock is ahead of the world's, in seconds.
     clock_skew: i64,
+    /// How often it looked at its wall clock while that stood wrong.
+    misled: u64,
 }
 
 struct State {
@@ -166,8 +168,12 @@ impl Shared {
         Arc::clone(&self.lock().hosts[host.0 as usize].name)
     }
 
+    /// Somebody on the host looks at its wall clock: how far ahead is it?
     pub(crate) fn clock_skew(&self, host: HostId) -> i64 {
-        self.lock().hosts[host.0 as usize].clock_skew
+        let mut state = self.lock();
+        let host = &mut state.hosts[host.0 as usize];
+        host.misled += u64::from(host.clock_skew != 0);
+        host.clock_skew
     }
 
     pub(crate) fn random(&self, host: HostId) -> u64 {
@@ -292,8 +298,8 @@ impl World {
         let index = known.unwrap_or_else(|| {
             let random = state.random.fork();
             let name: Arc<str> = name.into();
-            let (generation, running, frozen, clock_skew) = (0, true, false, 0);
-            state.hosts.push(HostState { name, generation, running, frozen, random, clock_skew });
+            let (generation, running, frozen, clock_skew, misled) = (0, true, false, 0, 0);
+            state.hosts.push(HostState { name, generation, running, frozen, random, clock_skew, misled });
             state.hosts.len() - 1
         });
         let id = HostId(index as u32);
@@ -513,6 +519,16 @@ impl Host {
         self.world.shared.lock().hosts[self.id.0 as usize].clock_skew = seconds;
     }
 
+    /// How often this host looked at its wall clock while that stood wrong.
+    pub(crate) fn misled(&self) -> u64 {
+        self.world.shared.lock().hosts[self.id.0 as usize].misled
+    }
+
+    /// Whether a task of this host would run, were it not frozen.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.world.tasks.is_held_up(self.id)
+    }
+
     /// How many tasks of this host are alive.
     #[must_use]
     pub fn tasks(&self) -> usize {
@@ -663,7 +679,27 @@ impl Network<'_> {
 
     /// Breaks every connection between two hosts, now.
     pub fn reset(&self, one: &Host, other: &Host) {
-        self.world.shared.with_net(|net, now, trace| net.reset_between(now, one.id, other.id, trace));
+        self.reset_all(one, other);
+    }
+
+    /// [`Network::reset`]. Gives how many there were.
+    pub(crate) fn reset_all(&self, one: &Host, other: &Host) -> usize {
+        self.world.shared.with_net(|net, now, trace| net.reset_between(now, one.id, other.id, trace))
+    }
+
+    /// What faults have done so far to what `from` sent to `to`.
+    pub(crate) fn toll(&self, from: &Host, to: &Host) -> Toll {
+        self.world.shared.with_net(|net, _, _| net.toll(from.id, to.id))
+    }
+
+    /// What [`Network::everywhere`] has done so far.
+    pub(crate) fn toll_everywhere(&self) -> Toll {
+        self.world.shared.with_net(|net, _, _| net.toll_everywhere())
+    }
+
+    /// What faults have done so far to those who looked a name up.
+    pub(crate) fn troubled(&self, name: &str) -> Troubled {
+        self.world.shared.lock().names.troubled(name)
     }
 
     /// Behind so many bytes from `from` to `to` the connection that they belong to ends, once; `None` takes it back.

@@ -44,8 +44,9 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// The machine crashes: of each file's unsynced tail remains what `tail` says.
-    pub fn crash(&mut self, tail: Tail) {
+    /// The machine crashes: of each file's unsynced tail remains what `tail` says. Gives how many bytes are lost.
+    pub fn crash(&mut self, tail: Tail) -> usize {
+        let mut lost = 0;
         for file in self.files.values_mut() {
             let unsynced = file.content.len() - file.synced;
             let kept = match tail {
@@ -55,7 +56,9 @@ impl MemoryDisk {
             };
             file.content.truncate(file.synced + kept);
             file.synced = file.content.len();
+            lost += unsynced - kept;
         }
+        lost
     }
 
     /// Cuts everything behind the first `length` bytes of a file, synced or not: a disk that lies.

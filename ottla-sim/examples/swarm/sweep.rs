@@ -47,7 +47,7 @@ pub(super) fn sweep(profile: Profile, seeds: Range<u64>, json: bool) -> ExitCode
     totals.print();
     let missing = totals.missing(profile);
     if !missing.is_empty() {
-        println!("kinds of faults that never occurred: {}", missing.join(", "));
+        println!("kinds of faults that never struck: {}", missing.join(", "));
     }
     if json {
         println!("{}", totals.figures());
@@ -57,6 +57,14 @@ pub(super) fn sweep(profile: Profile, seeds: Range<u64>, json: bool) -> ExitCode
 
 fn jobs() -> usize {
     super::setting("OTTLA_SIM_JOBS").unwrap_or(1).max(1)
+}
+
+/// How many faults there were.
+#[derive(Clone, Copy, Default)]
+struct Struck {
+    planned: u64,
+    /// They took effect.
+    struck: u64,
 }
 
 /// What runs amounted to.
@@ -71,7 +79,8 @@ struct Totals {
     acknowledged: usize,
     /// The longest.
     recovered: Duration,
-    faults: BTreeMap<String, u64>,
+    /// How many of each kind began, and how many of them struck.
+    faults: BTreeMap<String, Struck>,
     /// What clients met.
     met: Counts,
     /// In how many runs each scenario occurred.
@@ -83,16 +92,18 @@ impl Totals {
     fn add(&mut self, plan: &Plan, outcome: Result<Ran, Report>) {
         self.runs += 1;
         self.overlapping += u64::from(plan.overlaps());
-        for planned in &plan.faults {
-            *self.faults.entry(planned.fault.kind()).or_default() += 1;
-        }
         match outcome {
             Ok(ran) => {
+                for occurred in &ran.faults {
+                    let kind = self.faults.entry(occurred.fault.kind()).or_default();
+                    kind.planned += 1;
+                    kind.struck += u64::from(occurred.struck);
+                }
                 self.simulated += ran.simulated;
                 self.cpu += ran.cpu.unwrap_or_default();
                 self.acknowledged += ran.acknowledged;
                 self.recovered = self.recovered.max(ran.recovered);
-                if ran.counts(plan) {
+                if ran.counts() {
                     self.counted += ran.simulated;
                 }
                 for id in ids_of(plan, &ran) {
@@ -112,7 +123,7 @@ impl Totals {
 
     /// The kinds of faults that should have occurred by now, and did not.
     fn missing(&self, profile: Profile) -> Vec<&'static str> {
-        let occurred = |kind: &&str| self.faults.contains_key(*kind);
+        let occurred = |kind: &&str| self.faults.get(*kind).is_some_and(|kind| kind.struck > 0);
         let expected = if self.runs < EVERY_KIND_WITHIN { &[][..] } else { Fault::kinds(profile) };
         expected.iter().copied().filter(|kind| !occurred(kind)).collect()
     }
@@ -123,6 +134,13 @@ impl Totals {
 
     fn acknowledged_per_second(&self) -> f64 {
         self.acknowledged as f64 / self.simulated.as_secs_f64().max(1e-9)
+    }
+
+    fn all_faults(&self) -> Struck {
+        self.faults.values().fold(Struck::default(), |all, kind| Struck {
+            planned: all.planned + kind.planned,
+            struck: all.struck + kind.struck,
+        })
     }
 
     fn per_hour(&self, count: u64) -> f64 {
@@ -140,7 +158,8 @@ impl Totals {
             "simulated_seconds_per_cpu_second": self.per_cpu_second(),
             "acknowledged_per_second": self.acknowledged_per_second(),
             "longest_recovery_seconds": self.recovered.as_secs_f64(),
-            "faults_per_hour": self.per_hour(self.faults.values().sum()),
+            "faults_per_hour": self.per_hour(self.all_faults().struck),
+            "faults_planned_per_hour": self.per_hour(self.all_faults().planned),
             "overlapping": self.overlapping,
         })
     }
@@ -162,10 +181,14 @@ impl Totals {
             self.acknowledged_per_second(),
             self.recovered.as_secs_f64(),
         );
-        let all: u64 = self.faults.values().sum();
+        let rate = |Struck { planned, struck }: &Struck| match planned == struck {
+            true => format!("{:.1}", self.per_hour(*struck)),
+            false => format!("{:.1} of {:.1}", self.per_hour(*struck), self.per_hour(*planned)),
+        };
         let kinds: Vec<String> =
-            self.faults.iter().map(|(kind, count)| format!("{kind} {:.0}", self.per_hour(*count))).collect();
-        println!("faults per hour: {:.0} ({})", self.per_hour(all), kinds.join(", "));
+            self.faults.iter().map(|(kind, count)| format!("{kind} {}", rate(count))).collect();
+        let all = rate(&self.all_faults());
+        println!("faults per hour that struck, of those planned: {all} ({})", kinds.join(", "));
         self.print_met();
         for replay in self.failed.values() {
             println!("failed: {replay}");

@@ -139,6 +139,8 @@ struct Records {
     /// How often each record was, by offset and leader epoch.
     handled: BTreeMap<TopicPartition, BTreeMap<Place, u32>>,
     overlap: Duration,
+    /// What goes wrong, on purpose, and that it is over.
+    faults: Vec<(Duration, String)>,
 }
 
 impl GroupHistory {
@@ -159,6 +161,12 @@ impl GroupHistory {
     /// An owner may go on for so long after another has begun: for what is documented not to be exclusive.
     pub fn tolerate_overlap(&self, overlap: Duration) {
         self.lock().overlap = overlap;
+    }
+
+    /// Something goes wrong, on purpose; or that is over.
+    pub fn fault(&self, line: &str) {
+        let at = self.now();
+        self.lock().faults.push((at, line.to_owned()));
     }
 
     /// How many different records were handled.
@@ -211,7 +219,16 @@ impl GroupHistory {
     #[must_use]
     pub fn events(&self, topics: &[Topic]) -> Vec<Event> {
         let records = self.lock();
-        events(&records.members, &records.told, topics, records.overlap, self.shared.lived())
+        let mut events =
+            events(&records.members, &records.told, topics, records.overlap, self.shared.lived());
+        events.extend(records.faults.iter().map(|(at, line)| Event {
+            at: *at,
+            actor: Actor::OBSERVER,
+            outcome: Outcome::Info,
+            what: event::What::Fault(line.clone()),
+            error: None,
+        }));
+        events
     }
 
     /// Checks everything, and fails the run at the worst violation. Once the group has handled all there is of these topics,

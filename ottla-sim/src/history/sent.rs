@@ -186,6 +186,11 @@ impl History {
         records.event(Actor::first(READERS + reader), Outcome::Ok, What::Poll(vec![entry]), None);
     }
 
+    /// Something goes wrong, on purpose; or that is over.
+    pub fn fault(&self, line: &str) {
+        self.0.borrow_mut().event(Actor::OBSERVER, Outcome::Info, What::Fault(line.to_owned()), None);
+    }
+
     /// How many records were sent with that fate.
     #[must_use]
     pub fn count(&self, is: impl Fn(Fate) -> bool) -> usize {

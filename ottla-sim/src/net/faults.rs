@@ -8,7 +8,7 @@ use super::{
     Net,
     agenda::Due,
     connection::{Connection, Side},
-    link::{Conditions, Ending, retransmitted},
+    link::{Conditions, Ending, Toll, retransmitted},
 };
 use crate::{
     trace::{Event, Trace},
@@ -24,20 +24,35 @@ impl Net {
         self.links.set_ending(from, to, ends_after);
     }
 
+    pub(crate) fn toll(&self, from: HostId, to: HostId) -> Toll {
+        self.links.toll((from, to))
+    }
+
+    pub(crate) fn toll_everywhere(&self) -> Toll {
+        self.links.toll_everywhere()
+    }
+
     pub(crate) fn set_link(&mut self, from: HostId, to: HostId, conditions: Option<Conditions>) {
         self.links.set(from, to, conditions);
     }
 
-    /// Breaks every connection between two hosts; both ends notice at once.
-    pub(crate) fn reset_between(&mut self, now: Duration, one: HostId, other: HostId, trace: &mut Trace) {
+    /// Breaks every connection between two hosts; both ends notice at once. Gives how many there were.
+    pub(crate) fn reset_between(
+        &mut self,
+        now: Duration,
+        one: HostId,
+        other: HostId,
+        trace: &mut Trace,
+    ) -> usize {
         let between =
             |(number, connection): (&u64, &Connection)| connection.is_between(one, other).then_some(*number);
         let numbers: Vec<u64> = self.connections.iter().filter_map(between).collect();
-        for number in numbers {
+        for number in &numbers {
             for side in Side::BOTH {
-                self.reset(now, number, side, trace);
+                self.reset(now, *number, side, trace);
             }
         }
+        numbers.len()
     }
 
     /// From now on packets from `from` to `to` vanish, or arrive again.

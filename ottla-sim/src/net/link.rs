@@ -1,11 +1,18 @@
 //! The path of packets from one host to another.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Add, RangeInclusive},
+    time::Duration,
+};
 
 use crate::world::HostId;
 
 /// TCP's first retransmission comes after this long, each next one after twice as long.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
+
+/// How long a packet travels by default.
+const LATENCY: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(3));
 
 /// How packets travel on a link, in one direction.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +34,7 @@ pub struct Conditions {
 impl Default for Conditions {
     fn default() -> Self {
         Self {
-            latency: Duration::from_micros(200)..=Duration::from_millis(3),
+            latency: LATENCY.0..=LATENCY.1,
             bandwidth: None,
             loss: 0.0,
             reset: 0.0,
@@ -46,6 +53,35 @@ pub enum Ending {
     Rst,
 }
 
+/// How many packets did not travel as they would have if nothing went wrong on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Toll {
+    /// They vanished, since packets of that direction do.
+    pub(crate) vanished: u64,
+    /// They took longer than they ever do by default.
+    pub(crate) late: u64,
+    /// They were lost, and sent again by TCP.
+    pub(crate) lost: u64,
+    /// They broke their connections by chance.
+    pub(crate) broke: u64,
+    /// The connection ended within them, at the byte that was named.
+    pub(crate) ended: u64,
+}
+
+impl Add for Toll {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            vanished: self.vanished + other.vanished,
+            late: self.late + other.late,
+            lost: self.lost + other.lost,
+            broke: self.broke + other.broke,
+            ended: self.ended + other.ended,
+        }
+    }
+}
+
 /// One direction between two hosts.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -57,6 +93,7 @@ pub(super) struct Link {
     ends_after: Option<(usize, Ending)>,
     /// Its own conditions, if any.
     conditions: Option<Conditions>,
+    toll: Toll,
 }
 
 /// All links.
@@ -80,8 +117,26 @@ impl Links {
         own.unwrap_or(&self.everywhere)
     }
 
-    pub(super) fn is_blocked(&self, from: HostId, to: HostId) -> bool {
-        self.links.get(&(from, to)).is_some_and(|link| link.blocked)
+    /// A packet arrives, or vanishes: which is it?
+    pub(super) fn vanishes(&mut self, path: (HostId, HostId)) -> bool {
+        let Some(link) = self.links.get_mut(&path).filter(|link| link.blocked) else { return false };
+        link.toll.vanished += 1;
+        true
+    }
+
+    /// A packet breaks its connection by chance.
+    pub(super) fn broke(&mut self, path: (HostId, HostId)) {
+        self.links.entry(path).or_default().toll.broke += 1;
+    }
+
+    pub(super) fn toll(&self, path: (HostId, HostId)) -> Toll {
+        self.links.get(&path).map(|link| link.toll).unwrap_or_default()
+    }
+
+    /// On all links that have no conditions of their own.
+    pub(super) fn toll_everywhere(&self) -> Toll {
+        let links = self.links.values().filter(|link| link.conditions.is_none());
+        links.map(|link| link.toll).fold(Toll::default(), Add::add)
     }
 
     /// Returns whether that changed anything.
@@ -99,7 +154,9 @@ impl Links {
         let link = self.links.get_mut(&path)?;
         let (left, ending) = link.ends_after?;
         link.ends_after = (left > length).then(|| (left - length, ending));
-        link.ends_after.is_none().then_some((left, ending))
+        let ends = link.ends_after.is_none();
+        link.toll.ended += u64::from(ends);
+        ends.then_some((left, ending))
     }
 
     /// When `length` bytes that are sent now arrive.
@@ -125,6 +182,8 @@ impl Links {
             lost += wait;
             wait *= 2;
         }
+        link.toll.lost += u64::from(!lost.is_zero());
+        link.toll.late += u64::from(leaves + travels > now + LATENCY.1);
         leaves + travels + lost
     }
 }

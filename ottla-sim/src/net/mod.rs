@@ -42,7 +42,7 @@ pub use self::{
 };
 use crate::{trace::Trace, world::HostId};
 
-pub(crate) use self::{parcels::Parcel, stream::connect};
+pub(crate) use self::{link::Toll, parcels::Parcel, stream::connect};
 
 /// The state of the network. Every method takes the virtual time and leaves the tasks to wake in `wakers`.
 pub(crate) struct Net {
@@ -124,8 +124,8 @@ impl Net {
         self.links.arrival(&mut self.random, now, path, length)
     }
 
-    fn vanishes(&self, (from, to): (HostId, HostId)) -> bool {
-        self.links.is_blocked(from, to) || self.without_power.contains(&to)
+    fn vanishes(&mut self, path: (HostId, HostId)) -> bool {
+        self.links.vanishes(path) || self.without_power.contains(&path.1)
     }
 
     fn wake(&mut self, waker: Option<Waker>) {

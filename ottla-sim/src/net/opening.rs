@@ -97,11 +97,11 @@ impl Net {
 
     pub(super) fn syn_ack_arrives(&mut self, now: Duration, number: u64, attempt: u32) {
         let Some(connection) = self.connections.get(&number) else { return };
-        let path = connection.path_to(Side::Caller);
+        let (path, waits) = (connection.path_to(Side::Caller), connection.end(Side::Caller).open);
         if self.vanishes(path) {
             return self.try_again(now, number, attempt);
         }
-        if connection.end(Side::Caller).open {
+        if waits {
             self.finish_opening(number, None);
         } else {
             // The caller gave up: its kernel does not know the connection.

@@ -103,6 +103,7 @@ impl Net {
                     self.send_segment(now, number, to, Segment::Data(kept));
                 }
                 self.send_segment(now, number, to, Segment::Cut);
+                self.links.broke(path);
                 return;
             }
             self.send_segment(now, number, to, Segment::Data(piece));

@@ -67,6 +67,20 @@ impl Api {
         }
     }
 
+    /// Whether only members of groups send it.
+    pub(super) fn is_of_groups(self) -> bool {
+        matches!(
+            self,
+            Self::FindCoordinator
+                | Self::Heartbeat
+                | Self::JoinGroup
+                | Self::LeaveGroup
+                | Self::OffsetCommit
+                | Self::OffsetFetch
+                | Self::SyncGroup
+        )
+    }
+
     /// Whether its requests name partitions of topics, each of which can fail alone.
     pub(super) fn has_partitions(self) -> bool {
         matches!(

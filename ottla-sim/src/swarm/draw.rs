@@ -152,7 +152,8 @@ impl Ground {
 
     fn of_requests(self, random: &mut fastrand::Rng, kind: u32) -> Fault {
         let (broker, times) = (self.broker(random), random.u32(1..6));
-        let api = Api::ALL[random.usize(..Api::ALL.len())];
+        let apis: Vec<Api> = self.apis().collect();
+        let api = apis[random.usize(..apis.len())];
         match kind {
             0 => {
                 let ways = [Interference::LoseRequest, Interference::LoseAnswer, Interference::Silence];
@@ -179,13 +180,18 @@ impl Ground {
         }
     }
 
+    /// Requests that somebody sends.
+    fn apis(self) -> impl Iterator<Item = Api> {
+        Api::ALL.into_iter().filter(move |api| self.members > 0 || !api.is_of_groups())
+    }
+
     /// A kind of requests, one of its codes, and the partition that the code is about, if not all.
     fn code(
         self,
         random: &mut fastrand::Rng,
         codes: fn(Api) -> &'static [ErrorCode],
     ) -> (Api, Option<i32>, ErrorCode) {
-        let apis: Vec<Api> = Api::ALL.into_iter().filter(|api| !codes(*api).is_empty()).collect();
+        let apis: Vec<Api> = self.apis().filter(|api| !codes(*api).is_empty()).collect();
         let api = apis[random.usize(..apis.len())];
         let codes = codes(api);
         let alone = api.has_partitions() && random.bool();

@@ -11,6 +11,11 @@ use crate::{Ending, Interference};
 pub(super) const CLIENTS: [&str; 7] =
     ["sender-1", "sender-2", "reader", "slow-reader", "billing-1", "billing-2", "billing-3"];
 
+/// The hosts of the clients of a run whose group has so many members.
+pub(super) fn clients(members: usize) -> &'static [&'static str] {
+    &CLIENTS[..CLIENTS.len() - MEMBERS.len() + members]
+}
+
 /// The hosts of the group's members, by the index that faults have.
 pub(super) const MEMBERS: [&str; 3] = ["billing-1", "billing-2", "billing-3"];
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fault, Plan, Ran};
+use super::{Fault, Occurred, Plan, Ran};
 
 /// Each id with what must have been there: all of it, where `a | b` is either.
 ///
@@ -77,19 +77,19 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 /// The ids that a run of the plan has gone through.
 #[must_use]
 pub fn ids_of(plan: &Plan, ran: &Ran) -> Vec<&'static str> {
-    let settings = settings(plan);
-    let there = |name: &str| settings.contains(name) || ran.met.contains_key(name);
+    let there_are = names(plan, ran);
+    let there = |name: &str| there_are.contains(name) || ran.met.contains_key(name);
     let all = |wanted: &&[&str]| wanted.iter().all(|either| either.split(" | ").any(there));
     IDS.iter().filter(|(_, wanted)| all(wanted)).map(|(id, _)| *id).collect()
 }
 
-/// What the plan has, by the names of [`IDS`].
-fn settings(plan: &Plan) -> BTreeSet<String> {
+/// What the plan has, and which faults struck, by the names of [`IDS`].
+fn names(plan: &Plan, ran: &Ran) -> BTreeSet<String> {
     use super::Assignors::{Both, Cooperative, Eager};
     let mut names = BTreeSet::new();
-    for planned in &plan.faults {
-        names.insert(planned.fault.kind());
-        if let Fault::RequestsFail { api, how, .. } = planned.fault {
+    for Occurred { fault, .. } in ran.faults.iter().filter(|occurred| occurred.struck) {
+        names.insert(fault.kind());
+        if let Fault::RequestsFail { api, how, .. } = *fault {
             names.insert(format!("{api:?} {how:?}"));
         }
     }
@@ -112,7 +112,14 @@ mod tests {
 
     #[test]
     fn an_id_takes_all_that_it_names_and_either_of_what_is_apart() {
-        let ran = |met: &[&str]| Ran {
+        let power_lost = |struck| Occurred {
+            fault: Fault::PowerLost { broker: 0 },
+            began: Default::default(),
+            ended: None,
+            struck,
+        };
+        let ran = |met: &[&str], struck| Ran {
+            faults: vec![power_lost(struck)],
             recovered: Default::default(),
             hash: 0,
             acknowledged: 0,
@@ -120,11 +127,11 @@ mod tests {
             cpu: None,
             met: met.iter().map(|name| ((*name).to_owned(), 1)).collect(),
         };
-        let plan = Plan::new(1).fault(0, 1, Fault::PowerLost { broker: 0 });
-        assert_eq!(ids_of(&plan, &ran(&[])), [""; 0]);
-        assert_eq!(ids_of(&plan, &ran(&["produce.batch: resent"])), ["P01"]);
-        let fenced = ran(&["FETCH: FENCED_LEADER_EPOCH"]);
-        assert_eq!(ids_of(&Plan::new(1), &fenced), ["C03"]);
+        let plan = Plan::new(1);
+        assert_eq!(ids_of(&plan, &ran(&[], true)), [""; 0]);
+        assert_eq!(ids_of(&plan, &ran(&["produce.batch: resent"], true)), ["P01"]);
+        assert_eq!(ids_of(&plan, &ran(&["produce.batch: resent"], false)), [""; 0], "it struck nothing");
+        assert_eq!(ids_of(&plan, &ran(&["FETCH: FENCED_LEADER_EPOCH"], false)), ["C03"]);
     }
 
     #[test]

@@ -1,18 +1,15 @@
 //! A group beside the readers: its members come, crash and go while everything else goes wrong.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, time::Duration};
 
 use ottla::{Assignor, Producer, Record, Reset};
 use tokio::time::sleep;
 
 use super::fault::MEMBERS;
 use crate::{
-    Cluster, World,
+    Cluster, Running, World,
     group::{Group, Member, Settings},
+    history::GroupHistory,
     load::TOPIC,
 };
 
@@ -140,8 +137,8 @@ pub(super) struct Members {
     /// Records may be dropped before they are handled, or the log be cut behind them.
     resets: bool,
     members: RefCell<Vec<Option<Member>>>,
-    /// Everything is written to [`RETURNS`], or nobody subscribes to it.
-    returned: Rc<Cell<bool>>,
+    /// Writes to [`RETURNS`], if somebody subscribes to it.
+    returning: Option<Running<()>>,
 }
 
 impl Members {
@@ -155,13 +152,22 @@ impl Members {
     ) -> Self {
         let members = (0..plan.members).map(|_| None).collect();
         let (group, members) = (Group::on(world, cluster, plan.topics()), RefCell::new(members));
-        let returned = match plan.topics().contains(&RETURNS) {
-            true => write_returns(world, cluster, window).await,
-            false => Rc::new(Cell::new(true)),
+        let returning = match plan.topics().contains(&RETURNS) {
+            true => Some(write_returns(world, cluster, window).await),
+            false => None,
         };
-        let this = Self { group, plan: *plan, resets, members, returned };
+        let this = Self { group, plan: *plan, resets, members, returning };
         this.join_all();
         this
+    }
+
+    pub(super) fn history(&self) -> &GroupHistory {
+        &self.group.history
+    }
+
+    /// How many there are when all are there.
+    pub(super) fn count(&self) -> usize {
+        self.plan.members
     }
 
     fn join_all(&self) {
@@ -179,25 +185,25 @@ impl Members {
         self.members.borrow_mut().get_mut(member)?.take()
     }
 
-    /// `kill -9`.
-    pub(super) fn crash(&self, member: usize) {
-        if let Some(member) = self.take(member) {
-            member.crash();
-        }
+    /// `kill -9`. Gives whether it was there.
+    pub(super) fn crash(&self, member: usize) -> bool {
+        self.take(member).inspect(Member::crash).is_some()
     }
 
     /// It is asked to stop. That fails when the cluster is in no state to let it go, which is no reason for anything to
-    /// be lost.
-    pub(super) async fn stop(&self, member: usize) {
-        if let Some(member) = self.take(member) {
-            drop(member.stop().await);
-        }
+    /// be lost. Gives whether it was there.
+    pub(super) async fn stop(&self, member: usize) -> bool {
+        let Some(member) = self.take(member) else { return false };
+        drop(member.stop().await);
+        true
     }
 
     /// Everything has healed: the group catches up, what its members have told is checked, and they go.
     pub(super) async fn settle(&self, world: &World) {
         self.join_all();
-        world.until("everything is returned", || self.returned.get()).await;
+        world
+            .until("everything is returned", || self.returning.as_ref().is_none_or(Running::has_ended))
+            .await;
         self.group.check().await;
         let members: Vec<Member> = self.members.borrow_mut().iter_mut().filter_map(Option::take).collect();
         for member in members {
@@ -210,17 +216,15 @@ impl Members {
     }
 }
 
-/// Creates [`RETURNS`] and writes little to it for so long, from the host of a sender. Gives whether that is over.
-async fn write_returns(world: &World, cluster: &Cluster, window: Duration) -> Rc<Cell<bool>> {
+/// Creates [`RETURNS`] and writes little to it for so long, from the host of a sender.
+async fn write_returns(world: &World, cluster: &Cluster, window: Duration) -> Running<()> {
     // Brokers whose clocks are slow take what clients with fast ones write.
     let settings = [("message.timestamp.after.max.ms", i64::MAX.to_string())];
     cluster.topic_set(RETURNS, RETURNS_PARTITIONS, &settings).await;
     let (host, mut random) = (world.host("sender-1"), world.random());
     let client = cluster.client_on(&host.name());
     cluster.listen_to(&client);
-    let over = Rc::new(Cell::new(false));
-    let told = Rc::clone(&over);
-    drop(host.spawn("returns", async move {
+    host.spawn("returns", async move {
         let producer = Producer::builder(&client).build().expect("default settings");
         for number in 0..(window.as_millis() * 2 / PAUSE.as_millis()) {
             let (key, value) = (format!("customer {}", number % 7), format!("return {number}"));
@@ -229,7 +233,5 @@ async fn write_returns(world: &World, cluster: &Cluster, window: Duration) -> Rc
             sleep(Duration::from_nanos(random.u64(..PAUSE.as_nanos() as u64))).await;
         }
         drop(producer.flush().await);
-        told.set(true);
-    }));
-    over
+    })
 }

@@ -15,9 +15,11 @@ mod fault;
 mod ids;
 mod members;
 mod nemesis;
+mod occurred;
 mod plan;
 mod requests;
 mod shrink;
+mod toll;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -28,12 +30,13 @@ pub use self::{
     fault::{Fault, Planned},
     ids::{ids, ids_of},
     members::{Assignors, GroupPlan, Subscription},
+    occurred::Occurred,
     plan::{Plan, Profile, UnknownProfile},
     shrink::shrink,
 };
-use self::{members::Members, nemesis::Nemesis};
+use self::{members::Members, nemesis::Nemesis, occurred::Occurrences};
 use crate::{
-    Counts, Sim, World, hostile,
+    Cluster, Counts, Sim, World, hostile,
     kit::{Report, Summary},
     load::{self, Load, TOPIC},
 };
@@ -58,14 +61,17 @@ pub struct Ran {
     pub recovered: Duration,
     /// What clients met, and how often.
     pub met: Counts,
+    /// What became of the plan's faults, in the order in which they began.
+    pub faults: Vec<Occurred>,
 }
 
 impl Ran {
-    /// Whether the run says something: it had ten acknowledged records a second, and twenty faults an hour.
+    /// Whether the run says something: it had ten acknowledged records a second, and twenty faults an hour that struck.
     #[must_use]
-    pub fn counts(&self, plan: &Plan) -> bool {
+    pub fn counts(&self) -> bool {
         let seconds = self.simulated.as_secs_f64();
-        self.acknowledged as f64 >= 10.0 * seconds && plan.faults.len() as f64 >= 20.0 * seconds / 3_600.0
+        let struck = self.faults.iter().filter(|occurred| occurred.struck).count();
+        self.acknowledged as f64 >= 10.0 * seconds && struck as f64 >= 20.0 * seconds / 3_600.0
     }
 }
 
@@ -87,13 +93,18 @@ impl Plan {
     }
 
     fn run_in(&self, sim: Sim) -> Result<Ran, Report> {
-        let outcome = Cell::default();
-        let ran = sim.once().try_run(async |world| outcome.set(self.happen(world).await));
-        let summary = ran.map_err(|report| Report { replay: self.replay(), ..report })?;
+        let (outcome, occurrences) = (Cell::default(), Occurrences::default());
+        let ran = sim.once().try_run(async |world| outcome.set(self.happen(world, &occurrences).await));
+        let faults = occurrences.take();
+        let summary = ran.map_err(|report| {
+            let faults = faults.iter().map(|occurred| format!("\n    {occurred}"));
+            let happened = format!("{}\n  the faults so far:{}", report.happened, faults.collect::<String>());
+            Report { replay: self.replay(), happened, ..report }
+        })?;
         let Summary { hashes, simulated, cpu, .. } = summary;
         let hash = hashes.first().copied().unwrap_or_default();
         let (acknowledged, recovered, met) = outcome.take();
-        Ok(Ran { hash, acknowledged, simulated, cpu, recovered, met })
+        Ok(Ran { hash, acknowledged, simulated, cpu, recovered, met, faults })
     }
 
     /// The command that runs the seed again.
@@ -112,28 +123,18 @@ impl Plan {
     /// As said.
     pub fn check(&self) {
         Sim::seed(self.seed).run(async |world| {
-            self.happen(world).await;
+            self.happen(world, &Occurrences::default()).await;
         });
     }
 
-    /// Gives how many records were acknowledged, how long it took to recover, and what clients met.
-    async fn happen(&self, world: &World) -> (usize, Duration, Counts) {
+    /// Gives how many records were acknowledged, how long it took to recover, and what clients met. `occurrences` gets the
+    /// faults as they come.
+    async fn happen(&self, world: &World, occurrences: &Occurrences) -> (usize, Duration, Counts) {
         if let Some(lies) = &self.lies {
             let (acknowledged, met) = hostile::happen(world, self.partitions, lies).await;
             return (acknowledged, Duration::ZERO, met);
         }
-        let load = load::Plan {
-            partitions: self.partitions,
-            senders: self.senders,
-            records: self.records,
-            deadline: self.deadline,
-            request_timeout: self.request_timeout,
-            unclean: self.unclean,
-            dropping: self.drops_records(),
-            recreated: self.recreates_topic(),
-            retention: self.retention,
-            ..load::Plan::default()
-        };
+        let load = self.load();
         let cluster = load::cluster(world, load).await;
         cluster.clients_metadata_max_age(self.metadata_max_age);
         let begun = Instant::now();
@@ -146,17 +147,46 @@ impl Plan {
             None => None,
         };
         // Who takes a new consumer all the time has connections to open.
-        let steady: Vec<_> = fault::CLIENTS.into_iter().filter(|name| *name != "slow-reader").collect();
+        let clients = fault::clients(self.group.map_or(0, |group| group.members)).iter();
+        let steady: Vec<_> = clients.copied().filter(|name| *name != "slow-reader").collect();
         drop(world.host("test").spawn("dials", hostile::watch_dials(world.clone(), &steady)));
-        let nemesis = Nemesis::new(world, &cluster, members.clone(), self.one_broker_at_a_time);
+        let told = (&load.history, occurrences);
+        let nemesis = Nemesis::new(world, &cluster, members.clone(), told, self.one_broker_at_a_time);
         nemesis.carry_out(&self.faults).await;
         sleep_until(begun + self.window()).await;
+        let recovered = self.recover(world, &cluster, &load, members.as_deref()).await;
+        (load.acknowledged(), recovered, cluster.met())
+    }
+
+    fn load(&self) -> load::Plan {
+        load::Plan {
+            partitions: self.partitions,
+            senders: self.senders,
+            records: self.records,
+            deadline: self.deadline,
+            request_timeout: self.request_timeout,
+            unclean: self.unclean,
+            dropping: self.drops_records(),
+            recreated: self.recreates_topic(),
+            retention: self.retention,
+            ..load::Plan::default()
+        }
+    }
+
+    /// Everything is healed: all goes on, is checked, and ends in peace. Gives how long that took.
+    async fn recover(
+        &self,
+        world: &World,
+        cluster: &Cluster,
+        load: &Load,
+        members: Option<&Members>,
+    ) -> Duration {
         let healed = Instant::now();
         cluster.healed(TOPIC).await;
         // Records may have missed the deadline, or their topic, and the producer has said which.
         match self.deadline.is_some() || self.recreates_topic() {
-            true => load.settle(world, &cluster).await,
-            false => load.settle_all(world, &cluster).await,
+            true => load.settle(world, cluster).await,
+            false => load.settle_all(world, cluster).await,
         }
         if let Some(members) = members {
             members.settle(world).await;
@@ -166,7 +196,7 @@ impl Plan {
         world.expect(recovered <= RECOVERY, &format!("all is as it should be within {RECOVERY:?}"), || {
             format!("it took {recovered:?}")
         });
-        (load.acknowledged(), recovered, cluster.met())
+        recovered
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -14,11 +15,15 @@ use tokio::{
 };
 
 use super::{
-    fault::{CLIENTS, Fault, Planned},
+    fault::{self, CLIENTS, Fault, Planned},
     members::{Members, RETURNS},
-    requests::scripted,
+    occurred::Occurrences,
+    requests::{Script, scripted},
+    toll,
 };
-use crate::{Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, load::TOPIC};
+use crate::{
+    Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, history::History, load::TOPIC,
+};
 
 /// A replica that hears nothing is out of sync after so long, where that is five seconds.
 const OUT_OF_SYNC: Duration = Duration::from_secs(7);
@@ -40,6 +45,9 @@ struct Inner {
     world: World,
     cluster: Cluster,
     members: Option<Rc<Members>>,
+    /// Faults are told to those who tell what happened.
+    history: History,
+    occurrences: Occurrences,
     one_broker_at_a_time: bool,
     /// Held by the fault that strikes a broker, if only one may.
     striking: Mutex<()>,
@@ -68,12 +76,15 @@ impl Nemesis {
         world: &World,
         cluster: &Cluster,
         members: Option<Rc<Members>>,
+        (history, occurrences): (&History, &Occurrences),
         one_broker_at_a_time: bool,
     ) -> Self {
         Self(Rc::new(Inner {
             world: world.clone(),
             cluster: cluster.clone(),
             members,
+            history: history.clone(),
+            occurrences: occurrences.clone(),
             one_broker_at_a_time,
             striking: Mutex::default(),
             recreating: Mutex::default(),
@@ -118,27 +129,42 @@ impl Nemesis {
         } else {
             None
         };
-        self.0.world.note(planned.to_string());
-        self.strike(planned.fault, planned.lasts).await;
+        let Planned { fault, lasts, .. } = planned;
+        self.tell(toll::line(&fault, lasts));
+        let number = self.0.occurrences.began(fault, self.0.world.elapsed());
+        let before = self.toll(&fault);
+        let acted = self.strike(fault, lasts).await;
+        let struck = acted && self.toll(&fault).is_none_or(|toll| Some(toll) > before);
+        self.0.occurrences.ended(number, self.0.world.elapsed(), struck);
+        self.tell(format!("{fault:?} is over{}", if struck { "" } else { ", and struck nothing" }));
         if alone {
             self.healed().await;
         }
     }
 
-    async fn strike(&self, fault: Fault, lasts: Duration) {
+    fn tell(&self, line: String) {
+        self.0.history.fault(&line);
+        if let Some(members) = &self.0.members {
+            members.history().fault(&line);
+        }
+        self.0.world.note(line);
+    }
+
+    /// Gives whether it did anything; what only changes conditions does: see [`Nemesis::toll`].
+    async fn strike(&self, fault: Fault, lasts: Duration) -> bool {
         match fault {
-            Fault::BrokerFrozen { broker } => self.freeze(self.broker(broker).host(), lasts).await,
-            Fault::ClientFrozen { client } => self.freeze(&self.client(client), lasts).await,
-            Fault::ClientsSleep => self.sleep_all_clients(lasts).await,
-            Fault::BrokerKilled { broker } => self.down(broker, lasts, Broker::kill).await,
-            Fault::PowerLost { broker } => self.power(broker, lasts, Tail::Kept).await,
-            Fault::TailLost { broker } => self.power(broker, lasts, Tail::Lost).await,
-            Fault::TailTorn { broker, bytes } => self.power(broker, lasts, Tail::Torn(bytes)).await,
+            Fault::BrokerFrozen { broker } => return self.freeze(self.broker(broker).host(), lasts).await,
+            Fault::ClientFrozen { client } => return self.freeze(&self.client(client), lasts).await,
+            Fault::ClientsSleep => return self.sleep_all_clients(lasts).await,
+            Fault::BrokerKilled { broker } => return self.down(broker, lasts, killed).await,
+            Fault::PowerLost { broker } => return self.power(broker, lasts, Tail::Kept).await,
+            Fault::TailLost { broker } => return self.power(broker, lasts, Tail::Lost).await,
+            Fault::TailTorn { broker, bytes } => return self.power(broker, lasts, Tail::Torn(bytes)).await,
             Fault::MemberKilled { member } => {
-                self.without(member, lasts, async |members| members.crash(member)).await;
+                return self.without(member, lasts, async |members| members.crash(member)).await;
             }
             Fault::MemberLeaves { member } => {
-                self.without(member, lasts, async |members| members.stop(member).await).await;
+                return self.without(member, lasts, async |members| members.stop(member).await).await;
             }
             Fault::ClockWrong { client, seconds } => {
                 self.clock_wrong(&self.client(client), seconds, lasts).await;
@@ -155,7 +181,7 @@ impl Nemesis {
             }
             Fault::TopicRecreated => {
                 let _recreating = self.0.recreating.lock().await;
-                self.0.cluster.recreate(TOPIC, lasts).await;
+                return self.0.cluster.recreate(TOPIC, lasts).await;
             }
             Fault::SlowDisk { broker, at_most_ms } => {
                 self.broker(broker).slow_disk(Duration::from_millis(at_most_ms));
@@ -168,49 +194,42 @@ impl Nemesis {
             Fault::RequestsWait { broker, api } => {
                 self.broker(broker).hold_requests(api.key());
                 sleep(lasts).await;
-                self.broker(broker).release_requests(api.key());
+                return self.broker(broker).release_requests(api.key()) > 0;
             }
             Fault::UncleanElection { broker } => self.unclean_election(broker, lasts).await,
             Fault::LeaderMoves { partition, broker } => {
-                self.0.cluster.move_leader(TOPIC, partition, &self.broker(broker));
+                return self.0.cluster.move_leader(TOPIC, partition, &self.broker(broker));
             }
             Fault::CoordinatorMoves { broker } => {
-                self.0.cluster.move_coordinator(GROUP, &self.broker(broker));
+                return self.0.cluster.move_coordinator(GROUP, &self.broker(broker));
             }
             Fault::RecordsCorrupted { partition, .. } if !self.0.corrupted.borrow_mut().insert(partition) => {
+                return false;
             }
             other => match scripted(&other, |broker| self.broker(broker).id()) {
-                Some(script) => {
-                    let script = self.0.cluster.faults().add(script);
+                Some(Script { fault, edited }) => {
+                    let script = self.0.cluster.faults().add(fault);
                     sleep(lasts).await;
                     // What did not come in that time is not harmed after everything has healed.
                     script.end();
+                    return script.strikes() > 0
+                        && edited.is_none_or(|edited| edited.load(Ordering::Relaxed));
                 }
-                None => self.strike_network(other, lasts).await,
+                None => return self.strike_network(other, lasts).await,
             },
         }
+        true
     }
 
-    async fn strike_network(&self, fault: Fault, lasts: Duration) {
+    /// As [`Nemesis::strike`].
+    async fn strike_network(&self, fault: Fault, lasts: Duration) -> bool {
         let ends = |broker: usize, client: usize| (self.broker(broker), self.client(client));
         match fault {
-            Fault::CutOffFromController { broker } => {
-                let (broker, controller) = (self.broker(broker), self.0.world.host("controller"));
-                self.cut(&[(broker.host(), &controller), (&controller, broker.host())], lasts).await;
-            }
-            Fault::CutOffFromPeers { broker } => self.cut_off_from_peers(broker, lasts).await,
-            Fault::CutOffFromClient { broker, client } => {
-                let (broker, client) = ends(broker, client);
-                self.cut(&[(broker.host(), &client), (&client, broker.host())], lasts).await;
-            }
-            Fault::AnswersVanish { broker, client } => {
-                let (broker, client) = ends(broker, client);
-                self.cut(&[(broker.host(), &client)], lasts).await;
-            }
-            Fault::RequestsVanish { broker, client } => {
-                let (broker, client) = ends(broker, client);
-                self.cut(&[(&client, broker.host())], lasts).await;
-            }
+            Fault::CutOffFromController { .. }
+            | Fault::CutOffFromPeers { .. }
+            | Fault::CutOffFromClient { .. }
+            | Fault::AnswersVanish { .. }
+            | Fault::RequestsVanish { .. } => self.cut(&self.ways(&fault), lasts).await,
             Fault::CutAtByte { broker, client, bytes, how } => {
                 let (broker, client) = ends(broker, client);
                 let network = self.0.world.network();
@@ -220,7 +239,7 @@ impl Nemesis {
             }
             Fault::Reset { broker, client } => {
                 let (broker, client) = ends(broker, client);
-                self.0.world.network().reset(broker.host(), &client);
+                return self.0.world.network().reset_all(broker.host(), &client) > 0;
             }
             Fault::SlowAnswers { broker, client, latency_ms, bytes_per_second } => {
                 let (broker, client) = ends(broker, client);
@@ -242,13 +261,22 @@ impl Nemesis {
             }
             other => unreachable!("{other:?} is none of the network's"),
         }
+        true
     }
 
-    fn broker(&self, index: usize) -> Broker {
+    pub(super) fn world(&self) -> &World {
+        &self.0.world
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    pub(super) fn broker(&self, index: usize) -> Broker {
         self.0.cluster.broker(index)
     }
 
-    fn client(&self, index: usize) -> Host {
+    pub(super) fn client(&self, index: usize) -> Host {
         self.0.world.host(CLIENTS[index])
     }
 
@@ -268,17 +296,24 @@ impl Nemesis {
         *count == 0
     }
 
-    async fn freeze(&self, host: &Host, lasts: Duration) {
+    /// Gives whether anything would have happened there meanwhile.
+    async fn freeze(&self, host: &Host, lasts: Duration) -> bool {
         self.begin_freezing(host);
         sleep(lasts).await;
+        let held_up = host.is_held_up();
         self.end_freezing(host);
+        held_up
     }
 
-    async fn sleep_all_clients(&self, lasts: Duration) {
-        let clients = CLIENTS.map(|name| self.0.world.host(name));
+    /// As [`Nemesis::freeze`].
+    async fn sleep_all_clients(&self, lasts: Duration) -> bool {
+        let clients = fault::clients(self.0.members.as_ref().map_or(0, |members| members.count()));
+        let clients: Vec<Host> = clients.iter().map(|name| self.0.world.host(name)).collect();
         clients.iter().for_each(|client| self.begin_freezing(client));
         self.0.cluster.while_clients_sleep(lasts).await;
+        let held_up = clients.iter().any(Host::is_held_up);
         clients.iter().for_each(|client| self.end_freezing(client));
+        held_up
     }
 
     fn begin_freezing(&self, host: &Host) {
@@ -295,15 +330,15 @@ impl Nemesis {
         }
     }
 
-    async fn down(&self, broker: usize, lasts: Duration, how: impl FnOnce(&Broker)) {
+    /// Gives whether it was up, and lost what it was to lose.
+    async fn down(&self, broker: usize, lasts: Duration, how: impl FnOnce(&Broker) -> bool) -> bool {
         let what = Held::Down(broker);
-        if self.begin(&what) {
-            how(&self.broker(broker));
-        }
+        let struck = self.begin(&what) && how(&self.broker(broker));
         sleep(lasts).await;
         if self.end(&what) {
             self.broker(broker).start();
         }
+        struck
     }
 
     /// The last one that fills a disk says how much room there is.
@@ -357,59 +392,56 @@ impl Nemesis {
         }
     }
 
-    /// A member goes, and another process comes in its place.
-    async fn without(&self, member: usize, lasts: Duration, goes: impl AsyncFnOnce(&Members)) {
-        let Some(members) = &self.0.members else { return };
+    /// A member goes, and another process comes in its place. Gives whether it was there.
+    async fn without(
+        &self,
+        member: usize,
+        lasts: Duration,
+        goes: impl AsyncFnOnce(&Members) -> bool,
+    ) -> bool {
+        let Some(members) = &self.0.members else { return false };
         let what = Held::Gone(member);
-        if self.begin(&what) {
-            goes(members).await;
-        }
+        let was_there = self.begin(&what) && goes(members).await;
         sleep(lasts).await;
         if self.end(&what) {
             members.join(member);
         }
+        was_there
     }
 
-    async fn power(&self, broker: usize, lasts: Duration, tail: Tail) {
-        self.down(broker, lasts, |broker| broker.lose_power(tail)).await;
-    }
-
-    async fn cut_off_from_peers(&self, broker: usize, lasts: Duration) {
-        let isolated = self.broker(broker);
-        let mut peers: Vec<Host> = self.0.cluster.brokers().map(|peer| peer.host().clone()).collect();
-        peers.remove(broker);
-        peers.push(self.0.world.host("controller"));
-        let both_ways = peers.iter().flat_map(|peer| [(isolated.host(), peer), (peer, isolated.host())]);
-        self.cut(&both_ways.collect::<Vec<_>>(), lasts).await;
+    async fn power(&self, broker: usize, lasts: Duration, tail: Tail) -> bool {
+        let struck = |broker: &Broker| broker.lose_power_and_bytes(tail) > 0 || tail == Tail::Kept;
+        self.down(broker, lasts, struck).await
     }
 
     /// A broker hears no other until its replicas are out of sync; then the others die, and it is elected.
     async fn unclean_election(&self, broker: usize, lasts: Duration) {
         let (lagging, others) = (self.broker(broker), [(broker + 1) % 3, (broker + 2) % 3]);
         let peers = others.map(|other| self.broker(other));
-        let both_ways =
-            peers.iter().flat_map(|peer| [(lagging.host(), peer.host()), (peer.host(), lagging.host())]);
-        let both_ways: Vec<(&Host, &Host)> = both_ways.collect();
+        let both_ways = peers.iter().flat_map(|peer| {
+            let (lagging, peer) = (lagging.host(), peer.host());
+            [(lagging.clone(), peer.clone()), (peer.clone(), lagging.clone())]
+        });
+        let both_ways: Vec<(Host, Host)> = both_ways.collect();
         let dead = ELECTED + lasts.min(ALONE);
         let [one, other] = others.map(|other| async move {
             sleep(OUT_OF_SYNC).await;
-            self.down(other, dead, Broker::kill).await;
+            self.down(other, dead, killed).await;
         });
         tokio::join!(self.cut(&both_ways, OUT_OF_SYNC + dead), one, other);
     }
 
-    async fn cut(&self, ways: &[(&Host, &Host)], lasts: Duration) {
-        let held =
-            |(from, to): &(&Host, &Host)| Held::Blocked(from.name().to_string(), to.name().to_string());
+    async fn cut(&self, ways: &[(Host, Host)], lasts: Duration) {
+        let held = |(from, to): &(Host, Host)| Held::Blocked(from.name().to_string(), to.name().to_string());
         for way in ways {
             if self.begin(&held(way)) {
-                self.0.world.network().block(way.0, way.1);
+                self.0.world.network().block(&way.0, &way.1);
             }
         }
         sleep(lasts).await;
         for way in ways {
             if self.end(&held(way)) {
-                self.0.world.network().unblock(way.0, way.1);
+                self.0.world.network().unblock(&way.0, &way.1);
             }
         }
     }
@@ -430,4 +462,10 @@ impl Nemesis {
         sleep(lasts).await;
         self.0.world.network().everywhere(Conditions::default());
     }
+}
+
+/// Who is up dies of it.
+fn killed(broker: &Broker) -> bool {
+    broker.kill();
+    true
 }

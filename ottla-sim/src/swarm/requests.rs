@@ -1,13 +1,16 @@
 //! Faults of requests, as the scripts that brokers follow.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use ottla_broker::{
-    faults::{Effect, Fault as Script},
+    faults::{self, Effect},
     io::NodeId,
 };
 use ottla_protocol::messages::FetchRequest;
@@ -18,16 +21,24 @@ use crate::load::TOPIC;
 /// The bytes of a record batch before those that its checksum covers, and before the checksum itself.
 const BEFORE_CHECKSUM: usize = 17;
 
+/// A script.
+pub(super) struct Script {
+    pub(super) fault: faults::Fault,
+    /// Set as soon as it has struck; with the first request that meets it, if nothing is said.
+    pub(super) edited: Option<Arc<AtomicBool>>,
+}
+
 /// The script of a fault that is about requests; `node` is the id of a broker.
 pub(super) fn scripted(fault: &Fault, node: impl Fn(usize) -> NodeId) -> Option<Script> {
     let on = |broker, api: super::Api, effect, times| {
-        Script::on_api(api.key(), effect).at(node(broker)).times(times)
+        faults::Fault::on_api(api.key(), effect).at(node(broker)).times(times)
     };
-    let of = |script: Script, partition: Option<i32>| match partition {
+    let of = |script: faults::Fault, partition: Option<i32>| match partition {
         Some(partition) => script.of(TOPIC, partition),
         None => script,
     };
-    Some(match *fault {
+    let mut edited = None;
+    let fault = match *fault {
         Fault::RequestsFail { broker, api, how, times } => on(broker, api, how.into(), times),
         Fault::RequestsRefused { broker, api, partition, code, times } => {
             of(on(broker, api, Effect::Refuse(code), times), partition)
@@ -51,16 +62,17 @@ pub(super) fn scripted(fault: &Fault, node: impl Fn(usize) -> NodeId) -> Option<
             on(broker, api, Effect::Throttle(Duration::from_millis(millis)), times)
         }
         Fault::RecordsCorrupted { broker, partition, byte } => {
-            let corrupt = corrupt_once(partition, byte);
-            Script::on::<FetchRequest>(corrupt).at(node(broker)).of(TOPIC, partition)
+            let done = Arc::clone(edited.insert(Arc::default()));
+            let corrupt = corrupt_once(partition, byte, done);
+            faults::Fault::on::<FetchRequest>(corrupt).at(node(broker)).of(TOPIC, partition)
         }
         _ => return None,
-    })
+    };
+    Some(Script { fault, edited })
 }
 
 /// Changes a byte of the first batch of a partition that is fetched, where the batch's checksum finds it.
-fn corrupt_once(partition: i32, byte: usize) -> Effect {
-    let done = AtomicBool::new(false);
+fn corrupt_once(partition: i32, byte: usize, done: Arc<AtomicBool>) -> Effect {
     Effect::edit::<FetchRequest>(move |response| {
         let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
         for fetched in partitions.filter(|fetched| fetched.partition_index == partition) {
