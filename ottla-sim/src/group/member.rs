@@ -238,7 +238,7 @@ impl Process {
             let view = record.view();
             let partition = TopicPartition::new(view.topic(), view.partition());
             let place = (view.offset(), view.leader_epoch());
-            self.history.handed_out(&partition, place);
+            self.history.handed_out(&partition, place, view.value().unwrap_or_default());
             self.handle().await;
             let has_hung = self.hang_at(Hang::InHand).await;
             if self.random.f64() < self.settings.given_back {

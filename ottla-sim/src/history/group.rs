@@ -10,7 +10,7 @@ use ottla::TopicPartition;
 
 use super::{
     Begins, Elections, Logs, Report, begun, check, cut,
-    event::{self, Actor, Change, Entry, Event, Open, Outcome},
+    event::{self, Actor, Change, Entry, Event, Open, Outcome, value_of},
     fail, truth,
 };
 use crate::{World, trace, world::Shared};
@@ -53,6 +53,8 @@ pub struct Told {
     pub what: What,
     /// The epoch of the leader that wrote the record, if it is about a record, and that is known.
     pub leader_epoch: Option<i32>,
+    /// What the record says that was handed out, as [`value_of`](super::event::value_of) calls it.
+    pub value: Option<Box<str>>,
 }
 
 /// A commit as the coordinator stored it.
@@ -296,9 +298,9 @@ impl MemberHistory {
         self.owned().into_iter().for_each(|partition| self.tell(partition, What::Crashed, None));
     }
 
-    /// It got this record.
-    pub fn handed_out(&self, partition: &TopicPartition, (offset, leader_epoch): Place) {
-        self.tell(partition.clone(), What::HandedOut(offset), leader_epoch);
+    /// It got this record, which says this: it has to be what the log has there.
+    pub fn handed_out(&self, partition: &TopicPartition, (offset, leader_epoch): Place, value: &[u8]) {
+        self.tell_of(partition.clone(), What::HandedOut(offset), leader_epoch, Some(value_of(value)));
     }
 
     /// It has done what this record asks for.
@@ -312,6 +314,16 @@ impl MemberHistory {
     }
 
     fn tell(&self, partition: TopicPartition, what: What, leader_epoch: Option<i32>) {
+        self.tell_of(partition, what, leader_epoch, None);
+    }
+
+    fn tell_of(
+        &self,
+        partition: TopicPartition,
+        what: What,
+        leader_epoch: Option<i32>,
+        value: Option<Box<str>>,
+    ) {
         let GroupHistory { shared, .. } = &self.history;
         let mut records = self.history.lock();
         match what {
@@ -327,7 +339,7 @@ impl MemberHistory {
         }
         let name = Arc::clone(&records.members[self.number as usize - 1]);
         let (at, member) = (shared.lived(), self.number);
-        records.told.push(Told { at, member, partition: partition.clone(), what, leader_epoch });
+        records.told.push(Told { at, member, partition: partition.clone(), what, leader_epoch, value });
         drop(records);
         if !matches!(what, What::HandedOut(_) | What::Handled(_) | What::Committed(_)) {
             shared.record(trace::Event::Note(format!("{name} of {partition}: {what:?}").into()));
@@ -373,7 +385,10 @@ impl Told {
     fn what(&self) -> event::What {
         let partition = self.partition.clone();
         let change = match self.what {
-            What::HandedOut(offset) => return event::What::Poll(vec![Entry::at(partition, offset)]),
+            What::HandedOut(offset) => {
+                let (offset, value) = (Some(offset), self.value.clone());
+                return event::What::Poll(vec![Entry { partition, offset, value }]);
+            }
             What::Handled(offset) => return event::What::Process(vec![Entry::at(partition, offset)]),
             What::Committed(offset) => return event::What::Commit(vec![Entry::at(partition, offset)]),
             // Its partitions are told one by one, and the process ends with the first of them.

@@ -30,7 +30,7 @@ fn log(records: i64) -> Logs {
 fn told(what: impl IntoIterator<Item = (u32, What)>) -> Vec<Told> {
     let tell = |(second, (member, what))| {
         let at = Duration::from_secs(second);
-        Told { at, member, partition: partition(), what, leader_epoch: None }
+        Told { at, member, partition: partition(), what, leader_epoch: None, value: None }
     };
     (1..).zip(what).map(tell).collect()
 }
@@ -104,6 +104,23 @@ fn a_record_that_is_left_out_is_found() {
 }
 
 #[test]
+fn another_record_than_was_written_at_the_offset_is_found() {
+    let logged =
+        |(offset, value): (i64, &'static str)| Logged { offset, value: value.into(), ..Logged::default() };
+    let log = Logs::from([(0, [(0, "a"), (1, "b")].map(logged).to_vec())]);
+    let handed_out = |values: [&str; 2]| {
+        let mut told = told([(1, Assigned)].into_iter().chain(record(1, 0)).chain(record(1, 1)));
+        for (at, value) in [1, 3].into_iter().zip(values) {
+            told[at].value = Some(value.into());
+        }
+        judge(&told, &log, &Commits::new(), Duration::ZERO)
+    };
+    assert_eq!(handed_out(["a", "b"]).map(|verdict| verdict.handled), Ok(2));
+    let told = handed_out(["a", "a"]).unwrap_err();
+    assert!(told.starts_with("inconsistent-offsets"), "{told}");
+}
+
+#[test]
 fn what_is_handled_again_after_a_crash_or_a_loss_is_counted_and_otherwise_wrong() {
     let again = |end: What| {
         let first = [(1, Assigned)].into_iter().chain(record(1, 0)).chain([(1, end)]);
@@ -158,6 +175,7 @@ fn what_was_stored_in_the_moment_of_the_first_poll_may_have_been_stored_behind_i
         partition: partition(),
         what,
         leader_epoch: None,
+        value: None,
     };
     let told: Vec<Told> = steps.into_iter().map(tell).collect();
     let judged = |first: u64| {
@@ -373,7 +391,7 @@ fn cut_behind(what: &[(What, Option<i32>)], stored: &[(u64, i64, i32)], topic: T
     let what = [(Assigned, None)].into_iter().chain(what.iter().copied());
     let tell = |(second, (what, leader_epoch))| {
         let at = Duration::from_secs(second);
-        Told { at, member: 1, partition: partition(), what, leader_epoch }
+        Told { at, member: 1, partition: partition(), what, leader_epoch, value: None }
     };
     let told: Vec<Told> = (1..).zip(what).map(tell).collect();
     let stored = stored.iter().map(|(at, offset, epoch)| {
