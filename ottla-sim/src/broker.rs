@@ -288,8 +288,8 @@ impl Driver {
             let before = machine.elections();
             act(machine, self.now(), &mut outputs);
             for (partition, leader_epoch, leader) in machine.unclean_since(before) {
-                let elected =
-                    Elected { at: self.shared.lived(), leader_epoch, ends: self.ends(partition, leader) };
+                let (at, instant) = (self.shared.lived(), tokio::time::Instant::now());
+                let elected = Elected { at, instant, leader_epoch, ends: self.ends(partition, leader) };
                 self.lasting.unclean.borrow_mut().push(Unclean { partition, elected });
             }
         }

@@ -22,15 +22,18 @@ use std::{
 };
 
 use ottla::TopicPartition;
+use tokio::time::Instant;
 
 use super::group::{Place, Stored, Told, Topic, What};
 use crate::Logged;
 
 /// The election of a replica that was not in sync.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elected {
     /// When, in the time in which clusters live.
     pub at: Duration,
+    /// The same, on the clock of clients.
+    pub instant: Instant,
     /// Its epoch.
     pub leader_epoch: i32,
     /// Where each epoch of its log ended. What two logs have of one epoch is the same as far as both have it.
@@ -38,8 +41,8 @@ pub struct Elected {
 }
 
 impl Elected {
-    /// Whether it did not have the record then.
-    fn lacks(&self, (offset, leader_epoch): Place) -> bool {
+    /// Whether it did not have the record then, which an earlier leader wrote.
+    pub(super) fn lacks(&self, (offset, leader_epoch): Place) -> bool {
         leader_epoch.is_some_and(|epoch| {
             epoch < self.leader_epoch && self.ends.get(&epoch).is_none_or(|end| offset >= *end)
         })

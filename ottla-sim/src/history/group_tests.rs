@@ -404,7 +404,8 @@ fn cut_behind(what: &[(What, Option<i32>)], stored: &[(u64, i64, i32)], topic: T
 }
 
 fn elected(second: u64, leader_epoch: i32, ends: &[(i32, i64)]) -> Elected {
-    Elected { at: Duration::from_secs(second), leader_epoch, ends: ends.iter().copied().collect() }
+    let (at, instant) = (Duration::from_secs(second), tokio::time::Instant::now());
+    Elected { at, instant, leader_epoch, ends: ends.iter().copied().collect() }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use ottla::TopicPartition;
 use tokio::time::Instant;
 
 use super::{
-    Begins, Delivery, Elections, Logs, begun, check,
+    Begins, Delivery, Elected, Elections, Logs, begun, check,
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
     fail, incarnations, truth,
 };
@@ -88,6 +88,34 @@ fn forget_other_logs(events: &mut [Event], elections: &Elections) {
             }
         }
     }
+}
+
+/// Elections that a record's log has lost, though it is there in the end since a later one brought it back: who was elected
+/// did not have it, and told its producer so.
+fn lost_with<'e>(
+    elections: &'e Elections,
+    partition: i32,
+    logged: &Logged,
+) -> impl Iterator<Item = &'e Elected> {
+    let place = (logged.offset, Some(logged.leader_epoch));
+    elections.get(&partition).into_iter().flatten().filter(move |elected| elected.lacks(place))
+}
+
+/// Where records are that an election was lost with and a later one brought back, when they had been written again. No
+/// producer can know of that: then those count that it wrote again.
+fn revived(logs: &Logs, elections: &Elections) -> BTreeSet<Place> {
+    let mut revived = BTreeSet::new();
+    for (partition, log) in logs {
+        let mut again = BTreeMap::new();
+        for logged in log.iter().rev() {
+            if let Some(epoch) = again.insert(&logged.value, logged.leader_epoch)
+                && lost_with(elections, *partition, logged).any(|elected| elected.leader_epoch <= epoch)
+            {
+                revived.insert((*partition, logged.offset, value_of(&logged.value)));
+            }
+        }
+    }
+    revived
 }
 
 /// All that was sent to, and read from, one topic. Cheap to clone: clones share it.
@@ -258,7 +286,8 @@ impl History {
     /// [`History::check`], where unclean elections have cost some records: `lost` (see [`Cluster::lost`]). Those, and no
     /// others, may be missing although they were acknowledged, and may have been read although they are not there. A reader
     /// may go back as often as there were unclean `elections` of a partition (see [`Cluster::unclean_elections`]), and still
-    /// leaves nothing out.
+    /// leaves nothing out. What an election was lost with, and a later one brought back, may be there although its producer
+    /// was told meanwhile that it is not, or have been written again: no producer can know of that.
     ///
     /// [`Cluster::lost`]: crate::Cluster::lost
     /// [`Cluster::unclean_elections`]: crate::Cluster::unclean_elections
@@ -267,16 +296,38 @@ impl History {
     }
 
     fn events_but(&self, logs: &Logs, lost: &Logs, elections: &Elections) -> Vec<Event> {
+        let revived = revived(logs, elections);
+        let mut counts = logs.clone();
+        for (partition, log) in &mut counts {
+            log.retain(|logged| !revived.contains(&(*partition, logged.offset, value_of(&logged.value))));
+        }
         let there = places(logs);
         let values: BTreeSet<&str> = there.iter().map(|(.., value)| &**value).collect();
         let lost: BTreeSet<Place> = places(lost).difference(&there).cloned().collect();
         let lost_values: BTreeSet<&str> = lost.iter().map(|(.., value)| &**value).collect();
         let is_lost = |entry: &Entry| place(entry).is_some_and(|place| lost.contains(&place));
-        let mut events = self.events(logs);
+        let is_revived = |entry: &Entry| place(entry).is_some_and(|place| revived.contains(&place));
+        let mut events = self.events(&counts);
+        let began = self.0.borrow().began.unwrap_or_else(Instant::now);
+        // What its producer was told is not there, and was not by then.
+        let was_lost = |entry: &Entry, at: Duration| {
+            let partition = entry.partition.partition();
+            let is_it = |logged: &&Logged| entry.value.as_deref() == Some(&*value_of(&logged.value));
+            let found = logs.get(&partition).and_then(|log| log.iter().find(is_it));
+            found.is_some_and(|logged| {
+                lost_with(elections, partition, logged).any(|elected| elected.instant <= began + at)
+            })
+        };
         forget_other_logs(&mut events, elections);
         for event in &mut events {
             match (&mut event.what, event.outcome) {
-                (What::Poll(entries), _) => entries.retain(|entry| !is_lost(entry)),
+                (What::Poll(entries), _) => {
+                    entries.retain(|entry| !is_lost(entry) && !is_revived(entry));
+                }
+                (What::Send(entries), Outcome::Fail) if entries.iter().all(|it| was_lost(it, event.at)) => {
+                    let revived = Failed { code: "Revived".to_owned(), definite: false, retriable: false };
+                    (event.outcome, event.error) = (Outcome::Info, Some(revived));
+                }
                 (What::Send(entries), Outcome::Ok) => {
                     // A record is sent by itself.
                     for entry in entries.iter_mut() {
@@ -356,9 +407,18 @@ mod tests {
         Logs::from([(0, records.iter().map(logged).collect())])
     }
 
+    /// An election of a replica whose log ended there, with everything of one epoch.
+    fn elected(leader_epoch: i32, end: i64) -> Elected {
+        let (at, instant) = (Duration::ZERO, Instant::now());
+        Elected { at, instant, leader_epoch, ends: BTreeMap::from([(0, end)]) }
+    }
+
     fn found(history: &History, logs: &Logs, lost: &Logs, elections: usize) -> Vec<Anomaly> {
-        let elections = vec![Elected::default(); elections];
-        let events = history.events_but(logs, lost, &Elections::from([(0, elections)]));
+        found_behind(history, logs, lost, vec![elected(0, 0); elections])
+    }
+
+    fn found_behind(history: &History, logs: &Logs, lost: &Logs, elected: Vec<Elected>) -> Vec<Anomaly> {
+        let events = history.events_but(logs, lost, &Elections::from([(0, elected)]));
         check(&events).violations.iter().map(|violation| violation.anomaly).collect()
     }
 
@@ -391,6 +451,49 @@ mod tests {
             .for_each(|(at, value)| read(&history, at, value));
         assert_eq!(found(&history, &logs, &lost, 2), []);
         assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::NonmonotonicPoll));
+    }
+
+    /// The log that the election of epoch 1 was lost with, and that came back in epoch 3.
+    fn brought_back(again: Option<i32>) -> Logs {
+        let logged = |(offset, leader_epoch): (i64, i32)| Logged {
+            offset,
+            leader_epoch,
+            value: "a".into(),
+            ..Logged::default()
+        };
+        let places = [Some((0, 0)), again.map(|epoch| (1, epoch))];
+        Logs::from([(0, places.into_iter().flatten().map(logged).collect())])
+    }
+
+    #[test]
+    fn a_record_that_was_brought_back_may_be_there_twice_if_its_leader_had_lost_it_when_it_was_written_again()
+    {
+        let history = History::new();
+        let number = history.sending(1, 0, "a".into());
+        history.settled(number, Fate::Written(Some(1)));
+        read(&history, 0, "a");
+        read(&history, 1, "a");
+        let found =
+            |again, elected| found_behind(&history, &brought_back(Some(again)), &Logs::new(), elected);
+        assert_eq!(found(3, vec![elected(1, 0), elected(3, 1)]), []);
+        let twice = [Anomaly::Duplicate];
+        assert_eq!(found(3, vec![elected(1, 1), elected(3, 1)]), twice, "it was there all the time");
+        assert_eq!(found(0, vec![elected(1, 0)]), twice, "it was lost later");
+        assert_eq!(found(3, vec![]), twice);
+    }
+
+    #[test]
+    fn a_record_that_was_brought_back_may_be_there_though_its_producer_was_told_meanwhile_that_it_is_not() {
+        let history = History::new();
+        let early = history.sending(1, 0, "a".into());
+        let before = elected(1, 0);
+        history.settled(early, Fate::NotWritten);
+        read(&history, 0, "a");
+        let found = |elected| found_behind(&history, &brought_back(None), &Logs::new(), elected);
+        assert_eq!(found(vec![before.clone()]), []);
+        assert_eq!(found(vec![elected(1, 1)]), [Anomaly::G1a], "it was there all the time");
+        let later = Elected { instant: Instant::now() + Duration::from_secs(1), ..before };
+        assert_eq!(found(vec![later]), [Anomaly::G1a], "nobody could have known");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::{Client, Error, Record, Result};
 /// partition, or its sender is told that it was not, or that nobody knows. Cheap to clone; all clones are the same
 /// producer. When the last is dropped, what is buffered is still written, in the background.
 ///
+/// Where unclean elections are allowed (`unclean.leader.election.enable`), nobody can promise that: records that one election
+/// has lost may come back with the next one, when they have been written again or were reported as not written.
+///
 /// ```no_run
 /// use ottla::*;
 ///
