@@ -21,7 +21,7 @@ use ottla_broker::{
     strict::{Rule, Strict},
 };
 use ottla_protocol::{ApiKey, ErrorCode, Request, TopicId};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     World,
@@ -202,6 +202,12 @@ impl Cluster {
             met.insert("elections: unclean".to_owned(), self.0.elections.borrow().len() as u64);
         }
         met
+    }
+
+    /// So long from now on nothing will have hindered anybody; `None`: something does, or may.
+    pub(crate) fn nothing_hinders(&self, in_so_long: Option<Duration>) {
+        let now = Instant::now().into_std() + self.0.world.shared.clients_slept();
+        self.0.watched.strict.nothing_hinders(in_so_long.map(|settles| now + settles));
     }
 
     /// From now on only these of the rules for clients count: for brokers that lie.

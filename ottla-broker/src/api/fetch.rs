@@ -34,6 +34,7 @@ const FIRST_VERSION_WITH_HINTS: i16 = 16;
 /// A fetch that waits for data, or for the disk.
 #[derive(Debug)]
 pub(crate) struct FetchWait {
+    since: Instant,
     pub(crate) deadline: Instant,
     min_bytes: u64,
     bounds: Bounds,
@@ -70,6 +71,7 @@ pub(super) fn fetch(node: &mut Node, now: Now, exchange: &Exchange, request: Fet
                 Some((topic.id, wanted.request.partition))
             };
             Outcome::Wait(Waiting::Fetch(FetchWait {
+                since: now.monotonic,
                 deadline: now.monotonic + Duration::from_millis(u64::try_from(max_wait).unwrap_or(0)),
                 min_bytes: u64::try_from(min_bytes).unwrap_or(0),
                 bounds,
@@ -150,6 +152,9 @@ impl FetchWait {
     }
 
     fn reply(&mut self, node: &mut Node, now: Now, exchange: &Exchange, parts: Vec<Part>) -> Outcome {
+        if parts.iter().all(Part::has_nothing_to_tell) {
+            node.watch_empty(now, exchange, now.monotonic.saturating_duration_since(self.since));
+        }
         let data = parts.into_iter().map(|part| part.data);
         let answers = std::mem::take(&mut self.wanted).into_iter().zip(data).collect();
         let by_id = exchange.version >= FIRST_VERSION_WITH_IDS;

@@ -30,6 +30,17 @@ pub(super) struct Part {
     pub(super) records: Option<(ReplicaKey, Slice)>,
 }
 
+impl Part {
+    /// Neither records, nor an error, nor where they are to be had.
+    pub(super) fn has_nothing_to_tell(&self) -> bool {
+        let Self { data, records } = self;
+        records.is_none()
+            && data.error_code.is_ok()
+            && data.diverging_epoch.end_offset < 0
+            && data.preferred_read_replica < 0
+    }
+}
+
 /// The bounds of a fetch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {

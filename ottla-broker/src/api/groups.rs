@@ -36,6 +36,7 @@ pub(super) fn join_group(
     exchange: &Exchange,
     mut request: JoinGroupRequest,
 ) -> Outcome {
+    node.watch_join(&request);
     let limits = node.config.groups.min_session_timeout..=node.config.groups.max_session_timeout;
     let session = Duration::from_millis(u64::try_from(request.session_timeout_ms).unwrap_or(0));
     let refused = |error_code| {
@@ -110,6 +111,9 @@ pub(super) fn heartbeat(
     } else {
         node.group_heartbeat(now, &request)
     };
+    if matches!(error_code, ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS) {
+        node.watch_heartbeat(now, exchange, &request);
+    }
     let throttle_time_ms = exchange.throttle_time_ms;
     exchange.reply::<HeartbeatRequest>(&HeartbeatResponse { throttle_time_ms, error_code })
 }

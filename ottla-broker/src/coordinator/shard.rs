@@ -1,7 +1,7 @@
 //! The groups of one partition of `__consumer_offsets`, on the node that leads it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ottla_protocol::batch;
@@ -149,6 +149,11 @@ impl Shard {
         let said =
             self.with_group(cx, &request.group_id, &mut nothing, |group, _| group.heartbeat(cx, request));
         said.unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID)
+    }
+
+    /// Of a member, as it asked for it.
+    pub(crate) fn session_timeout(&self, id: &str, member: &str) -> Option<Duration> {
+        Some(self.groups.get(id)?.members.get(member)?.session_timeout())
     }
 
     /// What each member was assigned in a generation, if it is the present one and everything is assigned.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_protocol::messages::{ConsumerProtocolAssignment, FetchRequest};
+use ottla_protocol::messages::{
+    ConsumerProtocolAssignment, FetchRequest, HeartbeatRequest, JoinGroupRequest,
+};
 use ottla_protocol::{ApiKey, Decoder, Str, frame};
 
 use super::{Exchange, Node};
@@ -109,6 +111,27 @@ impl Node {
     pub(crate) fn watch_fetched(&self, exchange: &Exchange, session: Option<i32>) {
         if let Some(strict) = &self.strict {
             strict.fetched(self.place(exchange.connection), session, exchange.effect.is_some());
+        }
+    }
+
+    /// A fetch of which nothing comes, and no error, after it waited so long.
+    pub(crate) fn watch_empty(&mut self, now: Now, exchange: &Exchange, waited: Duration) {
+        let place = self.place(exchange.connection);
+        self.blame(|strict| strict.found_nothing(now.monotonic, place, waited));
+    }
+
+    /// A heartbeat that the coordinator heeds.
+    pub(crate) fn watch_heartbeat(&mut self, now: Now, exchange: &Exchange, request: &HeartbeatRequest) {
+        let (group, member) = (&request.group_id, &request.member_id);
+        let place = self.place(exchange.connection);
+        if let Some(session_timeout) = self.session_timeout(group, member) {
+            self.blame(|strict| strict.beats(now.monotonic, place, (group, member), session_timeout));
+        }
+    }
+
+    pub(crate) fn watch_join(&self, request: &JoinGroupRequest) {
+        if let Some(strict) = &self.strict {
+            strict.joins(&request.group_id, &request.member_id);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ottla_protocol::batch::BatchBuilder;
@@ -71,6 +71,12 @@ impl Node {
         let key = self.image.partition_of_group(group);
         let shard = key.and_then(|key| self.groups.shards.get(&key));
         shard.ok_or(ErrorCode::NOT_COORDINATOR)?.describe(group)
+    }
+
+    /// Of a member, as it asked for it, if the group is here and has the member.
+    pub(super) fn session_timeout(&self, group: &str, member: &str) -> Option<Duration> {
+        let key = self.image.partition_of_group(group)?;
+        self.groups.shards.get(&key)?.session_timeout(group, member)
     }
 
     /// What each member was assigned in a generation, if it is the present one.

@@ -11,7 +11,7 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{ErrorCode, Str, TopicId};
 
-use super::group_requests::{Member, SYNC, sync_request};
+use super::group_requests::{Member, SYNC, join_request, sync_request};
 use super::harness::{Client, Cluster, sequenced};
 use super::requests::{FETCH, PRODUCE, fetch_request, produce_request};
 use crate::faults::{Effect, Fault};
@@ -351,14 +351,38 @@ fn a_fetch_that_errs_for_ever() {
 }
 
 #[test]
-fn fetches_with_records_and_without_are_as_many_as_there_is_work() {
+fn fetches_with_records_are_as_many_as_there_is_work_and_others_wait_for_records() {
     let (mut cluster, client, topic) = single();
     cluster.produce(client, topic, sequenced(&["x"], 7, 0, 0));
-    for offset in [0, 1] {
+    let fetch = |cluster: &mut Cluster, offset| {
         let fetch = FetchRequest { max_wait_ms: 0, ..fetch_request(topic, offset) };
-        repeat(&mut cluster, 500, TRIP / 3, |cluster| drop(cluster.call(client, FETCH, &fetch)));
-    }
+        drop(cluster.call(client, FETCH, &fetch));
+    };
+    repeat(&mut cluster, 500, TRIP / 3, |cluster| fetch(cluster, 0));
+    repeat(&mut cluster, 60, SECOND / 15, |cluster| fetch(cluster, 1));
     assert_eq!(broken(&cluster), []);
+    repeat(&mut cluster, 20, TRIP, |cluster| fetch(cluster, 1));
+    assert_eq!(broken(&cluster), [Rule::Pace]);
+}
+
+#[test]
+fn a_member_whose_heartbeats_come_late_though_nothing_hinders_them() {
+    let mut cluster = Cluster::new(1);
+    let member = cluster.only_member();
+    let beat = |cluster: &mut Cluster, pause| {
+        cluster.advance(pause);
+        assert_eq!(cluster.heartbeat(&member), ErrorCode::NONE);
+    };
+    let session = Duration::from_millis(join_request(&member).session_timeout_ms as u64);
+    beat(&mut cluster, session / 3);
+    beat(&mut cluster, session * 2 / 3);
+    assert_eq!(broken(&cluster), [], "something may have held it up");
+    cluster.strict.nothing_hinders(Some(cluster.now().monotonic + SECOND));
+    beat(&mut cluster, session * 2 / 3);
+    beat(&mut cluster, session / 3);
+    assert_eq!(broken(&cluster), [], "the one before may have been on its way before that");
+    beat(&mut cluster, session * 2 / 3);
+    assert_eq!(broken(&cluster), [Rule::Heartbeats]);
 }
 
 #[test]

@@ -69,8 +69,11 @@ pub enum Rule {
     /// one `group.instance.id` are the same somebody: one takes the place of the other within a generation (KIP-345).
     OwnedCommits,
     /// Nothing is a hot loop: neither what the broker has answered with an error, nor the same lookup, nor what is asked now
-    /// and then, nor connections.
+    /// and then, nor fetches that do not wait for records, nor connections.
     Pace,
+    /// Between two heartbeats of a member, less than half of its session timeout passes. Only where somebody says that nothing
+    /// hinders it: see [`Strict::nothing_hinders`].
+    Heartbeats,
 }
 
 /// A rule that a client broke.
@@ -110,6 +113,10 @@ struct Watch {
     wasted: BTreeMap<(IpAddr, Str), Pace>,
     /// The rules that count, if not all do.
     only: Option<Vec<Rule>>,
+    /// When members of groups sent their last heartbeats: by group and member id.
+    heartbeats: BTreeMap<(Str, Str), Instant>,
+    /// From when on neither the network nor the machine has hindered anybody, if that is so.
+    unhindered: Option<Instant>,
     /// An answer was damaged: what clients believe about leaders may be anything.
     misled: bool,
     violations: Vec<Violation>,
@@ -131,6 +138,8 @@ struct Seen {
     session: Session,
     leader_epochs: LeaderEpochs,
     paces: BTreeMap<ApiKey, Pace>,
+    /// Fetches that were answered with nothing at once.
+    hasty: Pace,
     /// What the answer that is being made says errors of.
     failed: Vec<Part>,
 }
@@ -317,6 +326,48 @@ impl Strict {
         }
     }
 
+    /// A fetch that came so long ago is answered, with nothing, although nothing was wrong.
+    pub(crate) fn found_nothing(&self, now: Instant, place: Place, waited: Duration) -> Option<Violation> {
+        if waited >= pace::PATIENT {
+            return None;
+        }
+        self.judge(place, |watch| {
+            let seen = watch.connections.get_mut(&place)?;
+            let what = "fetches of one connection that wait for nothing, and get nothing";
+            seen.hasty.step(now, (), pace::HASTY_PER_SECOND, what).err()
+        })
+    }
+
+    /// A heartbeat of a member came, and the coordinator heeds it.
+    pub(crate) fn beats(
+        &self,
+        now: Instant,
+        place: Place,
+        (group, member): (&Str, &Str),
+        session_timeout: Duration,
+    ) -> Option<Violation> {
+        self.judge(place, |watch| {
+            let last = watch.heartbeats.insert((group.detached(), member.detached()), now);
+            let unhindered = watch.unhindered?;
+            let paused = now.saturating_duration_since(last.filter(|last| *last >= unhindered)?);
+            (paused >= session_timeout / 2).then(|| {
+                let expected = format!("a heartbeat of {member} every {:?} at least", session_timeout / 2);
+                (Rule::Heartbeats, expected, format!("there was none for {paused:?}"))
+            })
+        })
+    }
+
+    /// A member joins: until it has what it is assigned, the coordinator expects no heartbeats.
+    pub(crate) fn joins(&self, group: &Str, member: &Str) {
+        self.lock().heartbeats.remove(&(group.detached(), member.detached()));
+    }
+
+    /// From when on, by the nodes' clock, neither the network nor a machine holds anything up, so that what does not come was
+    /// not sent; `None`: something may. That is so until something is said.
+    pub fn nothing_hinders(&self, from: Option<Instant>) {
+        self.lock().unhindered = from;
+    }
+
     /// A client did what the node can see for itself.
     pub(crate) fn broke(
         &self,
@@ -370,6 +421,7 @@ impl Seen {
             session: Session::default(),
             leader_epochs: LeaderEpochs::default(),
             paces: BTreeMap::new(),
+            hasty: Pace::default(),
             failed: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `ApiVersions`                                                    | 5 on one connection                      |
 //! | what is asked now and then: metadata, coordinators, groups       | 20 on one connection, whatever it says   |
+//! | fetches that are answered at once, with nothing                  | 20 on one connection                     |
 //! | where an epoch ends                                              | 20 of the same content                   |
 //! | where offsets are, for which an application may ask on its own   | 100 of the same content                  |
 //! | anything, in vain                                                | 40 errors for the same partition, batch or request |
@@ -36,6 +37,12 @@ pub(super) const WASTED_PER_SECOND: usize = 20;
 /// Whoever waits for a tenth of a second behind each error gets a dozen, and several consumers of one client may have the
 /// same partition; one that does not wait gets hundreds.
 const FAILED_PER_SECOND: usize = 40;
+
+/// Whoever fetches waits for records at the broker, and so longer than this when there are none.
+pub(super) const PATIENT: Duration = Duration::from_millis(10);
+
+/// A fetch that changes what its session is about, or ends it, may not want to wait.
+pub(super) const HASTY_PER_SECOND: usize = 20;
 
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 

@@ -174,7 +174,7 @@ impl Ground {
             7 => Fault::AnswersCutShort { broker, api, bytes: random.usize(..200), times },
             8 => {
                 let (partition, byte) = (random.i32(0..self.partitions), random.usize(..10_000));
-                Fault::RecordsCorrupted { broker, partition, byte }
+                Fault::RecordsCorrupted { partition, byte }
             }
             _ => Fault::Throttled { broker, api, millis: random.u64(10..15_000), times },
         }

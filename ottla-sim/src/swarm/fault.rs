@@ -107,7 +107,7 @@ pub enum Fault {
     AnswersCutShort { broker: usize, api: Api, bytes: usize, times: u32 },
     /// A record batch of a partition is fetched with a wrong byte, once a run for each partition: who finds the same
     /// batch corrupt twice asks the user.
-    RecordsCorrupted { broker: usize, partition: i32, byte: usize },
+    RecordsCorrupted { partition: i32, byte: usize },
     /// The next clients that send a request of a kind are to be silent for so long.
     Throttled { broker: usize, api: Api, millis: u64, times: u32 },
 }

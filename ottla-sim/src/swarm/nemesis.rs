@@ -1,7 +1,7 @@
 //! Carries faults out. They overlap: what two of them do to one broker ends when the last of them is over.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::atomic::Ordering,
@@ -34,6 +34,9 @@ const ELECTED: Duration = Duration::from_secs(11);
 /// A broker that was elected uncleanly is alone for so long at most: nobody else is there to be written to.
 const ALONE: Duration = Duration::from_secs(10);
 
+/// When a fault is over, clients have found each other again after so long, and as long as it lasted.
+const SETTLES: Duration = Duration::from_secs(10);
+
 /// An operator waits so long for an answer.
 const ANSWERED: Duration = Duration::from_secs(5);
 
@@ -55,6 +58,8 @@ struct Inner {
     recreating: Mutex<()>,
     /// Partitions of which a batch was corrupted.
     corrupted: RefCell<BTreeSet<i32>>,
+    /// How many faults are there, and how long the longest of them since there was none.
+    raging: Cell<(u32, Duration)>,
     /// How many faults hold each thing down.
     held: RefCell<BTreeMap<Held, u32>>,
 }
@@ -89,12 +94,14 @@ impl Nemesis {
             striking: Mutex::default(),
             recreating: Mutex::default(),
             corrupted: RefCell::default(),
+            raging: Cell::default(),
             held: RefCell::default(),
         }))
     }
 
     /// All of the plan; returns when everything is over and nothing holds.
     pub(super) async fn carry_out(&self, faults: &[Planned]) {
+        self.0.cluster.nothing_hinders(Some(Duration::ZERO));
         let mut running = Vec::new();
         for planned in faults.iter().copied() {
             let nemesis = self.clone();
@@ -133,12 +140,32 @@ impl Nemesis {
         self.tell(toll::line(&fault, lasts));
         let number = self.0.occurrences.began(fault, self.0.world.elapsed());
         let before = self.toll(&fault);
+        self.begin_hindering(lasts);
         let acted = self.strike(fault, lasts).await;
         let struck = acted && self.toll(&fault).is_none_or(|toll| Some(toll) > before);
+        self.end_hindering();
         self.0.occurrences.ended(number, self.0.world.elapsed(), struck);
         self.tell(format!("{fault:?} is over{}", if struck { "" } else { ", and struck nothing" }));
         if alone {
             self.healed().await;
+        }
+    }
+
+    fn begin_hindering(&self, lasts: Duration) {
+        let (faults, longest) = self.0.raging.get();
+        self.0.raging.set((faults + 1, longest.max(lasts)));
+        self.0.cluster.nothing_hinders(None);
+    }
+
+    fn end_hindering(&self) {
+        let (faults, longest) = self.0.raging.get();
+        match faults {
+            ..=1 => {
+                self.0.raging.set((0, Duration::ZERO));
+                // What was lost is sent again as much later, at the latest.
+                self.0.cluster.nothing_hinders(Some(longest + SETTLES));
+            }
+            more => self.0.raging.set((more - 1, longest)),
         }
     }
 

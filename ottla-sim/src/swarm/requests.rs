@@ -61,10 +61,10 @@ pub(super) fn scripted(fault: &Fault, node: impl Fn(usize) -> NodeId) -> Option<
         Fault::Throttled { broker, api, millis, times } => {
             on(broker, api, Effect::Throttle(Duration::from_millis(millis)), times)
         }
-        Fault::RecordsCorrupted { broker, partition, byte } => {
+        Fault::RecordsCorrupted { partition, byte } => {
             let done = Arc::clone(edited.insert(Arc::default()));
             let corrupt = corrupt_once(partition, byte, done);
-            faults::Fault::on::<FetchRequest>(corrupt).at(node(broker)).of(TOPIC, partition)
+            faults::Fault::on::<FetchRequest>(corrupt).of(TOPIC, partition)
         }
         _ => return None,
     };
