@@ -278,14 +278,23 @@ impl Cluster {
         }
     }
 
-    /// What [`Cluster::client_on`] builds from, for other settings.
+    /// What [`Cluster::client_on`] builds from, for other settings. On a cluster with racks, it has the host's `client.rack`.
     pub fn client_builder(&self, host: &str) -> ClientBuilder {
         let env = Arc::new(self.0.world.host(host).env());
-        let builder = Client::builder().bootstrap_servers(self.bootstrap_servers()).env(env);
+        let mut builder = Client::builder().bootstrap_servers(self.bootstrap_servers()).env(env);
+        if let Some(rack) = self.rack_of(&self.0.world.host(host)) {
+            builder = builder.client_rack(rack);
+        }
         match self.0.metadata_max_age.get() {
             Some(age) => builder.metadata_max_age(age),
             None => builder,
         }
+    }
+
+    /// Where a host stands, if brokers have racks: hosts are put into them in turn.
+    fn rack_of(&self, host: &Host) -> Option<&str> {
+        let nodes = &self.0.config.nodes;
+        nodes[host.id.0 as usize % nodes.len()].rack.as_deref()
     }
 
     /// `metadata.max.age.ms` of the clients that are built from now on; the default, if nothing is said.

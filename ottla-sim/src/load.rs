@@ -12,7 +12,7 @@ use ottla::{
     Absence, Acks, Client, Compression, Consumer, ConsumerBuilder, ErrorCode, ErrorKind, Event, OffsetSpec,
     Producer, Record, Reset, SendError, TopicPartition, Trouble,
 };
-use ottla_broker::ClusterConfig;
+use ottla_broker::{ClusterConfig, ReplicaSelector};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, sleep},
@@ -63,6 +63,8 @@ pub struct Plan {
     pub recreated: bool,
     /// `retention.ms` of the topic; records are kept for good, if nothing is said.
     pub retention: Option<Duration>,
+    /// Brokers have racks, and clients read from the replica in theirs (KIP-392).
+    pub racks: bool,
     /// Without [`Delivery::ExactlyOnce`], producers are not idempotent.
     pub delivery: Delivery,
 }
@@ -83,6 +85,7 @@ impl Default for Plan {
             dropping: false,
             recreated: false,
             retention: None,
+            racks: false,
             delivery: Delivery::ExactlyOnce,
         }
     }
@@ -542,6 +545,10 @@ pub async fn cluster(world: &World, plan: Plan) -> Cluster {
         // Replicas fall out of sync soon, so that there are elections to be lost.
         config.replica_lag_time_max = Duration::from_secs(5);
     }
+    if plan.racks {
+        config.replica_selector = ReplicaSelector::RackAware;
+        config.nodes.iter_mut().for_each(|node| node.rack = Some(format!("rack-{}", node.id)));
+    }
     config.retention_check_interval = Duration::from_secs(5);
     let cluster = world.cluster_with(config).await;
     let slow = Duration::from_millis(1)..=Duration::from_millis(60);
@@ -561,4 +568,36 @@ pub async fn cluster(world: &World, plan: Plan) -> Cluster {
     }
     cluster.topic_set(TOPIC, plan.partitions, &settings).await;
     cluster
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Sim;
+
+    #[test]
+    fn in_racks_a_reader_is_served_by_a_follower() {
+        Sim::seed(1).once().run(async |world| {
+            let plan = Plan { partitions: 1, records: 50, racks: true, ..Plan::default() };
+            let cluster = cluster(world, plan).await;
+            let leader = cluster.leader(TOPIC, 0).expect("a leader").id();
+            let load = Load::begin(world, &cluster, plan);
+            let served = Rc::<RefCell<BTreeSet<i32>>>::default();
+            for (_, client) in &load.clients {
+                let (mut events, served) = (client.events(), Rc::clone(&served));
+                drop(world.host("test").spawn("events", async move {
+                    while let Some(event) = events.recv().await {
+                        if let Event::Fetched { node, .. } = event {
+                            served.borrow_mut().insert(node);
+                        }
+                    }
+                }));
+            }
+            load.settle_all(world, &cluster).await;
+            load.close(world).await;
+            assert!(served.borrow().iter().any(|node| *node != leader), "{served:?}, led by {leader}");
+        });
+    }
 }

@@ -169,6 +169,8 @@ impl Plan {
             dropping: self.drops_records(),
             recreated: self.recreates_topic(),
             retention: self.retention,
+            racks: self.racks,
+            pause: self.pause,
             ..load::Plan::default()
         }
     }

@@ -35,6 +35,10 @@ pub struct Plan {
     pub unclean: bool,
     /// `retention.ms` of the topic; records are kept for good, if nothing is said.
     pub retention: Option<Duration>,
+    /// Brokers have racks, and readers and members read from the replica in theirs (KIP-392).
+    pub racks: bool,
+    /// The longest pause between two records of a sender: see [`load::Plan::pause`](crate::load::Plan::pause).
+    pub pause: Duration,
     /// Brokers that lie; then other clients are at work than otherwise, and other things hold: see [`crate::hostile`].
     pub lies: Option<Lies>,
     /// A fault that strikes a broker waits until all replicas are in sync again. Without that, disks keep what they have:
@@ -44,8 +48,8 @@ pub struct Plan {
     pub faults: Vec<Planned>,
 }
 
-/// How long a sender takes for a record on average: see [`crate::load`].
-const PER_RECORD: Duration = Duration::from_millis(50);
+/// Of senders in half of the plans; those of the other half are faster, or slower.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What kind of plans seeds draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +109,8 @@ impl Plan {
             group: None,
             unclean: false,
             retention: None,
+            racks: false,
+            pause: PAUSE,
             lies: None,
             one_broker_at_a_time: false,
             faults: Vec::new(),
@@ -178,7 +184,17 @@ impl Plan {
         plan.faults.sort_by_key(|planned| planned.at);
         plan.keep_for_less_than_clocks_jump(&mut random);
         plan.throttle_only_who_listens();
+        plan.racks = random.u32(..3) == 0;
+        if random.bool() {
+            plan.send_every(Duration::from_millis(random.u64(30..140)));
+        }
         plan
+    }
+
+    /// Senders take another pace, and as long for all of it as before.
+    fn send_every(&mut self, pause: Duration) {
+        self.records = (self.records as f64 * self.pause.div_duration_f64(pause)) as u32;
+        self.pause = pause;
     }
 
     /// Adds elections of replicas that are not in sync.
@@ -236,7 +252,8 @@ impl Plan {
 
     /// How long the load takes when nothing is in its way.
     pub(super) fn window(&self) -> Duration {
-        PER_RECORD * self.records
+        // A sender makes a pause in one of four cases, of twice the longest on average: see `load`.
+        self.pause * self.records / 2
     }
 
     /// With one more fault, at so many milliseconds and for so many.
@@ -263,7 +280,8 @@ impl Plan {
             partitions,
             records,
             senders,
-            deadline,
+            racks,
+            pause,
             group,
             unclean,
             lies,
@@ -272,28 +290,23 @@ impl Plan {
             ..
         } = self;
         let mut text = format!("#[test]\nfn seed_{seed}() {{\n");
+        text.push_str("    use std::time::Duration;\n");
         text.push_str("    use ottla_protocol::ErrorCode;\n    use ottla_sim::{Ending::*, Interference::*, hostile::{Lie::*, Lies}, swarm::{Api::*, Assignors::*, Subscription::*, *}};\n");
         // Writing into a string cannot fail.
         let mut line = |line: fmt::Arguments<'_>| writeln!(text, "    {line}").unwrap_or_default();
         line(format_args!("Plan {{"));
         line(format_args!("    partitions: {partitions}, records: {records}, senders: {senders},"));
-        if let Some(deadline) = deadline {
-            line(format_args!(
-                "    deadline: Some(std::time::Duration::from_millis({})),",
-                deadline.as_millis()
-            ));
-        }
-        if let Some(timeout) = self.request_timeout {
-            line(format_args!(
-                "    request_timeout: Some(std::time::Duration::from_millis({})),",
-                timeout.as_millis()
-            ));
-        }
-        if let Some(age) = self.metadata_max_age {
-            line(format_args!(
-                "    metadata_max_age: Some(std::time::Duration::from_millis({})),",
-                age.as_millis()
-            ));
+        line(format_args!("    racks: {racks}, pause: Duration::from_millis({}),", pause.as_millis()));
+        let durations = [
+            ("deadline", self.deadline),
+            ("request_timeout", self.request_timeout),
+            ("metadata_max_age", self.metadata_max_age),
+            ("retention", self.retention),
+        ];
+        for (name, duration) in durations {
+            if let Some(millis) = duration.map(|duration| duration.as_millis()) {
+                line(format_args!("    {name}: Some(Duration::from_millis({millis})),"));
+            }
         }
         if let Some(group) = group {
             line(format_args!("    group: Some({group:?}),"));
@@ -303,12 +316,6 @@ impl Plan {
         }
         if *unclean {
             line(format_args!("    unclean: true,"));
-        }
-        if let Some(retention) = self.retention {
-            line(format_args!(
-                "    retention: Some(std::time::Duration::from_millis({})),",
-                retention.as_millis()
-            ));
         }
         line(format_args!("    one_broker_at_a_time: {one_broker_at_a_time},"));
         line(format_args!("    ..Plan::new({seed})"));
@@ -358,6 +365,22 @@ mod tests {
         for plan in (0..200).map(Plan::draw) {
             let loses = plan.faults.iter().any(|planned| planned.fault.loses_data());
             assert!(!loses || plan.one_broker_at_a_time);
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_plans_has_racks_and_half_have_another_pace_that_takes_as_long() {
+        let plans: Vec<Plan> = (0..200).map(Plan::draw).collect();
+        let racks = plans.iter().filter(|plan| plan.racks).count();
+        assert!((50..=85).contains(&racks), "{racks}");
+        let paces = plans.iter().filter(|plan| plan.pause != PAUSE).count();
+        assert!((80..=120).contains(&paces), "{paces}");
+        for plan in &plans {
+            let window = plan.window();
+            assert!((29_800..75_000).contains(&window.as_millis()), "seed {}: {window:?}", plan.seed);
+            // What recovery takes comes on top: see `Ran::counts`.
+            let most = f64::from(plan.senders * plan.records) / window.as_secs_f64();
+            assert!(most > 28.0, "seed {}: {most} records a second", plan.seed);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     members::{GroupPlan, Subscription},
-    plan::Plan,
+    plan::{PAUSE, Plan},
 };
 use crate::hostile::Lies;
 
@@ -85,6 +85,8 @@ fn reduce_load(smallest: &mut Plan, try_one: &mut impl FnMut(&mut Plan, Plan) ->
     try_one(smallest, Plan { deadline: None, ..smallest.clone() });
     try_one(smallest, Plan { request_timeout: None, ..smallest.clone() });
     try_one(smallest, Plan { metadata_max_age: None, ..smallest.clone() });
+    try_one(smallest, Plan { racks: false, ..smallest.clone() });
+    try_one(smallest, Plan { pause: PAUSE, ..smallest.clone() });
     while smallest.records > 1
         && try_one(smallest, Plan { records: smallest.records / 2, ..smallest.clone() })
     {}
