@@ -6,6 +6,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -59,6 +60,8 @@ struct State {
     failure: Option<Failure>,
     /// How far the world's clock is ahead of the monotonic clock of clients, which tokio has.
     clients_slept: Duration,
+    /// Where histories are written that are checked.
+    histories: Option<PathBuf>,
 }
 
 /// What a world's hosts share. `Send`, as the client's seam demands, though only one thread ever uses it.
@@ -86,6 +89,7 @@ impl Shared {
             spawned: Vec::new(),
             failure: None,
             clients_slept: Duration::ZERO,
+            histories: None,
             random,
         };
         let (now, next_packet) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
@@ -270,6 +274,15 @@ impl World {
         let test = world.host("test");
         debug_assert_eq!(test.id, TEST);
         world
+    }
+
+    /// From now on, each history that is checked is written into this folder first.
+    pub(crate) fn keep_histories(&self, folder: &Path) {
+        self.shared.lock().histories = Some(folder.to_owned());
+    }
+
+    pub(crate) fn histories(&self) -> Option<PathBuf> {
+        self.shared.lock().histories.clone()
     }
 
     /// The seed of this run.

@@ -1,11 +1,18 @@
 //! Histories written by hand: those that are good, and one for each thing that must not be, which is found by its name.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use ottla_sim::history::{
-    Anomaly, Report, check,
-    event::Event,
-    jsonl::{Reader, Writer},
+use ottla_sim::{
+    history::{
+        Anomaly, Report, check,
+        event::Event,
+        jsonl::{Reader, Writer},
+    },
+    swarm::Plan,
 };
 
 fn folder() -> PathBuf {
@@ -91,4 +98,19 @@ two-owners (INV-7)
     orders-0 has: 0 \"a\", 1 \"b\"
 ";
     assert_eq!(report, expected, "{report}");
+}
+
+#[test]
+fn what_a_run_of_the_swarm_was_judged_by_can_be_kept_and_judged_again() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept");
+    fs::create_dir_all(&folder).unwrap();
+    let plan = (0..).map(Plan::draw).find(|plan| plan.group.is_some()).unwrap();
+    let ran =
+        Plan { records: 60, faults: Vec::new(), ..plan }.run_printing_everything(Some(&folder)).unwrap();
+    for (name, at_least) in [("readers.jsonl", ran.acknowledged), ("group.jsonl", 1)] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        let events: Vec<Event> = Reader::new(text.as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert!(events.len() > at_least, "{name}: {}", events.len());
+        assert!(check(&events).violations.is_empty(), "{name}");
+    }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! swarm sweep FROM..TO [json]  runs the seeds; what failed, with the command that replays it, and totals;
 //!                              the figures among them once more, as the last line, for programs to read
-//! swarm replay SEED            runs one seed and prints every event; its plan and what was wrong come last
+//! swarm replay SEED [FOLDER]   runs one seed and prints every event; its plan and what was wrong come last. What clients were
+//!                              told is written into the folder: readers.jsonl, and group.jsonl of a group
 //! swarm shrink SEED [RUNS]     makes a seed that fails as small as it goes, and prints it as a test
 //! swarm hashes FROM..TO [N]    runs each seed N times in this process, and prints the hashes of its runs
 //! swarm hunt FROM..TO          ends at the first seed that fails, and says which run, how fast, and what was wrong
@@ -14,7 +15,7 @@
 
 mod sweep;
 
-use std::{ops::Range, process::ExitCode, str::FromStr, time::Instant};
+use std::{ops::Range, path::Path, process::ExitCode, str::FromStr, time::Instant};
 
 use ottla_sim::{
     kit::Report,
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
     match words[..] {
         ["sweep", range] => sweep::sweep(profile, seeds(range), false),
         ["sweep", range, "json"] => sweep::sweep(profile, seeds(range), true),
-        ["replay", seed] => replay(&Plan::draw_as(profile, parsed(seed))),
+        ["replay", seed] => replay(&Plan::draw_as(profile, parsed(seed)), None),
+        ["replay", seed, folder] => replay(&Plan::draw_as(profile, parsed(seed)), Some(Path::new(folder))),
         ["shrink", seed] => smaller(Plan::draw_as(profile, parsed(seed)), 200),
         ["shrink", seed, runs] => smaller(Plan::draw_as(profile, parsed(seed)), parsed(runs)),
         ["hashes", range] => hashes(profile, seeds(range), 1),
@@ -60,8 +62,8 @@ fn seeds(range: &str) -> Range<u64> {
     }
 }
 
-fn replay(plan: &Plan) -> ExitCode {
-    let ran = plan.run_printing_everything();
+fn replay(plan: &Plan, histories: Option<&Path>) -> ExitCode {
+    let ran = plan.run_printing_everything(histories);
     println!("the plan of seed {}:\n{plan}", plan.seed);
     match ran {
         Ok(ran) => {

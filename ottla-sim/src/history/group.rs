@@ -9,9 +9,9 @@ use std::{
 use ottla::TopicPartition;
 
 use super::{
-    Begins, Elections, Logs, Report, begun, check, cut,
+    Begins, Elections, Logs, Report, begun, cut,
     event::{self, Actor, Change, Entry, Event, Open, Outcome, value_of},
-    fail, truth,
+    judge, truth,
 };
 use crate::{World, trace, world::Shared};
 
@@ -239,9 +239,7 @@ impl GroupHistory {
         let unheard_of = cut::unheard_of(&self.lock().told, topics).cloned();
         let expected = "members to get what is in the logs, or was";
         world.expect(unheard_of.is_none(), expected, || format!("{unheard_of:?}"));
-        let report = check(&self.events(topics));
-        fail(world, &report);
-        Verdict::of(&report)
+        Verdict::of(&judge(world, GROUP, &self.events(topics)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {

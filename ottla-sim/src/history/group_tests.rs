@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
-    super::{Begin, Violation},
+    super::{Begin, Violation, check},
     *,
 };
 use crate::{Logged, history::Elected};

@@ -33,7 +33,13 @@ pub mod jsonl;
 mod report;
 mod sent;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+    time::Duration,
+};
 
 use ottla::TopicPartition;
 use tokio::time::Instant;
@@ -95,6 +101,24 @@ fn truth(at: Duration, topic: &str, logs: &Logs) -> impl Iterator<Item = Event> 
         let what = event::What::Log(std::iter::once(nothing).chain(records).collect());
         Event { at, actor: Actor::OBSERVER, outcome: Outcome::Ok, what, error: None }
     })
+}
+
+/// Checks everything, and fails the run at the worst violation; the history is written first, under that name, if somebody wants
+/// it.
+fn judge(world: &World, name: &str, events: &[Event]) -> Report {
+    if let Some(folder) = world.histories() {
+        let written = write(&folder.join(format!("{name}.jsonl")), events);
+        world.expect(written.is_ok(), "the history to be written", || format!("{written:?}"));
+    }
+    let report = check(events);
+    fail(world, &report);
+    report
+}
+
+fn write(path: &Path, events: &[Event]) -> io::Result<()> {
+    let mut writer = jsonl::Writer::new(BufWriter::new(File::create(path)?));
+    events.iter().try_for_each(|event| writer.write(event))?;
+    writer.flush()
 }
 
 /// Fails the run at the worst violation.

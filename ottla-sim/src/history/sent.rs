@@ -12,11 +12,14 @@ use ottla::TopicPartition;
 use tokio::time::Instant;
 
 use super::{
-    Begins, Delivery, Elected, Elections, Logs, begun, check,
+    Begins, Delivery, Elected, Elections, Logs, begun,
     event::{Actor, Entry, Event, Failed, Open, Outcome, What, value_of},
-    fail, incarnations, truth,
+    incarnations, judge, truth,
 };
 use crate::{Logged, World};
+
+/// What its file is called.
+const NAME: &str = "readers";
 
 /// The topic's name in events.
 const TOPIC: &str = "topic";
@@ -292,7 +295,7 @@ impl History {
     /// [`Cluster::lost`]: crate::Cluster::lost
     /// [`Cluster::unclean_elections`]: crate::Cluster::unclean_elections
     pub fn check_but(&self, world: &World, logs: &Logs, lost: &Logs, elections: &Elections) {
-        fail(world, &check(&self.events_but(logs, lost, elections)));
+        judge(world, NAME, &self.events_but(logs, lost, elections));
     }
 
     fn events_but(&self, logs: &Logs, lost: &Logs, elections: &Elections) -> Vec<Event> {
@@ -358,7 +361,7 @@ impl History {
     /// [`History::check`] of a topic that was deleted and created anew, by the logs of its incarnations, the oldest first (see
     /// [`Cluster::incarnations`](crate::Cluster::incarnations)). Readers may leave out the ends of those that are gone.
     pub fn check_incarnations(&self, world: &World, logs: &[Logs]) {
-        fail(world, &check(&self.events_apart(logs)));
+        judge(world, NAME, &self.events_apart(logs));
     }
 
     fn events_apart(&self, logs: &[Logs]) -> Vec<Event> {
@@ -372,14 +375,14 @@ impl History {
     /// [`History::check`] of logs whose beginnings have moved: readers may pass what was dropped before they came to it.
     /// `logs` has that as well.
     pub fn check_since(&self, world: &World, logs: &Logs, begins: &Begins) {
-        fail(world, &check(&self.events_since(logs, begins)));
+        judge(world, NAME, &self.events_since(logs, begins));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Anomaly, Begin, Elected};
+    use crate::history::{Anomaly, Begin, Elected, check};
 
     /// Records a, b, c were written and read; then b and c were cut, and d was written in their place.
     fn cut() -> (History, Logs, Logs) {

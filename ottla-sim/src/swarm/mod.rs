@@ -21,7 +21,7 @@ mod requests;
 mod shrink;
 mod toll;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -81,20 +81,24 @@ impl Plan {
     /// # Errors
     /// A rule was broken: what, when, and what happened before.
     pub fn run(&self) -> Result<Ran, Report> {
-        self.run_in(Sim::seed(self.seed))
+        self.run_in(Sim::seed(self.seed), None)
     }
 
-    /// [`Plan::run`], and every event goes to standard output.
+    /// [`Plan::run`], and every event goes to standard output; what clients were told goes into a folder, if there is one: see
+    /// [`crate::history::jsonl`].
     ///
     /// # Errors
     /// As `run`.
-    pub fn run_printing_everything(&self) -> Result<Ran, Report> {
-        self.run_in(Sim::seed(self.seed).printing_everything())
+    pub fn run_printing_everything(&self, histories: Option<&Path>) -> Result<Ran, Report> {
+        self.run_in(Sim::seed(self.seed).printing_everything(), histories)
     }
 
-    fn run_in(&self, sim: Sim) -> Result<Ran, Report> {
+    fn run_in(&self, sim: Sim, histories: Option<&Path>) -> Result<Ran, Report> {
         let (outcome, occurrences) = (Cell::default(), Occurrences::default());
-        let ran = sim.once().try_run(async |world| outcome.set(self.happen(world, &occurrences).await));
+        let ran = sim.once().try_run(async |world| {
+            histories.into_iter().for_each(|folder| world.keep_histories(folder));
+            outcome.set(self.happen(world, &occurrences).await);
+        });
         let faults = occurrences.take();
         let summary = ran.map_err(|report| {
             let faults = faults.iter().map(|occurred| format!("\n    {occurred}"));

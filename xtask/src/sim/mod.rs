@@ -24,6 +24,10 @@ pub(crate) struct Arguments {
     /// Make the seed smaller as long as it fails, and print what is left as a test
     #[arg(long, requires = "seed")]
     shrink: bool,
+    /// Write what clients of the seed were told into this folder, as `check_history` reads it: readers.jsonl, and group.jsonl if
+    /// there is a group
+    #[arg(long, value_name = "FOLDER", requires = "seed", conflicts_with = "shrink")]
+    history: Option<PathBuf>,
     /// Print the hash of each seed's run
     #[arg(long, conflicts_with_all = ["seed", "check_determinism"])]
     hashes: bool,
@@ -82,7 +86,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let range = format!("{start}..{}", start.saturating_add(seeds));
     match arguments.seed {
         Some(seed) if arguments.shrink => swarm.run("shrink", &seed.to_string()),
-        Some(seed) => swarm.run("replay", &seed.to_string()),
+        Some(seed) => {
+            let mut replay = swarm.command("replay", seed.to_string());
+            if let Some(folder) = &arguments.history {
+                std::fs::create_dir_all(folder)?;
+                replay.arg(folder);
+            }
+            workspace::run(&mut replay)
+        }
         None if arguments.hashes => swarm.run("hashes", &range),
         None if arguments.check_determinism => swarm.compare(start, seeds),
         None if arguments.json => workspace::run(swarm.command("sweep", &range).arg("json")),
