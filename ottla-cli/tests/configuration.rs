@@ -251,7 +251,7 @@ fn completed(words: &[&str]) -> Option<Vec<String>> {
 fn bash_completes_commands_and_names_of_the_cluster() {
     let dev = Dev::start(&["--topic", "orders:1", "--topic", "old:1", "--topic", "refunds:1"]);
     let Some(commands) = completed(&["ottla", "topics", "de"]) else { return };
-    assert_eq!(commands, ["delete", "describe"]);
+    assert_eq!(commands, ["delete", "delete-records", "describe"]);
     dev.ok(&["groups", "seek", "billing", "orders", "--to", "start", "--execute"], "");
     for (words, expected) in [
         (&["topics", "describe", "-b", &dev.servers, "o"][..], &["old", "orders"][..]),
