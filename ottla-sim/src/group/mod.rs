@@ -24,6 +24,8 @@ pub const GROUP: &str = "billing";
 
 /// What is late has so much time to show before everything is checked.
 const LATE: Duration = Duration::from_secs(10);
+/// How often the brokers' disks are looked at for what nobody can handle.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A group, and who produces to [`TOPIC`].
 pub struct Group {
@@ -125,10 +127,7 @@ impl Group {
     pub async fn all_handled(&self) {
         self.written().await;
         for topic in &self.topics {
-            let led = || {
-                let image = self.cluster.image();
-                image.topic(topic).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
-            };
+            let led = || self.has_leaders(topic);
             self.world.until(&format!("{topic} can be read"), led).await;
             let mut open: Vec<(TopicPartition, Place)> = Vec::new();
             for (partition, log) in self.cluster.whole_logs(topic) {
@@ -136,7 +135,8 @@ impl Group {
                 let places = log.iter().map(|logged| (logged.offset, Some(logged.leader_epoch)));
                 open.extend(places.map(|place| (partition.clone(), place)));
             }
-            let all = open.len();
+            let (all, mut looked) = (open.len(), Duration::ZERO);
+            let is_unclean = !self.cluster.unclean_elections(topic).is_empty();
             let handled = || {
                 let begins = self.begins(topic);
                 let is_done = |(partition, place): &(TopicPartition, Place)| {
@@ -144,10 +144,23 @@ impl Group {
                         || begins.get(&partition.partition()).is_some_and(|begin| place.0 < *begin)
                 };
                 while open.pop_if(|last| is_done(last)).is_some() {}
+                // That takes all logs and commits: once a second is enough.
+                let now = self.history.now();
+                let can_look = || self.has_leaders(topic) && self.cluster.coordinator(GROUP).is_some();
+                if is_unclean && !open.is_empty() && now >= looked + LOOK && can_look() {
+                    looked = now;
+                    let hidden = self.history.hidden(&self.truth(topic));
+                    open.retain(|it| !hidden.contains(it));
+                }
                 open.is_empty()
             };
             self.world.until(&format!("all {all} records of {topic} are handled"), handled).await;
         }
+    }
+
+    fn has_leaders(&self, topic: &str) -> bool {
+        let image = self.cluster.image();
+        image.topic(topic).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
     }
 
     /// Where the logs begin that have dropped something.
@@ -192,15 +205,19 @@ impl Group {
     pub async fn check(&self) -> Verdict {
         self.all_committed().await;
         sleep(LATE).await;
-        let truth = |topic: &&str| Topic {
-            name: (*topic).into(),
+        let truth = |topic: &&'static str| self.truth(topic);
+        self.history.check(&self.world, &self.topics.iter().map(truth).collect::<Vec<_>>())
+    }
+
+    fn truth(&self, topic: &str) -> Topic {
+        Topic {
+            name: topic.into(),
             logs: self.cluster.whole_logs(topic),
             begins: self.cluster.begins(topic),
             commits: self.cluster.commits(GROUP, topic),
             lost: self.cluster.lost(topic),
             elections: self.cluster.unclean_elections(topic),
-        };
-        self.history.check(&self.world, &self.topics.iter().map(truth).collect::<Vec<_>>())
+        }
     }
 
     /// [`Group::check`], and nothing may have been handled twice.

@@ -73,12 +73,65 @@ pub(super) fn forget<'a>(told: &'a [Told], topics: &'a [Topic]) -> (Cow<'a, [Tol
     }
     let (mut told, mut topics) = (told.to_vec(), topics.to_vec());
     for topic in &mut topics {
+        forget_hidden(&mut told, topic);
         for (partition, elections) in topic.elections.clone() {
             forget_lost(&mut told, topic, partition);
             elections.iter().for_each(|elected| forget_void(&mut told, topic, partition, elected));
         }
     }
     (told.into(), topics.into())
+}
+
+/// What a log that was brought back hides from members that begin at a commit. That names the epoch of the record in front of
+/// it, and not where that epoch began; and a leader that has nothing of it says where the one before ends in its own log:
+///
+/// ```text
+///   was handled   0 … 576 of epoch 0 | 577 … 609 of epoch 1     committed: 610 of epoch 1
+///   is left       0 ……… 578 of epoch 0 | 579 … of epoch 5       leads to 579, and hides 577 and 578 of epoch 0
+/// ```
+///
+/// Whoever has read epoch 1 from its beginning knows better, and so nothing is hidden that somebody got from then on.
+pub(super) fn hidden(told: &[Told], topic: &Topic) -> BTreeSet<(TopicPartition, Place)> {
+    let mut all = BTreeSet::new();
+    for (partition, log) in topic.logs.iter().filter(|(partition, _)| topic.elections.contains_key(partition))
+    {
+        let (Some(lost), Some(commits)) = (topic.lost.get(partition), topic.commits.get(partition)) else {
+            continue;
+        };
+        let of: Vec<&Told> = told.iter().filter(|told| is_of(told, &topic.name, *partition)).collect();
+        for (index, began) in of.iter().enumerate().filter(|(_, told)| told.what == What::Assigned) {
+            let Some(at) = commits.iter().rfind(|stored| stored.at <= began.at) else { continue };
+            let got = |place: Place| {
+                of[index..]
+                    .iter()
+                    .any(|it| matches!(it.what, What::HandedOut(_)) && record(it) == Some(place))
+            };
+            let places = hidden_behind(log, lost, at).map(place).filter(|place| !got(*place));
+            all.extend(places.map(|place| (began.partition.clone(), place)));
+        }
+    }
+    all
+}
+
+/// What the log has of earlier epochs where the commit's began, none of which it has.
+fn hidden_behind<'l>(log: &'l [Logged], lost: &[Logged], at: &Stored) -> impl Iterator<Item = &'l Logged> {
+    let (epoch, to) = (at.leader_epoch.unwrap_or(-1), at.offset);
+    let of_epoch = |logged: &&Logged| logged.leader_epoch == epoch;
+    let began = lost.iter().filter(of_epoch).map(|logged| logged.offset).min();
+    let began = began.filter(|_| !log.iter().any(|logged| of_epoch(&logged)));
+    log.iter().filter(move |logged| {
+        began.is_some_and(|began| (began..to).contains(&logged.offset)) && logged.leader_epoch < epoch
+    })
+}
+
+fn forget_hidden(told: &mut Vec<Told>, topic: &mut Topic) {
+    let hidden = hidden(told, topic);
+    let is_hidden = |partition: TopicPartition, place| hidden.contains(&(partition, place));
+    told.retain(|told| record(told).is_none_or(|place| !is_hidden(told.partition.clone(), place)));
+    for (partition, log) in &mut topic.logs {
+        let partition = TopicPartition::new(Arc::clone(&topic.name), *partition);
+        log.retain(|logged| !is_hidden(partition.clone(), place(logged)));
+    }
 }
 
 /// What is not in the log in the end is nobody's business, and commits are what they are worth in it.
@@ -113,9 +166,14 @@ fn forget_void(told: &mut Vec<Told>, topic: &mut Topic, partition: i32, elected:
     let (name, of) = (Arc::clone(&topic.name), |told: &Told, name: &str| is_of(told, name, partition));
     let mut handled = BTreeSet::new();
     let goes_back = told.iter().position(|told| {
-        let Some(place) = record(told).filter(|place| of(told, &name) && elected.lacks(*place)) else {
+        let Some(place) = record(told).filter(|_| of(told, &name)) else { return false };
+        if place.1.is_some_and(|epoch| epoch > elected.leader_epoch) {
+            // What a later leader wrote behind it, and is left: from here on nobody goes back for this election.
+            handled.clear();
+        }
+        if !elected.lacks(place) {
             return false;
-        };
+        }
         if matches!(told.what, What::Handled(_)) {
             handled.insert(place);
         }

@@ -217,6 +217,11 @@ impl GroupHistory {
         self.lock().handled.get(partition).is_some_and(|handled| handled.contains_key(&place))
     }
 
+    /// What no member can know of: see [`cut`].
+    pub(crate) fn hidden(&self, topic: &Topic) -> BTreeSet<(TopicPartition, Place)> {
+        cut::hidden(&self.lock().told, topic)
+    }
+
     /// All of it, and the truth.
     #[must_use]
     pub fn events(&self, topics: &[Topic]) -> Vec<Event> {

@@ -275,6 +275,7 @@ fn the_next_owner_begins_at_a_commit_that_was_carried_out_late_if_nobody_could_r
     };
     let repeated = judged(Lost, 2).map(|verdict| verdict.twice.len());
     assert_eq!((repeated, judged(Crashed, 2).is_ok()), (Ok(2), true));
+    assert!(judged(UNCOMMITTED, 2).is_ok(), "it gave up, and nothing was carried out meanwhile");
     let back =
         "commit-back: the commits of topic-0 never to go back for good; 3 was committed, and 2 at 9.000 s";
     // The former one is cut off, and hears of it later.
@@ -282,6 +283,12 @@ fn the_next_owner_begins_at_a_commit_that_was_carried_out_late_if_nobody_could_r
     assert_eq!(unheard, Ok(2));
     // There was time to repeat it.
     assert_eq!(judged(CLEAN, 2).unwrap_err(), back.replace("9.000", "13.000"));
+    // It was carried out when its owner had given up.
+    let first = (0..3).flat_map(|offset| record(1, offset)); // 2 s to 7 s
+    let first = [(1, Assigned)].into_iter().chain(first).chain([(1, Committed(3)), (1, UNCOMMITTED)]); // 8 s and 9 s
+    let next = [(2, Assigned), (2, Committed(2))].into_iter().chain(record(2, 2)); // 10 s to 13 s
+    let told = verdict(first.chain(next), 3, [(7, 3), (9, 2), (11, 2), (20, 3)]).unwrap_err();
+    assert_eq!(told, back.replace("9.000", "11.000"));
     // It was a former owner's, which had not heard yet.
     let former = [(1, Assigned)].into_iter().chain((0..3).flat_map(|offset| record(1, offset))); // 1 s to 7 s
     let between = [(1, Committed(3)), (2, Assigned), (2, Committed(3)), (1, Lost), (2, Crashed)]; // to 12 s
@@ -386,7 +393,7 @@ fn handles(epoch: i32, offsets: std::ops::Range<i64>) -> Vec<(What, Option<i32>)
     offsets.flat_map(|offset| [HandedOut(offset), Handled(offset)]).map(|what| (what, Some(epoch))).collect()
 }
 
-/// Member 1 owns the partition from 1 s on and does that, one thing a second.
+/// Member 1 owns the partition from 1 s on and does that, one thing a second. What is wrong with it.
 fn cut_behind(what: &[(What, Option<i32>)], stored: &[(u64, i64, i32)], topic: Topic) -> Vec<&'static str> {
     let what = [(Assigned, None)].into_iter().chain(what.iter().copied());
     let tell = |(second, (what, leader_epoch))| {
@@ -400,7 +407,10 @@ fn cut_behind(what: &[(What, Option<i32>)], stored: &[(u64, i64, i32)], topic: T
     });
     let commits = Commits::from([(0, stored.collect())]);
     let topic = Topic { name: "topic".into(), commits, ..topic };
-    anomalies(&events(&["member 1".into()], &told, &[topic], Duration::ZERO, Duration::from_secs(99)))
+    let events = events(&["member 1".into()], &told, &[topic], Duration::ZERO, Duration::from_secs(99));
+    let mut anomalies = anomalies(&events);
+    anomalies.dedup();
+    anomalies
 }
 
 fn elected(second: u64, leader_epoch: i32, ends: &[(i32, i64)]) -> Elected {
@@ -442,4 +452,62 @@ fn what_an_election_was_won_without_is_handled_again_only_by_who_went_back_for_i
     assert_eq!(judge(2..4, &[(1, 2), (2, 9)]), [""; 0], "a log may be longer, and another one");
     assert!(judge(3..4, &[(1, 2)]).is_empty(), "nor need it be handled again");
     assert_eq!(judge(2..4, &[(1, 3)]), ["nonmonotonic-poll", "processed-again"], "it was there all the time");
+}
+
+#[test]
+fn what_was_read_in_the_log_that_is_left_is_not_void_when_another_begins_at_an_earlier_commit() {
+    let judge = |ends: &[(i32, i64)], again: i64, committed: bool| {
+        let topic = Topic {
+            logs: Logs::from([(0, log_of(&[(1, 0, 3), (3, 3, 5)]))]),
+            elections: Elections::from([(0, vec![elected(3, 2, ends), elected(4, 3, &[(1, 3)])])]),
+            ..Topic::default()
+        };
+        let (first, second) = ([handles(1, 0..3), handles(3, 3..5)].concat(), handles(1, again..3)); // 2 s to 11 s
+        let ends = [(What::Revoked { committed }, None), (Assigned, None)]; // 12 s and 13 s
+        let what = [first, ends.to_vec(), second, handles(3, 3..5)].concat();
+        cut_behind(&what, &[(1, 0, 1), (30, 5, 3)], topic)
+    };
+    assert_eq!(judge(&[(1, 1)], 0, false), [""; 0], "nothing of it was committed");
+    assert_eq!(judge(&[(1, 1)], 0, true), ["processed-again"]);
+    assert_eq!(judge(&[(1, 1)], 1, false), ["resume-elsewhere"], "nobody goes back to there any more");
+}
+
+#[test]
+fn a_log_that_is_brought_back_hides_what_is_there_where_the_epoch_of_a_commit_began() {
+    // Epoch 2 is gone, and epoch 1 has three records.
+    let judge = |commit: (i64, i32), began: i64, again: std::ops::Range<i64>| {
+        let topic = Topic {
+            logs: Logs::from([(0, log_of(&[(1, 0, 3), (4, 3, 5)]))]),
+            lost: Logs::from([(0, log_of(&[(2, began, 4)]))]),
+            elections: Elections::from([(0, vec![elected(8, 4, &[(1, 3)])])]),
+            ..Topic::default()
+        };
+        let before = [handles(1, 0..1), handles(2, began..4)].concat(); // 2 s to 9 s
+        let ends = [(UNCOMMITTED, None), (Assigned, None)]; // 10 s and 11 s
+        let rest = handles(1, again.start..3).into_iter().chain(handles(4, again.start.max(3)..again.end));
+        let what = [before, ends.to_vec(), rest.collect()].concat();
+        cut_behind(&what, &[(9, commit.0, commit.1), (40, 5, 4)], topic)
+    };
+    let left_out = ["resume-elsewhere", "commit-unprocessed", "unprocessed"];
+    assert_eq!(judge((4, 2), 1, 3..5), [""; 0], "1 and 2 are hidden behind a commit of epoch 2");
+    assert_eq!(judge((4, 2), 1, 1..5), [""; 0], "and may be found all the same");
+    assert_eq!(judge((1, 1), 1, 3..5), left_out, "that names an epoch that is left");
+    assert_eq!(judge((4, 2), 1, 4..5), left_out, "3 is of a later epoch, and is new");
+    assert_eq!(judge((4, 2), 2, 3..5), left_out[1..], "1 is in front of epoch 2, and was never handled");
+}
+
+#[test]
+fn nothing_is_hidden_from_who_has_read_an_epoch_from_its_beginning() {
+    let judge = |again: i64| {
+        let topic = Topic {
+            logs: Logs::from([(0, log_of(&[(1, 0, 3), (4, 3, 5)]))]),
+            lost: Logs::from([(0, log_of(&[(2, 1, 4)]))]),
+            elections: Elections::from([(0, vec![elected(8, 4, &[(1, 3)])])]),
+            ..Topic::default()
+        };
+        let what = [handles(1, 0..1), handles(2, 1..4), handles(1, again..3), handles(4, 3..5)].concat();
+        cut_behind(&what, &[(9, 4, 2), (40, 5, 4)], topic)
+    };
+    assert_eq!(judge(1), [""; 0]);
+    assert_eq!(judge(3), ["poll-skip", "commit-unprocessed", "unprocessed"]);
 }

@@ -411,16 +411,16 @@ impl Partition<'_> {
     }
 
     /// Whether an owner of whom a commit was carried out late lost the partition before it could repeat what it had
-    /// committed since: the next owner finds that commit, and claims the partition with it. The former one may hear of its
-    /// loss much later.
+    /// committed since, or gave it up and could not: the next owner finds that commit, and claims the partition with it. The
+    /// former one may hear of its loss much later.
     fn begins_at(&self, late: &Commit, claim: &Commit, owned: &[Ownership]) -> bool {
         let at = |place| self.tables.at(place);
         let (from, to) = (at(late.place), at(claim.place) + TIMESTAMP);
         let mut began = owned.iter().map(|next| at(next.began));
         let Some(next) = began.find(|began| from < *began && *began <= to) else { return false };
         let lost = |owned: &Ownership| match owned.end {
-            Some((End::Lost, end)) => from < at(end),
-            Some((End::Revoked { .. } | End::Closed, end)) => next < at(end),
+            Some((End::Lost | End::Revoked { committed: false }, end)) => from < at(end),
+            Some((End::Revoked { committed: true } | End::Closed, end)) => next < at(end),
             Some((End::Crashed, _)) | None => true,
         };
         // A commit of anybody but the owner of that moment is refused.
