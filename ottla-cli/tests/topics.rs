@@ -93,15 +93,21 @@ fn the_oldest_records_go_up_to_an_offset_a_time_or_the_end() {
     assert_eq!(dev.ok(&["consume", "t", "-p", "1", "--from-beginning", "-e"], ""), "x\ny\n");
 
     for (wrong, why) in [
-        (["t", "--before", "9"], "OFFSET_OUT_OF_RANGE"),
-        (["t:0,2", "--before", "end"], "t has no partition 2"),
-        (["s", "--before", "end"], "there is no topic s; did you mean t?"),
-        (["s:0", "--before", "@5"], "there is no topic s"),
+        (&["t", "--before", "9"][..], "OFFSET_OUT_OF_RANGE"),
+        (&["t:0,2", "--before", "end"], "t has no partition 2"),
+        (&["s", "--before", "end"], "there is no topic s; did you mean t?"),
+        (&["s:0", "--before", "@5"], "there is no topic s"),
+        (&["t", "s", "--before", "end"], "there is no topic s"),
     ] {
-        let output = dev.ottla(&[&["topics", "delete-records"][..], &wrong].concat(), "");
+        let output = dev.ottla(&[&["topics", "delete-records"][..], wrong].concat(), "");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains(why), "{wrong:?}: {said}");
     }
+    assert_eq!(
+        begins(&["t", "--before", "0"]),
+        [(0, 2), (1, 0)],
+        "where something is wrong nothing is deleted"
+    );
     assert_eq!(begins(&["t:1", "t:1", "--before", "@2100-01-01"]), [(1, 2)], "everything is older");
     assert_eq!(begins(&["t", "--before", "end"]), [(0, 3), (1, 2)]);
 }

@@ -95,7 +95,8 @@ impl DeleteRecords {
         let mut failed = Failures::default();
         let partitions = meant(admin, self.topics, &mut failed).await?;
         let records = self.before.resolve(admin, partitions, &mut failed).await?;
-        if records.is_empty() {
+        // What is deleted does not come back: all of it, or nothing.
+        if records.is_empty() || !failed.are_none() {
             return failed.into_result();
         }
         for (partition, result) in admin.delete_records(records).await? {
