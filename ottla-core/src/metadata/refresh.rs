@@ -17,8 +17,9 @@
 //!
 //! Whom to ask: anybody first, so that whoever is connected to answers at once. Failures that go on after an answer cast
 //! doubt on whoever told it: a leader that is cut off from its peers reaches its clients and believes that it leads, for
-//! ever. So does age, since who follows such a leader meets no failure at all. In doubt whoever has told is asked after
-//! all the others, the latest last.
+//! ever. So does age, since who follows such a leader meets no failure at all: the first question that is asked so long
+//! after the last one to others, whatever it is asked for. In doubt whoever has told is asked after all the others, the
+//! latest last.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub struct Refresh {
     asking: bool,
     wanted: Option<Wanted>,
     told: Told,
+    /// When it was last left open whether who tells is right: somebody else was asked, or nobody had told before.
+    others_asked: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +63,7 @@ impl Refresh {
             asking: false,
             wanted: None,
             told: Told::default(),
+            others_asked: None,
         }
     }
 
@@ -97,11 +101,15 @@ impl Refresh {
         if quiet && !self.last_failed {
             self.backoff.on_success();
         }
-        match wanted {
-            Some(Wanted::Now) => &[],
-            Some(Wanted::Soon) if quiet => &[],
-            Some(Wanted::Soon) | None => self.told.last(),
+        let swarm = wanted == Some(Wanted::Soon) && !quiet;
+        // Questions for other reasons put off the one by age, and must not put off this.
+        let asked = *self.others_asked.get_or_insert(now);
+        let aged = wanted.is_none() || now.saturating_duration_since(asked) >= self.max_age;
+        if !swarm && !aged {
+            return &[];
         }
+        self.others_asked = Some(now);
+        self.told.last()
     }
 
     /// The answer of `told_by`, which is negative for a server whose id is not known, was applied; `complete` if it told
@@ -271,6 +279,17 @@ mod tests {
         refresh.on_routing_failure();
         refresh.on_new_interest();
         assert_eq!(ask(&mut refresh, start, 1), []);
+    }
+
+    #[test]
+    fn p22_what_is_asked_for_in_between_does_not_put_off_that_others_are_asked() {
+        let start = now();
+        let mut refresh = answered(start);
+        let last = [100_000, 200_000, 301_000, 400_000, 602_000].map(|after| {
+            refresh.on_new_interest();
+            ask(&mut refresh, start + ms(after), 1)
+        });
+        assert_eq!(last, [vec![], vec![], vec![1], vec![], vec![1]]);
     }
 
     #[test]

@@ -195,8 +195,10 @@ impl Brokers {
         first_success(STAGGER, attempts).await.map_err(nobody)
     }
 
-    /// Whom to ask, best first: who is connected and least busy, then the other brokers in random order, and the
-    /// bootstrap servers, in case every broker that is known was replaced (KIP-899).
+    /// Whom to ask, best first: who is connected and least busy, then the other brokers in random order, those in `last`
+    /// behind all of them, and the bootstrap servers, in case every broker that is known was replaced (KIP-899). With
+    /// somebody in `last` the others are asked for an answer that is new, and not for a quick one: whoever has not
+    /// answered yet is left for the end.
     fn candidates(&self, last: &[i32], lane: Lane) -> Vec<Target> {
         let pool = lock(&self.0.pool);
         let rank = |(target, broker): (&Target, &Broker)| {
