@@ -301,11 +301,12 @@ impl Driver {
 
     /// Where each epoch ends in the log of a node, on its disk.
     fn ends(&self, (topic, partition): (TopicId, i32), node: NodeId) -> BTreeMap<i32, i64> {
-        let Some(disk) = self.lasting.disks.get(&node) else { return BTreeMap::new() };
-        let disk = disk.borrow();
-        let log = disk.contents(&FileId::Log(topic, partition)).unwrap_or_default();
-        let records = read_log(Bytes::copy_from_slice(log)).unwrap_or_default();
-        records.iter().map(|logged| (logged.leader_epoch, logged.offset + 1)).collect()
+        let disk =
+            self.lasting.disks.get(&node).expect("the controller knows the disks of all nodes").borrow();
+        let file = FileId::Log(topic, partition);
+        // A replica that has never been written to has no file, and no epoch.
+        let log = disk.contents(&file).unwrap_or_default();
+        read_log(&file, log).iter().map(|logged| (logged.leader_epoch, logged.offset + 1)).collect()
     }
 
     fn carry_out(&self, output: Output) {
@@ -442,7 +443,7 @@ impl Driver {
         let disk = self.lasting.disk.borrow();
         let (_, cut) = disk.split(file, *length);
         // A log is cut between batches.
-        let records = read_log(Bytes::copy_from_slice(cut)).unwrap_or_default();
+        let records = read_log(file, cut);
         let (partition, leader_epoch) = ((*topic, *partition), epoch.unwrap_or(i32::MAX));
         let cuts = records.into_iter().map(|record| Cut { partition, record, leader_epoch });
         self.lasting.cuts.borrow_mut().extend(cuts);

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use ottla::{Client, ClientBuilder, Producer, Record};
 use ottla_broker::{
     ClusterConfig, Controller, Node, Recovered, Rng,
@@ -719,12 +718,7 @@ impl Broker {
             panic!("there is no topic {topic}");
         };
         let file = FileId::Log(id, partition);
-        let bytes =
-            Bytes::copy_from_slice(self.slot().lasting.disk.borrow().contents(&file).unwrap_or_default());
-        match read_log(bytes) {
-            Ok(log) => log,
-            Err(error) => panic!("partition {partition} of {topic} on broker {}: {error}", self.id()),
-        }
+        read_log(&file, self.slot().lasting.disk.borrow().contents(&file).unwrap_or_default())
     }
 }
 

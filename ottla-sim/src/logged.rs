@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use ottla::TopicPartition;
+use ottla_broker::io::FileId;
 use ottla_protocol::{
     batch::{BatchError, batches},
     compression::Decompressor,
@@ -36,8 +37,19 @@ pub struct Logged {
     pub value: Bytes,
 }
 
-/// The records of a log file.
-pub(crate) fn read_log(bytes: Bytes) -> Result<Vec<Logged>, BatchError> {
+/// The records of a log file. A crash cuts it short, which leaves whole batches and no more than the beginning of one: that
+/// one is not there, as for the broker when it starts.
+///
+/// # Panics
+/// When anything else is wrong with it: nothing spoils what was written, and what is judged by a log must not judge without.
+pub(crate) fn read_log(file: &FileId, bytes: &[u8]) -> Vec<Logged> {
+    match records(Bytes::copy_from_slice(bytes)) {
+        Ok(records) => records,
+        Err(error) => panic!("{file:?} cannot be read: {error}"),
+    }
+}
+
+fn records(bytes: Bytes) -> Result<Vec<Logged>, BatchError> {
     let mut decompressor = Decompressor::new();
     let mut log = Vec::new();
     for batch in batches(bytes) {

@@ -4,7 +4,6 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use bytes::Bytes;
 use ottla_broker::{
     disk::MemoryDisk,
     io::{DiskRequest, FileId},
@@ -61,17 +60,17 @@ impl Truth {
 
     /// The disk is about to release the beginning of a log, or to remove all of it.
     pub(crate) fn goes(&self, disk: &MemoryDisk, request: &DiskRequest) {
-        // What is cut between batches can be read, and so can what a crash has not torn.
-        let records = |gone: &[u8]| read_log(Bytes::copy_from_slice(gone)).unwrap_or_default();
         let known = &mut *self.0.borrow_mut();
         match request {
             DiskRequest::Release(file @ FileId::Log(topic, partition), position) => {
-                let records = records(disk.split(file, *position).0);
+                // A log is released between batches.
+                let records = read_log(file, disk.split(file, *position).0);
                 let dropped = known.dropped.entry((*topic, *partition)).or_default();
                 dropped.extend(records.into_iter().map(|logged| (logged.offset, logged)));
             }
             DiskRequest::Remove(file @ FileId::Log(topic, partition)) => {
-                let records = records(disk.contents(file).unwrap_or_default());
+                // A replica that has never been written to has no file.
+                let records = read_log(file, disk.contents(file).unwrap_or_default());
                 let kept = known.deleted.entry((*topic, *partition)).or_default();
                 // As leaders are elected: such a replica has everything that was committed.
                 let end = |log: &[Logged]| log.last().map(|last| (last.leader_epoch, last.offset));
