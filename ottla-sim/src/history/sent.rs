@@ -67,27 +67,36 @@ fn places(logs: &Logs) -> BTreeSet<Place> {
     logs.iter().flat_map(of).collect()
 }
 
-/// Forgets what a reader got of a log that was another one then: an election lets it go back once, to where the logs part.
-fn forget_other_logs(events: &mut [Event], elections: &Elections) {
-    // Backwards: who goes back gets what is smaller than everything that it keeps of before.
-    let mut lanes: BTreeMap<(Actor, i32), (i64, Option<i64>, usize)> = BTreeMap::new();
+/// Who goes through a partition, seen backwards.
+#[derive(Default)]
+struct Lane {
+    /// What it gets next, and when.
+    next: Option<(i64, Duration)>,
+    /// Where it goes back to, and when; the earliest is the last.
+    back: Vec<(i64, Duration)>,
+}
+
+/// Forgets what a reader got of a log that was another one then. Behind an election it goes back once, and no further than
+/// to where the logs part: `parted` says whether somebody elected by then did not have a record. What it goes back behind
+/// otherwise stays, and contradicts what comes then.
+fn forget_other_logs(events: &mut [Event], elections: &Elections, parted: impl Fn(&Entry, Duration) -> bool) {
+    let mut lanes: BTreeMap<(Actor, i32), Lane> = BTreeMap::new();
     for event in events.iter_mut().rev() {
-        let (actor, What::Poll(entries)) = (event.actor, &mut event.what) else { continue };
-        for at in (0..entries.len()).rev() {
-            let (partition, Some(offset)) = (entries[at].partition.partition(), entries[at].offset) else {
+        let (actor, at, What::Poll(entries)) = (event.actor, event.at, &mut event.what) else { continue };
+        for index in (0..entries.len()).rev() {
+            let (partition, Some(offset)) = (entries[index].partition.partition(), entries[index].offset)
+            else {
                 continue;
             };
-            let (next, bound, jumps) = lanes.entry((actor, partition)).or_insert((i64::MAX, None, 0));
-            let goes_back = offset >= *next;
-            if goes_back {
-                *jumps += 1;
-                // Too often: what was before stays, and contradicts what came then.
-                let allowed = *jumps <= elections.get(&partition).map_or(0, Vec::len);
-                *bound = allowed.then(|| bound.map_or(*next, |bound| bound.min(*next)));
-            }
-            *next = offset;
-            if bound.is_some_and(|bound| offset >= bound) {
-                entries.remove(at);
+            let lane = lanes.entry((actor, partition)).or_default();
+            lane.back.extend(lane.next.filter(|(next, _)| *next <= offset));
+            lane.next = Some((offset, at));
+            // The times that are too many are the first ones: they are the last of the list.
+            let most = elections.get(&partition).map_or(0, Vec::len);
+            let allowed = lane.back.len() <= most;
+            let goes_back = lane.back.iter().rev().find(|(to, _)| *to <= offset);
+            if goes_back.is_some_and(|(_, when)| allowed && parted(&entries[index], *when)) {
+                entries.remove(index);
             }
         }
     }
@@ -102,6 +111,18 @@ fn lost_with<'e>(
 ) -> impl Iterator<Item = &'e Elected> {
     let place = (logged.offset, Some(logged.leader_epoch));
     elections.get(&partition).into_iter().flatten().filter(move |elected| elected.lacks(place))
+}
+
+/// The records at each place, of what is there and what was: another epoch may have written the same there again.
+fn by_place<'l>(logs: &'l Logs, lost: &'l Logs) -> BTreeMap<Place, Vec<&'l Logged>> {
+    let mut by_place: BTreeMap<Place, Vec<&Logged>> = BTreeMap::new();
+    for (partition, log) in logs.iter().chain(lost) {
+        for logged in log {
+            let place = (*partition, logged.offset, value_of(&logged.value));
+            by_place.entry(place).or_default().push(logged);
+        }
+    }
+    by_place
 }
 
 /// Where records are that an election was lost with and a later one brought back, when they had been written again. No
@@ -288,8 +309,8 @@ impl History {
 
     /// [`History::check`], where unclean elections have cost some records: `lost` (see [`Cluster::lost`]). Those, and no
     /// others, may be missing although they were acknowledged, and may have been read although they are not there. A reader
-    /// may go back as often as there were unclean `elections` of a partition (see [`Cluster::unclean_elections`]), and still
-    /// leaves nothing out. What an election was lost with, and a later one brought back, may be there although its producer
+    /// may go back once for each of the unclean `elections` of a partition (see [`Cluster::unclean_elections`]) that happened
+    /// before, no further than to what who was elected did not have, and still leaves nothing out. What an election was lost with, and a later one brought back, may be there although its producer
     /// was told meanwhile that it is not, or have been written again: no producer can know of that.
     ///
     /// [`Cluster::lost`]: crate::Cluster::lost
@@ -299,7 +320,7 @@ impl History {
     }
 
     fn events_but(&self, logs: &Logs, lost: &Logs, elections: &Elections) -> Vec<Event> {
-        let revived = revived(logs, elections);
+        let (revived, by_place) = (revived(logs, elections), by_place(logs, lost));
         let mut counts = logs.clone();
         for (partition, log) in &mut counts {
             log.retain(|logged| !revived.contains(&(*partition, logged.offset, value_of(&logged.value))));
@@ -321,7 +342,12 @@ impl History {
                 lost_with(elections, partition, logged).any(|elected| elected.instant <= began + at)
             })
         };
-        forget_other_logs(&mut events, elections);
+        forget_other_logs(&mut events, elections, |entry, at| {
+            let Some(place) = place(entry) else { return false };
+            let written = by_place.get(&place).into_iter().flatten();
+            let mut lacking = written.flat_map(|logged| lost_with(elections, place.0, logged));
+            lacking.any(|elected| elected.instant <= began + at)
+        });
         for event in &mut events {
             match (&mut event.what, event.outcome) {
                 (What::Poll(entries), _) => {
@@ -416,10 +442,6 @@ mod tests {
         Elected { at, instant, leader_epoch, ends: BTreeMap::from([(0, end)]) }
     }
 
-    fn found(history: &History, logs: &Logs, lost: &Logs, elections: usize) -> Vec<Anomaly> {
-        found_behind(history, logs, lost, vec![elected(0, 0); elections])
-    }
-
     fn found_behind(history: &History, logs: &Logs, lost: &Logs, elected: Vec<Elected>) -> Vec<Anomaly> {
         let events = history.events_but(logs, lost, &Elections::from([(0, elected)]));
         check(&events).violations.iter().map(|violation| violation.anomaly).collect()
@@ -429,7 +451,7 @@ mod tests {
     fn what_an_unclean_election_has_cost_is_nobodys_fault() {
         let (history, logs, lost) = cut();
         read(&history, 1, "d");
-        assert_eq!(found(&history, &logs, &lost, 1), []);
+        assert_eq!(found_behind(&history, &logs, &lost, vec![elected(1, 1)]), []);
     }
 
     #[test]
@@ -437,23 +459,53 @@ mod tests {
         let (history, logs, _) = cut();
         read(&history, 1, "d");
         let lost = log(&[(2, "c")]);
-        assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::LostWrite));
+        let found = found_behind(&history, &logs, &lost, vec![elected(1, 1)]);
+        assert!(found.contains(&Anomaly::LostWrite));
     }
 
     #[test]
     fn a_reader_that_goes_on_behind_the_cut_has_left_something_out() {
         let (history, logs, lost) = cut();
-        assert_eq!(found(&history, &logs, &lost, 1), [Anomaly::Unseen]);
+        assert_eq!(found_behind(&history, &logs, &lost, vec![elected(1, 1)]), [Anomaly::Unseen]);
+    }
+
+    /// All of a, b and c was brought back, after d had been read in the place of b.
+    fn cut_and_brought_back() -> (History, Logs, Logs) {
+        let (history, ..) = cut();
+        for (offset, value) in [(1, "d"), (1, "b"), (2, "c")] {
+            read(&history, offset, value);
+        }
+        let mut lost = log(&[(1, "d")]);
+        lost.values_mut().flatten().for_each(|logged| logged.leader_epoch = 1);
+        (history, log(&[(0, "a"), (1, "b"), (2, "c")]), lost)
     }
 
     #[test]
-    fn a_reader_goes_back_as_often_as_there_were_elections() {
+    fn a_reader_goes_back_to_where_the_logs_part_once_for_each_election() {
+        let (lacks, brings_back) = (elected(1, 1), elected(2, 3));
+        let (history, logs, lost) = cut_and_brought_back();
+        let elections = vec![lacks.clone(), brings_back];
+        assert_eq!(found_behind(&history, &logs, &lost, elections), []);
+        let found = found_behind(&history, &logs, &lost, vec![lacks]);
+        assert!(found.contains(&Anomaly::NonmonotonicPoll), "twice behind one: {found:?}");
+    }
+
+    #[test]
+    fn a_reader_goes_back_no_further_than_to_where_the_logs_part() {
+        let (lacks_all, lacks_more) = (elected(1, 0), elected(1, 1));
         let (history, logs, lost) = cut();
-        [(0, "a"), (1, "d"), (0, "a"), (1, "d")]
-            .into_iter()
-            .for_each(|(at, value)| read(&history, at, value));
-        assert_eq!(found(&history, &logs, &lost, 2), []);
-        assert!(found(&history, &logs, &lost, 1).contains(&Anomaly::NonmonotonicPoll));
+        [(0, "a"), (1, "d")].into_iter().for_each(|(at, value)| read(&history, at, value));
+        let found = |elected| found_behind(&history, &logs, &lost, vec![elected]);
+        assert_eq!(found(lacks_all), []);
+        assert_eq!(found(lacks_more), [Anomaly::NonmonotonicPoll], "who was elected had the first one");
+    }
+
+    #[test]
+    fn a_reader_does_not_go_back_behind_an_election_that_comes_later() {
+        let (history, logs, lost) = cut_and_brought_back();
+        let later = Elected { instant: Instant::now() + Duration::from_secs(1), ..elected(1, 1) };
+        let found = found_behind(&history, &logs, &lost, vec![later, elected(2, 3)]);
+        assert!(found.contains(&Anomaly::NonmonotonicPoll), "{found:?}");
     }
 
     /// The log that the election of epoch 1 was lost with, and that came back in epoch 3.
