@@ -113,8 +113,9 @@ struct Watch {
     wasted: BTreeMap<(IpAddr, Str), Pace>,
     /// The rules that count, if not all do.
     only: Option<Vec<Rule>>,
-    /// When members of groups sent their last heartbeats: by group and member id.
-    heartbeats: BTreeMap<(Str, Str), Instant>,
+    /// When members of groups sent their last heartbeats, and how long their sessions go on without another: by group and
+    /// member id.
+    heartbeats: BTreeMap<(Str, Str), (Instant, Duration)>,
     /// From when on neither the network nor the machine has hindered anybody, if that is so.
     unhindered: Option<Instant>,
     /// An answer was damaged: what clients believe about leaders may be anything.
@@ -347,9 +348,15 @@ impl Strict {
         session_timeout: Duration,
     ) -> Option<Violation> {
         self.judge(place, |watch| {
-            let last = watch.heartbeats.insert((group.detached(), member.detached()), now);
-            let unhindered = watch.unhindered?;
-            let paused = now.saturating_duration_since(last.filter(|last| *last >= unhindered)?);
+            // Whose session is over is no member any more: it has left, or gone, or joins under another id.
+            let goes_on = |last: Instant, session| now.saturating_duration_since(last) < session;
+            watch.heartbeats.retain(|_, (last, session)| goes_on(*last, *session));
+            let member_of = (group.detached(), member.detached());
+            let (last, _) = watch.heartbeats.insert(member_of, (now, session_timeout))?;
+            if last < watch.unhindered? {
+                return None;
+            }
+            let paused = now.saturating_duration_since(last);
             (paused >= session_timeout / 2).then(|| {
                 let expected = format!("a heartbeat of {member} every {:?} at least", session_timeout / 2);
                 (Rule::Heartbeats, expected, format!("there was none for {paused:?}"))
@@ -424,5 +431,29 @@ impl Seen {
             hasty: Pace::default(),
             failed: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_remembered_as_long_as_their_sessions_last() {
+        let (strict, session) = (Strict::default(), Duration::from_secs(10));
+        let begun = tokio::time::Instant::now().into_std();
+        let beat = |seconds, member: &str| {
+            let (now, place) = (begun + Duration::from_secs(seconds), (1, ConnectionId(1)));
+            strict.beats(now, place, (&"g".into(), &member.into()), session)
+        };
+        for number in 0..1000 {
+            beat(0, &number.to_string());
+        }
+        beat(5, "0");
+        assert_eq!(strict.lock().heartbeats.len(), 1000);
+        beat(10, "1000");
+        let known = |member: &str| strict.lock().heartbeats.contains_key(&("g".into(), member.into()));
+        assert!(known("0") && known("1000"));
+        assert_eq!(strict.lock().heartbeats.len(), 2);
     }
 }
