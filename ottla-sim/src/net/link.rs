@@ -1,10 +1,6 @@
 //! The path of packets from one host to another.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Add, RangeInclusive},
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::world::HostId;
 
@@ -68,20 +64,6 @@ pub(crate) struct Toll {
     pub(crate) ended: u64,
 }
 
-impl Add for Toll {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            vanished: self.vanished + other.vanished,
-            late: self.late + other.late,
-            lost: self.lost + other.lost,
-            broke: self.broke + other.broke,
-            ended: self.ended + other.ended,
-        }
-    }
-}
-
 /// One direction between two hosts.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -93,6 +75,7 @@ pub(super) struct Link {
     ends_after: Option<(usize, Ending)>,
     /// Its own conditions, if any.
     conditions: Option<Conditions>,
+    /// Of its own conditions, and of what else happens to it alone.
     toll: Toll,
 }
 
@@ -100,6 +83,8 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     everywhere: Conditions,
+    /// Of the conditions everywhere.
+    toll: Toll,
     links: BTreeMap<(HostId, HostId), Link>,
 }
 
@@ -126,17 +111,25 @@ impl Links {
 
     /// A packet breaks its connection by chance.
     pub(super) fn broke(&mut self, path: (HostId, HostId)) {
-        self.links.entry(path).or_default().toll.broke += 1;
+        self.conditions_toll(path).broke += 1;
+    }
+
+    /// Where it is counted what the conditions do to a packet that travels now: who meets the link's own does not meet those
+    /// that are everywhere.
+    fn conditions_toll(&mut self, path: (HostId, HostId)) -> &mut Toll {
+        match self.links.get_mut(&path) {
+            Some(Link { conditions: Some(_), toll, .. }) => toll,
+            _ => &mut self.toll,
+        }
     }
 
     pub(super) fn toll(&self, path: (HostId, HostId)) -> Toll {
         self.links.get(&path).map(|link| link.toll).unwrap_or_default()
     }
 
-    /// On all links that have no conditions of their own.
+    /// What the conditions everywhere have done so far.
     pub(super) fn toll_everywhere(&self) -> Toll {
-        let links = self.links.values().filter(|link| link.conditions.is_none());
-        links.map(|link| link.toll).fold(Toll::default(), Add::add)
+        self.toll
     }
 
     /// Returns whether that changed anything.
@@ -164,11 +157,11 @@ impl Links {
         &mut self,
         random: &mut fastrand::Rng,
         now: Duration,
-        (from, to): (HostId, HostId),
+        path: (HostId, HostId),
         length: usize,
     ) -> Duration {
-        let conditions = self.conditions(from, to).clone();
-        let link = self.links.entry((from, to)).or_default();
+        let conditions = self.conditions(path.0, path.1).clone();
+        let link = self.links.entry(path).or_default();
         let mut leaves = now.max(link.busy_until);
         if let Some(bandwidth) = conditions.bandwidth {
             leaves += Duration::from_nanos((length as u64).saturating_mul(1_000_000_000) / bandwidth.max(1));
@@ -182,8 +175,9 @@ impl Links {
             lost += wait;
             wait *= 2;
         }
-        link.toll.lost += u64::from(!lost.is_zero());
-        link.toll.late += u64::from(leaves + travels > now + LATENCY.1);
+        let toll = self.conditions_toll(path);
+        toll.lost += u64::from(!lost.is_zero());
+        toll.late += u64::from(leaves + travels > now + LATENCY.1);
         leaves + travels + lost
     }
 }
@@ -216,6 +210,32 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(1001));
         assert_eq!(links.arrival(&mut random, Duration::ZERO, (A, B), 1000), Duration::from_millis(2001));
+    }
+
+    #[test]
+    fn what_conditions_do_is_counted_where_they_were_set_when_the_packet_left() {
+        let mut links = Links::default();
+        let slow = |seconds| {
+            let latency = Duration::from_secs(seconds)..=Duration::from_secs(seconds);
+            Conditions { latency, ..Conditions::default() }
+        };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut send = |links: &mut Links| links.arrival(&mut random, Duration::ZERO, (A, B), 1);
+        let tolls = |links: &Links| (links.toll((A, B)).late, links.toll_everywhere().late);
+        send(&mut links);
+        assert_eq!(tolls(&links), (0, 0));
+        links.set(A, B, Some(slow(1)));
+        send(&mut links);
+        assert_eq!(tolls(&links), (1, 0));
+        links.set_everywhere(slow(2));
+        send(&mut links);
+        links.broke((A, B));
+        assert_eq!((tolls(&links), links.toll_everywhere().broke), ((2, 0), 0));
+        links.set(A, B, None);
+        assert_eq!(tolls(&links), (2, 0), "what is over is not counted elsewhere");
+        send(&mut links);
+        links.broke((A, B));
+        assert_eq!((tolls(&links), links.toll_everywhere().broke), ((2, 1), 1));
     }
 
     #[test]

@@ -17,9 +17,8 @@ use tokio::{
 use super::{
     fault::{self, CLIENTS, Fault, Planned},
     members::{Members, RETURNS},
-    occurred::Occurrences,
+    occurred::{Occurrences, line},
     requests::{Script, scripted},
-    toll,
 };
 use crate::{
     Broker, Cluster, Conditions, Host, World, cluster::OFFSETS, group::GROUP, history::History, load::TOPIC,
@@ -137,7 +136,7 @@ impl Nemesis {
             None
         };
         let Planned { fault, lasts, .. } = planned;
-        self.tell(toll::line(&fault, lasts));
+        self.tell(line(&fault, lasts));
         let number = self.0.occurrences.began(fault, self.0.world.elapsed());
         let before = self.toll(&fault);
         self.begin_hindering(lasts);
@@ -456,6 +455,29 @@ impl Nemesis {
             self.down(other, dead, killed).await;
         });
         tokio::join!(self.cut(&both_ways, OUT_OF_SYNC + dead), one, other);
+    }
+
+    /// The directions in which packets vanish.
+    pub(super) fn ways(&self, fault: &Fault) -> Vec<(Host, Host)> {
+        let broker = |index| self.broker(index).host().clone();
+        let both_ways = |one: Host, other: Host| [(one.clone(), other.clone()), (other, one)];
+        match *fault {
+            Fault::CutOffFromController { broker: index } => {
+                both_ways(broker(index), self.0.world.host("controller")).to_vec()
+            }
+            Fault::CutOffFromPeers { broker: index } => {
+                let mut peers: Vec<Host> = self.0.cluster.brokers().map(|peer| peer.host().clone()).collect();
+                peers.remove(index);
+                peers.push(self.0.world.host("controller"));
+                peers.into_iter().flat_map(|peer| both_ways(broker(index), peer)).collect()
+            }
+            Fault::CutOffFromClient { broker: index, client } => {
+                both_ways(broker(index), self.client(client)).to_vec()
+            }
+            Fault::AnswersVanish { broker: index, client } => vec![(broker(index), self.client(client))],
+            Fault::RequestsVanish { broker: index, client } => vec![(self.client(client), broker(index))],
+            _ => Vec::new(),
+        }
     }
 
     async fn cut(&self, ways: &[(Host, Host)], lasts: Duration) {

@@ -52,3 +52,8 @@ impl Occurrences {
         self.0.take()
     }
 }
+
+/// A fault as a line between other events.
+pub(super) fn line(fault: &Fault, lasts: Duration) -> String {
+    format!("{fault:?} begins, for {:.1} s", lasts.as_secs_f64())
+}

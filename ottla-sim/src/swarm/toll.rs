@@ -1,7 +1,5 @@
 //! How often what faults do has been met so far: those that change conditions strike whoever meets these.
 
-use std::time::Duration;
-
 use super::{fault::Fault, nemesis::Nemesis};
 use crate::{Host, load::TOPIC};
 
@@ -39,32 +37,4 @@ impl Nemesis {
             _ => return None,
         })
     }
-
-    /// The directions in which packets vanish.
-    pub(super) fn ways(&self, fault: &Fault) -> Vec<(Host, Host)> {
-        let broker = |index| self.broker(index).host().clone();
-        let both_ways = |one: Host, other: Host| [(one.clone(), other.clone()), (other, one)];
-        match *fault {
-            Fault::CutOffFromController { broker: index } => {
-                both_ways(broker(index), self.world().host("controller")).to_vec()
-            }
-            Fault::CutOffFromPeers { broker: index } => {
-                let mut peers: Vec<Host> = self.cluster().brokers().map(|peer| peer.host().clone()).collect();
-                peers.remove(index);
-                peers.push(self.world().host("controller"));
-                peers.into_iter().flat_map(|peer| both_ways(broker(index), peer)).collect()
-            }
-            Fault::CutOffFromClient { broker: index, client } => {
-                both_ways(broker(index), self.client(client)).to_vec()
-            }
-            Fault::AnswersVanish { broker: index, client } => vec![(broker(index), self.client(client))],
-            Fault::RequestsVanish { broker: index, client } => vec![(self.client(client), broker(index))],
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// A fault as a line between other events.
-pub(super) fn line(fault: &Fault, lasts: Duration) -> String {
-    format!("{fault:?} begins, for {:.1} s", lasts.as_secs_f64())
 }
