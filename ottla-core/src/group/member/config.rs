@@ -53,6 +53,9 @@ impl MemberConfig {
 
     /// Time between two heartbeats.
     pub(super) fn heartbeat_every(&self) -> Duration {
+        if planted!("heartbeats-too-rare") {
+            return self.session_timeout * 2 / 3;
+        }
         self.heartbeat_interval.min(self.session_timeout / 3)
     }
 
