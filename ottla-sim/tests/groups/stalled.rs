@@ -3,8 +3,9 @@
 use std::{error::Error as _, time::Duration};
 
 use ottla::{ErrorKind, Stall};
+use ottla_protocol::messages::LeaveGroupRequest;
 use ottla_sim::{
-    Sim,
+    Interference, Sim,
     group::{Group, Hang, Member, Settings},
 };
 
@@ -67,6 +68,28 @@ fn g05_others_go_on_for_who_is_stuck_with_a_record_and_it_comes_back_when_it_ask
         assert_eq!((happened("group.processing_stalled"), happened("group.left")), (1, 1));
         assert_eq!((happened("group.partitions_lost"), happened("group.session_lost")), (1, 0));
         assert!(other.errors().is_empty());
+        stuck.stop().await?;
+        other.stop().await
+    });
+}
+
+#[test]
+fn g05_what_nobody_can_commit_any_more_is_an_error_also_before_the_coordinator_has_answered() {
+    Sim::seeds(0..6).run(async |world| {
+        let group = Group::new(world, 3, 4).await;
+        group
+            .cluster
+            .brokers()
+            .for_each(|broker| broker.interfere::<LeaveGroupRequest>(Interference::Silence, 2));
+        // It works again when others have its partitions, and it has said that it goes, and was not heard.
+        let lasts = LIMIT + 15 * SECOND;
+        let [stuck, other] = hang_one_of_two(&group, [&impatient(); 2], Hang::InHand, lasts).await;
+        other.owns(&group, 4).await;
+        assert!(stuck.errors().is_empty(), "it still hangs");
+        world.until("it is told", || stuck.errors().len() == 2).await;
+        stuck.errors().iter().for_each(|error| assert!(stall(error).in_hand));
+        stuck.owns(&group, 2).await;
+        assert_eq!(group.check().await.twice.len(), 1);
         stuck.stop().await?;
         other.stop().await
     });

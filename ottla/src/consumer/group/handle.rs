@@ -52,7 +52,10 @@ impl Consumer {
     /// The commit goes on when the future is dropped.
     pub async fn commit(&self) -> Result<()> {
         let inner = self.inner();
-        if let Some(stalled) = inner.member()?.stalled() {
+        // What it has given up nobody can commit; until then there is time to.
+        if let Some(stalled) = inner.member()?.stalled()
+            && inner.with(|state| state.all_tokens().is_empty())
+        {
             return Err(stalled);
         }
         let bound = inner.shared.config.default_api_timeout;

@@ -310,10 +310,10 @@ impl Group {
         }
     }
 
-    /// Why the member is out of its group, while it is because it has withdrawn.
+    /// Why the member has withdrawn, or is about to, until somebody asks for records again.
     pub(super) fn stalled(&self) -> Option<Error> {
         let state = lock(&self.state);
-        state.stalled.clone().filter(|_| state.member.state() == State::Away)
+        state.stalled.clone().filter(|_| state.member.waits_for_application())
     }
 
     /// Notes which method of the listener runs.
