@@ -440,11 +440,13 @@ impl Driver {
             Machine::Node(node) => Some(node.image().partition(*topic, *partition)?.leader_epoch),
             Machine::Controller(_) => None,
         });
+        // Who does not know of the partition follows nobody in it, and cuts nothing that anybody asks for.
+        let Some(leader_epoch) = epoch else { return };
         let disk = self.lasting.disk.borrow();
         let (_, cut) = disk.split(file, *length);
         // A log is cut between batches.
         let records = read_log(file, cut);
-        let (partition, leader_epoch) = ((*topic, *partition), epoch.unwrap_or(i32::MAX));
+        let partition = (*topic, *partition);
         let cuts = records.into_iter().map(|record| Cut { partition, record, leader_epoch });
         self.lasting.cuts.borrow_mut().extend(cuts);
     }

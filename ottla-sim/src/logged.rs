@@ -140,7 +140,20 @@ fn read_string(bytes: &mut Bytes) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use ottla_protocol::TopicId;
+
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "cannot be read")]
+    fn a_log_that_cannot_be_read_is_not_an_empty_one() {
+        read_log(&FileId::Log(TopicId::ZERO, 0), &[0xff; 100]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_batch_is_what_a_crash_leaves_of_it() {
+        assert_eq!(read_log(&FileId::Log(TopicId::ZERO, 0), &[0; 10]), []);
+    }
 
     #[test]
     fn commits_are_read_in_their_order_and_other_records_are_not() {
