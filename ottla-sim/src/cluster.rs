@@ -203,8 +203,9 @@ impl Cluster {
         met
     }
 
-    /// So long from now on nothing will have hindered anybody; `None`: something does, or may.
-    pub(crate) fn nothing_hinders(&self, in_so_long: Option<Duration>) {
+    /// From so long from now on nothing hinders anybody, so that members' heartbeats have to come in time; `None`: something
+    /// does, or may. That is so until something is said.
+    pub fn nothing_hinders(&self, in_so_long: Option<Duration>) {
         let now = Instant::now().into_std() + self.0.world.shared.clients_slept();
         self.0.watched.strict.nothing_hinders(in_so_long.map(|settles| now + settles));
     }

@@ -16,6 +16,7 @@ use crate::{SECOND, busy, flow};
 fn members_that_join_and_leave_hand_their_partitions_over_without_a_duplicate() {
     Sim::seeds(0..6).run(async |world| {
         let group = Group::new(world, 3, 6).await;
+        group.cluster.nothing_hinders(Some(Duration::ZERO));
         let first = group.start_with("billing-1", &busy());
         flow(&group, 10).await;
         let second = group.start_with("billing-2", &busy());
@@ -42,6 +43,7 @@ fn g01_with_an_eager_assignor_all_partitions_change_hands_without_a_duplicate() 
     Sim::seeds(0..6).run(async |world| {
         let range = Settings { assignors: vec![Assignor::Range], ..busy() };
         let group = Group::new(world, 3, 6).await;
+        group.cluster.nothing_hinders(Some(Duration::ZERO));
         let first = group.start_with("billing-1", &range);
         flow(&group, 5).await;
         let second = group.start_with("billing-2", &range);
